@@ -1,0 +1,1 @@
+"""Source-target pairs: procedural faces and aligned photographs."""

@@ -1,0 +1,9 @@
+"""What a user did that cannot work, said in one sentence."""
+
+
+class UserError(ValueError):
+    """Input that the user must change: an option, a path, a file, a size.
+
+    The message is one clear sentence that says what is wrong and what to do. The command line prints it without a
+    traceback and exits with status 2. Mistakes of the program itself stay ordinary exceptions.
+    """

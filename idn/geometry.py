@@ -1,0 +1,102 @@
+"""Alignment templates, similarity fits and warps between framings.
+
+Points and affine matrices live in normalised crop coordinates: (0, 0) is the outer corner of the top-left pixel and
+(1, 1) that of the bottom-right one, so that nothing depends on the crop size. Matrices are (N, 2, 3) or (2, 3) and map
+column points p to M[:, :2] @ p + M[:, 2].
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idn.images import resize
+
+
+def _native(size: int, points: list[tuple[float, float]]) -> Tensor:
+    """Pixel-centre coordinates of a `size` crop -> normalised coordinates."""
+    return (torch.tensor(points, dtype=torch.float64) + 0.5) / size
+
+
+_ARCFACE_V2 = [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+
+TEMPLATES: dict[str, Tensor] = {
+    "arcface_112_v1": _native(
+        112, [(39.730, 51.138), (72.270, 51.138), (56.0, 68.493), (42.463, 87.010), (69.537, 87.010)]
+    ),
+    "arcface_112_v2": _native(112, _ARCFACE_V2),
+    "arcface_128": _native(128, [(x + 8, y) for x, y in _ARCFACE_V2]),
+    "ffhq": _native(
+        512,
+        [
+            (192.98138, 239.94708),
+            (318.90277, 240.1936),
+            (256.63416, 314.01935),
+            (201.26117, 371.41043),
+            (313.08905, 371.15118),
+        ],
+    ),
+    "mtcnn": _native(
+        512,
+        [(187.2018, 239.277), (324.1236, 238.5236), (256.0979, 317.1387), (199.7597, 397.3055), (313.2374, 396.6792)],
+    ),
+}
+"""Five points each, (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen in the image."""
+
+
+def template_points(name: str) -> Tensor:
+    """The (5, 2) float64 points of a template. Raises ValueError with the known names."""
+    if name not in TEMPLATES:
+        raise ValueError(f"template {name!r} is unknown: choose one of {', '.join(sorted(TEMPLATES))}")
+    return TEMPLATES[name]
+
+
+def fit_similarity(points: Tensor, onto: Tensor) -> Tensor:
+    """Least-squares similarity (rotation, uniform scale, shift; no reflection) that maps `points` onto `onto`.
+
+    points, onto: (..., K, 2). Returns (..., 2, 3). In two dimensions the fit is closed-form (Umeyama 1991).
+    """
+    mean_p, mean_o = points.mean(-2, keepdim=True), onto.mean(-2, keepdim=True)
+    p, o = points - mean_p, onto - mean_o
+    norm = p.square().sum((-1, -2))
+    a = (p * o).sum((-1, -2)) / norm
+    b = (p[..., 0] * o[..., 1] - p[..., 1] * o[..., 0]).sum(-1) / norm
+    linear = torch.stack([torch.stack([a, -b], -1), torch.stack([b, a], -1)], -2)
+    shift = mean_o.mT - linear @ mean_p.mT
+    return torch.cat([linear, shift], -1)
+
+
+def invert_affine(matrix: Tensor) -> Tensor:
+    """Inverse of (..., 2, 3) affine maps, as (..., 2, 3)."""
+    linear = torch.linalg.inv(matrix[..., :2])
+    return torch.cat([linear, -linear @ matrix[..., 2:]], -1)
+
+
+def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
+    """Apply (..., 2, 3) maps to (..., K, 2) points."""
+    return points @ matrix[..., :2].mT + matrix[..., 2].unsqueeze(-2)
+
+
+def between_templates(frame: str, wanted: str) -> Tensor:
+    """(2, 3) constant map from coordinates of crops framed as `frame` to those framed as `wanted`."""
+    return fit_similarity(template_points(frame), template_points(wanted))
+
+
+def warp(images: Tensor, matrix: Tensor, size: int, padding: str = "border") -> Tensor:
+    """Resample (N, C, H, W) into (N, C, size, size) by maps from input to output coordinates, (N, 2, 3) or (2, 3).
+
+    Bilinear; `padding` as in `grid_sample` ("zeros", "border", "reflection"). Differentiable in the images. Shrinking
+    by more than 2 should follow a `resize`, bilinear sampling does not average.
+    """
+    back = invert_affine(matrix.to(images.device, torch.float64)).expand(len(images), 2, 3)
+    linear, shift = back[..., :2], back[..., 2]
+    ones = back.new_ones(2)
+    theta = torch.cat([linear, (linear @ ones + 2 * shift - ones).unsqueeze(-1)], -1)
+    grid = F.affine_grid(theta.to(images.dtype), [len(images), images.shape[1], size, size], align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def reframe(images: Tensor, frame: str, wanted: str, size: int, padding: str = "border") -> Tensor:
+    """Crops framed as `frame` -> crops framed as `wanted`, (N, C, size, size). A plain resize if the names are equal."""
+    if frame == wanted:
+        return resize(images, size)
+    return warp(images, between_templates(frame, wanted), size, padding)

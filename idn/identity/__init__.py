@@ -1,0 +1,1 @@
+"""Identity encoders: frozen face recognisers, one file per published architecture."""

@@ -1,0 +1,1 @@
+"""Loss terms, trust and the objective that weighs them."""

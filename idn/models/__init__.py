@@ -1,0 +1,1 @@
+"""The student: injection network, identity-aware dynamic network, and both together."""

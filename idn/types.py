@@ -1,0 +1,108 @@
+"""The values that travel between data, networks, teachers and losses. Images are RGB in [0, 1], (N, 3, H, W)."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class SwapBatch(NamedTuple):
+    """N source-target pairs and what is known about them. S is the crop size; every image has the same framing."""
+
+    source: Tensor
+    """(N, 3, S, S): gives the identity."""
+    target: Tensor
+    """(N, 3, S, S): gives everything else."""
+    face: Tensor
+    """(N, 1, S, S) in [0, 1]: 1 where the swap may change the target, 0 on the background it must keep."""
+    same: Tensor
+    """(N,) bool: source and target show the same person."""
+    truth: Tensor | None = None
+    """(N, 3, S, S): the exact swap, where the data can know it."""
+    source_identity: Tensor | None = None
+    """(N, I): identity parameters of the source, for data made by the procedural renderer."""
+    target_attributes: Tensor | None = None
+    """(N, A): attribute parameters of the target, for data made by the procedural renderer."""
+
+
+class SwapOutput(NamedTuple):
+    """What a student returns for a target."""
+
+    image: Tensor
+    """(N, 3, S, S) in [0, 1]: the swap, already fused with the target."""
+    mask: Tensor
+    """(N, 1, S, S) in [0, 1]: the weakly-semantic fusion mask, 1 where the generated face is used."""
+
+
+class DynamicWeights(NamedTuple):
+    """What an injection network predicts for N identities: one entry per depthwise-pointwise pair of the IDN, five of
+    the encoder, then four of the decoder.
+
+    The pointwise kernel of identity n and layer l is
+    `pointwise[l] * scale[l][n, None, :] * demodulation[l][n, :, None]`: only the two vectors depend on the identity.
+    """
+
+    depthwise: tuple[Tensor, ...]
+    """(N, C_in, k, k) each: k = 4 in the encoder, 3 in the decoder."""
+    pointwise: tuple[Tensor, ...]
+    """(C_out, C_in) each, shared by all identities."""
+    scale: tuple[Tensor, ...]
+    """(N, C_in) each: 1 + s(z)."""
+    demodulation: tuple[Tensor, ...]
+    """(N, C_out) each, positive: 1 / norm of the scaled rows."""
+
+
+class IdentityFeatures(NamedTuple):
+    """What an identity encoder sees in N faces, all of one pass."""
+
+    embedding: Tensor
+    """(N, D), L2-normalised."""
+    features: Tensor
+    """(N, C, h, w): the last spatial map, before the embedding."""
+    shallow: tuple[Tensor, ...] = ()
+    """Early maps, (N, C_i, h_i, w_i) each, from fine to coarse: perceptual losses compare them."""
+
+
+class IdentityEncoder(Protocol):
+    """A frozen face recogniser: crops, resizes and normalises house images itself. Gradients flow to the image."""
+
+    embedding_dim: int
+    feature_channels: int
+    feature_size: int
+
+    def __call__(self, images: Tensor) -> IdentityFeatures:
+        """images: (N, 3, S, S) RGB in [0, 1], in the framing that the encoder was told to expect."""
+        ...
+
+
+class SwapTeacher(Protocol):
+    """A frozen swapper that says what the student's output should be."""
+
+    def __call__(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        """Return (N, 3, S, S) RGB in [0, 1]: the teacher's swap of `batch`, given its sources as the encoder saw them."""
+        ...
+
+
+class Prediction(NamedTuple):
+    """The student's answer, with what the losses need to know about it."""
+
+    image: Tensor
+    """(N, 3, S, S) in [0, 1]."""
+    mask: Tensor
+    """(N, 1, S, S) in [0, 1]."""
+    embedding: Tensor
+    """(N, D): identity of `image`, L2-normalised, with gradient."""
+    perceptual: tuple[Tensor, ...] = ()
+    """Feature maps of `image` for the perceptual loss, (N, C_i, h_i, w_i) each, with gradient."""
+
+
+class Supervision(NamedTuple):
+    """What the student is compared with. Nothing in it carries a gradient."""
+
+    image: Tensor
+    """(N, 3, S, S) in [0, 1]: the teacher's swap."""
+    embedding: Tensor
+    """(N, D): identity of the source, L2-normalised."""
+    face: Tensor
+    """(N, 1, S, S) in [0, 1]: as in SwapBatch."""
+    perceptual: tuple[Tensor, ...] = ()
+    """Feature maps of the teacher's swap, as in Prediction."""
