@@ -96,7 +96,7 @@ def warp(images: Tensor, matrix: Tensor, size: int, padding: str = "border") -> 
 
 
 def reframe(images: Tensor, frame: str, wanted: str, size: int, padding: str = "border") -> Tensor:
-    """Crops framed as `frame` -> crops framed as `wanted`, (N, C, size, size). A plain resize if the names are equal."""
+    """Crops framed as `frame` -> crops framed as `wanted`, (N, C, size, size). A resize if the names are equal."""
     if frame == wanted:
         return resize(images, size)
     return warp(images, between_templates(frame, wanted), size, padding)

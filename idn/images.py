@@ -24,7 +24,7 @@ def normalize(images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tupl
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, size, size): bilinear, anti-aliased when it shrinks; the same tensor if nothing changes."""
+    """(N, C, H, W) -> (N, C, size, size): bilinear, anti-aliased when shrinking; as it is if nothing changes."""
     if images.shape[-2:] == (size, size):
         return images
     shrinks = images.shape[-1] > size or images.shape[-2] > size

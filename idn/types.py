@@ -78,7 +78,7 @@ class SwapTeacher(Protocol):
     """A frozen swapper that says what the student's output should be."""
 
     def __call__(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
-        """Return (N, 3, S, S) RGB in [0, 1]: the teacher's swap of `batch`, given its sources as the encoder saw them."""
+        """Return (N, 3, S, S) RGB in [0, 1]: the swap of `batch`, given its sources as the encoder saw them."""
         ...
 
 
