@@ -65,6 +65,8 @@ class IdentityFeatures(NamedTuple):
 class IdentityEncoder(Protocol):
     """A frozen face recogniser: crops, resizes and normalises house images itself. Gradients flow to the image."""
 
+    name: str
+    licence: str
     embedding_dim: int
     feature_channels: int
     feature_size: int

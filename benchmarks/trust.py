@@ -1,0 +1,68 @@
+"""Why the teacher's answers are weighed: students of a teacher that is wrong on purpose, with and without trust.
+
+    python benchmarks/trust.py [--wrong 0.3] [--seeds 0 1 2] [--steps 400] [option=value ...]
+
+Every run is one `idn train` with `teacher.wrong_identity=WRONG`; all runs of a seed see the same pairs and the same wrong
+answers. Prints swap gain against the exact swap, identity cosine and PSNR on held-out people, as a Markdown table.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from machine import describe
+
+SHOWN = {
+    "val/swap_gain": "swap gain, dB",
+    "val/identity_student": "identity cosine",
+    "val/psnr_truth": "PSNR to truth, dB",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--wrong", type=float, default=0.3, help="share of the teacher's answers that show somebody else"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=400)
+    arguments, options = parser.parse_known_args()
+
+    options = [f"trainer.max_steps={arguments.steps}", f"trainer.val_check_interval={arguments.steps}", *options]
+    cases = {"perfect teacher, no reweighting": ["reweight=none", "teacher.wrong_identity=0"]}
+    for variant in ("none", "identity"):
+        name = f"{arguments.wrong:.0%} wrong, reweight={variant}"
+        cases[name] = [f"reweight={variant}", f"teacher.wrong_identity={arguments.wrong}"]
+
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in arguments.seeds:
+            for index, (name, overrides) in enumerate(cases.items()):
+                out = Path(folder) / f"{seed}_{index}"
+                command = [sys.executable, "-m", "idn", "train", f"seed={seed}", f"hydra.run.dir={out}", *options]
+                subprocess.run([*command, *overrides], check=True, stdout=subprocess.DEVNULL)
+                results[name].append(json.loads((out / "summary.json").read_text()))
+                shown = "  ".join(f"{text} {results[name][-1][key]:.3f}" for key, text in SHOWN.items())
+                print(f"seed {seed}  {name}: {shown}", file=sys.stderr, flush=True)
+
+    print(f"{describe()}; {' '.join(options)}\n")
+    print(
+        "| run | "
+        + " | ".join(f"{text} (seeds {', '.join(map(str, arguments.seeds))})" for text in SHOWN.values())
+        + " |"
+    )
+    print("|---|" + "---|" * len(SHOWN))
+    for name, runs in results.items():
+        cells = []
+        for key in SHOWN:
+            values = [run[key] for run in runs]
+            cells.append(f"**{statistics.mean(values):.3f}** ({', '.join(f'{value:.3f}' for value in values)})")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

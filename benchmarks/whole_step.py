@@ -1,0 +1,124 @@
+"""Where the time of a whole training step goes: data, encoder, teacher, student, losses, backward, optimizer.
+
+    python benchmarks/whole_step.py [--steps 20] [option=value ...]      options as for `idn train`
+
+Prints a Markdown table of the median milliseconds per step and their share.
+"""
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from hydra import compose, initialize_config_dir
+from machine import describe
+
+from idn.cli import build, conf_dir
+from idn.distill import DistillModule
+from idn.memory import keep_large_buffers
+from idn.types import Prediction, Supervision
+
+TIMES: dict[str, list[float]] = defaultdict(list)
+
+
+@contextmanager
+def timed(name: str) -> Iterator[None]:
+    """Add the milliseconds of the block to its row."""
+    start = time.perf_counter()
+    yield
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    TIMES[name].append((time.perf_counter() - start) * 1e3)
+
+
+def assemble(options: list[str]) -> tuple[DistillModule, torch.utils.data.Dataset]:
+    """The module and the training data that `idn train` would use."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", options)
+    encoder = build(cfg.identity)
+    sizes = {name: getattr(encoder, name) for name in ("embedding_dim", "feature_channels", "feature_size")}
+    module = build(
+        cfg.distill,
+        student=build(cfg.student)(**sizes),
+        teacher=build(cfg.teacher),
+        encoder=encoder,
+        perceptual=build(cfg.perceptual),
+        trust=build(cfg.reweight),
+        objective=build(cfg.loss),
+        optimizer=build(cfg.optim),
+        schedule=build(cfg.schedule),
+    )
+    return module, build(cfg.data)
+
+
+def step(module: DistillModule, optimizer: torch.optim.Optimizer, data: object, index: int, device: str) -> None:
+    """One training step, taken apart."""
+    with timed("data: draw or load"):
+        items = (
+            data.train[index]
+            if data.batch_size is None
+            else data.collate([data.train[index * data.batch_size + k] for k in range(data.batch_size)])
+        )
+        batch = type(items)(*(value if value is None else value.to(device) for value in items))
+    with torch.no_grad():
+        with timed("encoder: source"):
+            source = module.encoder(batch.source)
+        with timed("teacher"):
+            answer = module.teacher(batch, source)
+        with timed("encoder: teacher's picture"):
+            seen = module.encoder(answer)
+        with timed("perceptual: teacher's picture"):
+            maps = module.perceptual(answer, seen) if module.needs_perceptual else ()
+        with timed("trust"):
+            trust = module.trust(seen.embedding, source.embedding, answer)
+    supervision = Supervision(answer, source.embedding, batch.face, maps)
+    with timed("student: injection, forward"):
+        weights = module.student.inject(source.embedding, source.features)
+    with timed("student: IDN, forward"):
+        out = module.student.swap(batch.target, weights)
+    image, mask = (answer.detach().requires_grad_() for answer in out)
+    with timed("encoder: student's picture, forward"):
+        seen = module.encoder(image)
+    with timed("perceptual: student's picture, forward"):
+        maps = module.perceptual(image, seen) if module.needs_perceptual else ()
+    with timed("losses"):
+        total, _ = module.objective(Prediction(image, mask, seen.embedding, maps), supervision, trust)
+    with timed("backward: losses, perceptual, encoder"):
+        total.backward()
+    with timed("backward: student"):
+        torch.autograd.backward(list(out), [image.grad, mask.grad])
+    with timed("optimizer, clipping"):
+        torch.nn.utils.clip_grad_norm_(module.student.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    with timed("moving average"):
+        module.ema.update(module.student)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=20)
+    arguments, options = parser.parse_known_args()
+    keep_large_buffers()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module, data = assemble(options)
+    module.to(device).train()
+    optimizer = module.optimizer(module.student.parameters())
+    for index in range(arguments.steps + 3):
+        step(module, optimizer, data, index, device)
+    medians = {name: statistics.median(values[3:]) for name, values in TIMES.items()}
+    total = sum(medians.values())
+    pairs = len(data.train[0].target) if data.batch_size is None else data.batch_size
+    print(f"{describe()}; batch {pairs}, {data.size} px; {' '.join(options) or 'defaults'}\n")
+    print("| part of a step | ms | share |\n|---|---:|---:|")
+    for name, value in medians.items():
+        print(f"| {name} | {value:.1f} | {value / total:.0%} |")
+    print(f"| **whole step** | **{total:.1f}** | {pairs / total * 1e3:.1f} pairs/s |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""`python -m idn` is `idn`."""
+
+from idn.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The list of what was aligned: `manifest.jsonl` beside the crops, one JSON object a line.
+
+The first line says how the crops were made; every other line is one photograph, used or not. Lines are only ever
+appended, so a run that was killed leaves at most one torn line, the last, which the next run removes.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from idn.errors import UserError
+
+NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """First line: what every crop of a folder has in common."""
+
+    source: str
+    """Folder of the photographs, absolute."""
+    frame: str
+    """Alignment template of the crops."""
+    size: int
+    """Side of the crops in pixels."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One photograph. Everything after `status` is None or empty where no face was found."""
+
+    photo: str
+    """Path relative to the folder of the photographs."""
+    status: str
+    """"ok", "no_face", "small" or "unreadable"."""
+    reason: str | None = None
+    """Why there is no crop, in words."""
+    crop: str | None = None
+    """Path of the crop relative to the manifest."""
+    landmarks: list[list[float]] | None = None
+    """Five (x, y) as the detector saw them, in normalised coordinates of the crop."""
+    score: float | None = None
+    """Confidence of the detector in [0, 1]."""
+    box: list[float] | None = None
+    """Left, top, right, bottom of the face in pixels of the photograph."""
+    face_px: float | None = None
+    """Shorter side of the box."""
+    inside: float | None = None
+    """Share of the crop that lies inside the photograph; the rest repeats its border."""
+    faces: int = 0
+    """How many faces were found; the largest was taken."""
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    """The complete lines of a manifest. Raises UserError for one that is not a JSON object."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                value = json.loads(line)
+            except ValueError:
+                value = None
+            if not isinstance(value, dict):
+                raise UserError(f"{path}: line {number} is damaged: delete that line, or the file to begin anew")
+            yield value
+
+
+def read_manifest(folder: Path) -> tuple[Settings | None, list[Record]]:
+    """Settings and records of an aligned folder; (None, []) where there is no manifest.
+
+    A last line without its end is ignored. Raises UserError for damaged or foreign content.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None, []
+    objects = list(_objects(path))
+    try:
+        return (Settings(**objects[0]) if objects else None), [Record(**o) for o in objects[1:]]
+    except TypeError as error:
+        raise UserError(f"{path}: not a manifest of this version of idn ({error}): align into a new folder") from error
+
+
+class ManifestWriter:
+    """Appends records to the manifest of a folder, one flushed line each."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        """Open for appending; removes a torn last line and checks that the folder was begun with equal settings.
+
+        Raises UserError if it was not, and OSError if the file cannot be written.
+        """
+        path = folder / NAME
+        known, self.records = read_manifest(folder)
+        if known is not None and known != settings:
+            raise UserError(
+                f"{folder} already holds crops of {known.source} at frame={known.frame} size={known.size}: "
+                "repeat those options to continue, or give another dst"
+            )
+        if path.exists():
+            content = path.read_bytes()
+            with path.open("r+b") as file:
+                file.truncate(content.rfind(b"\n") + 1)
+        self._file = path.open("a", encoding="utf-8")
+        if known is None:
+            self._line(asdict(settings))
+
+    def __enter__(self) -> Self:
+        """Use as a context manager that closes the file."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def append(self, record: Record) -> None:
+        """Write one line and hand it to the operating system. Raises OSError if the disk refuses."""
+        self._line(asdict(record))
+        self.records.append(record)
+
+    def _line(self, value: dict[str, Any]) -> None:
+        self._file.write(json.dumps(value, ensure_ascii=False) + "\n")
+        self._file.flush()

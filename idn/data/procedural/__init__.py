@@ -1,0 +1,6 @@
+"""Procedural faces: an endless data set whose exact swaps are known."""
+
+from idn.data.procedural.pairs import ProceduralIdentities, ProceduralSwaps, verification_pairs
+from idn.data.procedural.renderer import FaceRender, FaceRenderer
+
+__all__ = ["FaceRender", "FaceRenderer", "ProceduralIdentities", "ProceduralSwaps", "verification_pairs"]

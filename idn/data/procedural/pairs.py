@@ -1,0 +1,147 @@
+"""Data sets of procedural faces: swaps with their exact answers, and labelled people for recognisers.
+
+Item i is a whole batch and a pure function of the constructor's arguments and i: any worker may draw any item.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from idn.data.procedural.renderer import FaceRenderer
+from idn.errors import UserError
+from idn.types import SwapBatch
+
+
+def _generator(seed: int, item: int) -> torch.Generator:
+    """A generator of its own for every item of every seed."""
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + item * 0x85EBCA77 + 0x165667B1) % 2**63)
+
+
+def _check_item(item: int, length: int) -> None:
+    if not 0 <= item < length:
+        raise IndexError(f"item {item} of {length}")
+
+
+class ProceduralSwaps(Dataset[SwapBatch]):
+    """Batches of source, target and exact swap.
+
+    The target of a sample is another picture with another person; with probability `same_ratio` it is the source's
+    person instead, in that other situation, and so equals the swap.
+    """
+
+    def __init__(
+        self,
+        renderer: FaceRenderer,
+        size: int,
+        batch_size: int,
+        seed: int,
+        same_ratio: float = 0.2,
+        length: int = 1_000_000,
+    ) -> None:
+        """size: of the crops; batch_size: samples of an item, at least 2; length: number of items.
+
+        Raises UserError on a smaller batch and on a ratio outside [0, 1].
+        """
+        if batch_size < 2:
+            raise UserError(f"a batch of procedural swaps needs at least 2 samples, not {batch_size}: raise it")
+        if not 0 <= same_ratio <= 1:
+            raise UserError(f"same_ratio is {same_ratio}: give a probability between 0 and 1")
+        self.renderer = renderer
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.same_ratio = same_ratio
+        self.length = length
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return self.length
+
+    def __getitem__(self, item: int) -> SwapBatch:
+        """Draw batch `item`: every field filled; `face` covers the target's face and that of the exact swap."""
+        _check_item(item, self.length)
+        generator = _generator(self.seed, item)
+        identity = self.renderer.sample_identity(self.batch_size, generator)
+        attributes = self.renderer.sample_attributes(self.batch_size, generator)
+        same = torch.rand(self.batch_size, generator=generator) < self.same_ratio
+        wanted = attributes.roll(-1, 0)
+        base = self.renderer.render(identity, attributes, self.size)
+        swap = self.renderer.render(identity, wanted, self.size)
+        chosen = same.view(-1, 1, 1, 1)
+        return SwapBatch(
+            source=base.image,
+            target=torch.where(chosen, swap.image, base.image.roll(-1, 0)),
+            face=torch.where(chosen, swap.face, torch.maximum(base.face.roll(-1, 0), swap.face)),
+            same=same,
+            truth=swap.image,
+            source_identity=identity,
+            target_attributes=wanted,
+        )
+
+
+class ProceduralIdentities(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of labelled pictures of a fixed set of people, each time in new situations."""
+
+    def __init__(
+        self,
+        renderer: FaceRenderer,
+        size: int,
+        batch_size: int,
+        identities: int,
+        seed: int,
+        images_per_identity_in_batch: int = 2,
+        length: int = 1_000_000,
+    ) -> None:
+        """size: of the crops; batch_size: pictures of an item; identities: number of people, drawn from `seed`.
+
+        Raises UserError unless the batch divides into groups of one person, with enough people to fill it.
+        """
+        groups, rest = divmod(batch_size, images_per_identity_in_batch)
+        if rest or not groups:
+            raise UserError(
+                f"batch_size {batch_size} is no multiple of images_per_identity_in_batch "
+                f"{images_per_identity_in_batch}: change one of them"
+            )
+        if groups > identities:
+            raise UserError(f"a batch shows {groups} people but there are {identities}: raise identities")
+        self.renderer = renderer
+        self.size = size
+        self.seed = seed
+        self.images_per_identity = images_per_identity_in_batch
+        self.groups = groups
+        self.length = length
+        self.bank = renderer.sample_identity(identities, _generator(seed, -1))
+        """(identities, identity_dim): row k is the person with label k."""
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return self.length
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        """Draw batch `item`: images (N, 3, S, S) in [0, 1] and labels (N,) int64, pictures of one person in a row."""
+        _check_item(item, self.length)
+        generator = _generator(self.seed, item)
+        people = torch.randperm(len(self.bank), generator=generator)[: self.groups]
+        labels = people.repeat_interleave(self.images_per_identity)
+        attributes = self.renderer.sample_attributes(len(labels), generator)
+        return self.renderer.render(self.bank[labels], attributes, self.size).image, labels
+
+
+def verification_pairs(
+    renderer: FaceRenderer, size: int, pairs: int, seed: int, chunk: int = 64
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield `pairs` pairs of pictures, at most `chunk` at a time: images a and b, (n, 3, S, S), and same, (n,) bool.
+
+    Every second pair shows one person twice, in different situations. The people depend on `seed` and `chunk`;
+    use another seed than in training.
+    """
+    for start in range(0, pairs, chunk):
+        n = min(chunk, pairs - start)
+        generator = _generator(seed, -2 - start)
+        first, other = renderer.sample_identity(n, generator), renderer.sample_identity(n, generator)
+        same = (start + torch.arange(n)) % 2 == 0
+        second = torch.where(same.unsqueeze(1), first, other)
+        a, b = (renderer.render(who, renderer.sample_attributes(n, generator), size).image for who in (first, second))
+        yield a, b, same

@@ -1,0 +1,153 @@
+"""Distillation: the student learns from a frozen teacher (arXiv:2201.03808). A thin shell around its parts."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from idn.ema import MovingAverage
+from idn.errors import UserError
+from idn.losses.objective import Objective
+from idn.losses.reweight import Trust
+from idn.metrics import identity_cosine, psnr, ssim, swap_gain
+from idn.types import IdentityFeatures, Prediction, Supervision, SwapBatch
+
+FROZEN = ("teacher.", "encoder.", "perceptual.", "trust.")
+"""Prefixes of what is never written into a checkpoint."""
+
+
+class Lesson(NamedTuple):
+    """One batch with everything that the frozen networks say about it. No gradient."""
+
+    batch: SwapBatch
+    source: IdentityFeatures
+    teacher_embedding: Tensor
+    supervision: Supervision
+    trust: Tensor
+
+
+class DistillModule(pl.LightningModule):
+    """Trains `student` on what `teacher` answers, and validates its moving average.
+
+    student: idn.models.student.Student, or any network with the same call.
+    teacher, encoder, perceptual, trust: frozen; they are not saved and do not change.
+    optimizer, schedule: constructors that only lack the parameters, or the optimizer.
+    ema_decay: of the moving average of the student. compile: compile the student in place.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        encoder: nn.Module,
+        perceptual: nn.Module,
+        trust: Trust,
+        objective: Objective,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        schedule: Callable[[Optimizer], LRScheduler],
+        ema_decay: float = 0.999,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.ema = MovingAverage(student, ema_decay)
+        self.teacher, self.encoder, self.perceptual, self.trust = teacher, encoder, perceptual, trust
+        self.objective = objective
+        self.optimizer, self.schedule = optimizer, schedule
+        self.needs_perceptual = "perceptual" in objective.terms
+        if compile:
+            self.student.compile()
+
+    @torch.no_grad()
+    def supervise(self, batch: SwapBatch) -> Lesson:
+        """Ask the frozen networks once: who the source is, what the teacher answers, how far to trust it."""
+        source = self.encoder(batch.source)
+        image = self.teacher(batch, source)
+        seen = self.encoder(image)
+        maps = self.perceptual(image, seen) if self.needs_perceptual else ()
+        trust = self.trust(seen.embedding, source.embedding, image)
+        supervision = Supervision(image, source.embedding, batch.face, maps)
+        return Lesson(batch, source, seen.embedding, supervision, trust)
+
+    def predict(self, student: nn.Module, lesson: Lesson) -> Prediction:
+        """Swap with `student`, then look at the result with the encoder; gradients reach the picture."""
+        out = student(lesson.batch.target, lesson.source.embedding, lesson.source.features)
+        seen = self.encoder(out.image)
+        maps = self.perceptual(out.image, seen) if self.needs_perceptual else ()
+        return Prediction(out.image, out.mask, seen.embedding, maps)
+
+    def _step(self, batch: SwapBatch, student: nn.Module, stage: str) -> tuple[Tensor, Lesson, Prediction]:
+        """The one path from a batch to the loss, for training and validation alike."""
+        lesson = self.supervise(batch)
+        prediction = self.predict(student, lesson)
+        total, parts = self.objective(prediction, lesson.supervision, lesson.trust)
+        logged = {f"{stage}/loss": total.detach(), **{f"{stage}/loss_{name}": value for name, value in parts.items()}}
+        logged |= {
+            f"{stage}/trust": lesson.trust.mean(),
+            f"{stage}/identity_student": identity_cosine(prediction.embedding, lesson.source.embedding).detach().mean(),
+            f"{stage}/identity_teacher": identity_cosine(lesson.teacher_embedding, lesson.source.embedding).mean(),
+        }
+        self.log_dict(logged, batch_size=len(batch.target), sync_dist=stage == "val")
+        return total, lesson, prediction
+
+    def training_step(self, batch: SwapBatch, batch_idx: int) -> dict[str, Tensor]:
+        """One batch of the student.
+
+        Raises UserError as soon as the loss is not a finite number, with the student as it was before the batch:
+        parameters have not been touched yet, and what the forward pass did to BatchNorm statistics is undone.
+        """
+        statistics = [(buffer, buffer.clone()) for buffer in self.student.buffers()]
+        total, lesson, _ = self._step(batch, self.student, "train")
+        if not torch.isfinite(total):
+            for buffer, before in statistics:
+                buffer.copy_(before)
+            raise UserError(
+                f"the loss became {total.item()} at step {self.global_step}: the weights before this step are kept; "
+                "lower optim.lr, or check the data and the teacher's pictures"
+            )
+        return {"loss": total, "trust": lesson.trust}
+
+    def on_train_batch_end(self, outputs: Any, batch: SwapBatch, batch_idx: int) -> None:
+        """After every optimizer step the average follows; batches that only accumulate gradients change nothing."""
+        if self.global_step > int(self.ema.updates):
+            self.ema.update(self.student)
+
+    def validation_step(self, batch: SwapBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Losses and metrics of the averaged student on held-out people. Returns what the picture grid shows."""
+        _, lesson, prediction = self._step(batch, self.ema, "val")
+        teacher = lesson.supervision.image
+        metrics = {
+            "identity_target": identity_cosine(self.encoder(batch.target).embedding, lesson.source.embedding),
+            "psnr_teacher": psnr(prediction.image, teacher),
+            "ssim_teacher": ssim(prediction.image, teacher),
+        }
+        if batch.truth is not None:
+            metrics |= {
+                "psnr_truth": psnr(prediction.image, batch.truth, batch.face),
+                "ssim_truth": ssim(prediction.image, batch.truth, batch.face),
+            }
+            different = ~batch.same
+            if different.any():
+                gain = swap_gain(prediction.image, batch.target, batch.truth, batch.face)[different]
+                self.log("val/swap_gain", gain.mean(), batch_size=int(different.sum()), sync_dist=True)
+        means = {f"val/{name}": value.mean() for name, value in metrics.items()}
+        self.log_dict(means, batch_size=len(batch.target), sync_dist=True)
+        return {"teacher": teacher, "student": prediction.image, "mask": prediction.mask}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Only the student learns."""
+        optimizer = self.optimizer(self.student.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule(optimizer), "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen networks out."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {key: value for key, value in state.items() if not key.startswith(FROZEN)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refill the frozen networks with what they hold now, so that the rest still loads strictly."""
+        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith(FROZEN)}

@@ -1,0 +1,47 @@
+"""Named terms, their weights, and which of them the trust of the teacher scales."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from idn.errors import UserError
+from idn.types import Prediction, Supervision
+
+
+class Objective(nn.Module):
+    """total = sum over terms of weight * mean over samples of (trust or 1) * value (arXiv:2201.03808, sec. 3.3).
+
+    terms: name -> module that maps (Prediction, Supervision) to (N,).
+    weights: name -> non-negative factor, one for every term; a term of weight 0 is left out and not reported.
+    reweighted: names of the terms that `trust` multiplies per sample: those that compare with the teacher's picture.
+    Raises UserError if names do not match or no term is left.
+    """
+
+    def __init__(
+        self, terms: Mapping[str, nn.Module], weights: Mapping[str, float], reweighted: Sequence[str] = ()
+    ) -> None:
+        super().__init__()
+        for what, names in (("weights", weights), ("terms", terms)):
+            missing = sorted((set(terms) | set(weights)) - set(names))
+            if missing:
+                raise UserError(
+                    f"loss.{what} lacks {', '.join(missing)}: every term needs a weight and every weight a term"
+                )
+        if unknown := sorted(set(reweighted) - set(terms)):
+            raise UserError(f"loss.reweighted names {', '.join(unknown)}, but the terms are {', '.join(terms)}")
+        if negative := sorted(name for name, weight in weights.items() if weight < 0):
+            raise UserError(f"loss.weights.{negative[0]} is negative: use 0 to leave a term out")
+        self.weights = {name: float(weight) for name, weight in weights.items() if weight > 0}
+        if not self.weights:
+            raise UserError("loss.weights are all 0: there is nothing to learn from")
+        self.terms = nn.ModuleDict({name: terms[name] for name in self.weights})
+        self.reweighted = frozenset(reweighted)
+
+    def forward(
+        self, prediction: Prediction, supervision: Supervision, trust: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """trust: (N,) in [0, 1]. Returns the scalar to minimise and, per term, its mean before weight and trust."""
+        values = {name: term(prediction, supervision) for name, term in self.terms.items()}
+        scaled = {name: value * trust if name in self.reweighted else value for name, value in values.items()}
+        total = sum(self.weights[name] * value.mean() for name, value in scaled.items())
+        return total, {name: value.detach().mean() for name, value in values.items()}

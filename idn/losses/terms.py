@@ -1,0 +1,57 @@
+"""The terms of the distillation objective: one class per equation, one value per sample, no weight and no network."""
+
+from torch import Tensor, nn
+
+from idn.types import Prediction, Supervision
+
+
+class PixelDistillation(nn.Module):
+    """L1 distance between the student's and the teacher's picture: the first half of L_kd (arXiv:2201.03808, sec. 3.3).
+
+    Returns (N,): mean absolute difference over channels and pixels, in units of the [0, 1] range.
+    """
+
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
+        """prediction.image and supervision.image: (N, 3, S, S)."""
+        return (prediction.image - supervision.image).abs().flatten(1).mean(1)
+
+
+class PerceptualDistillation(nn.Module):
+    """Distance between feature maps of the student's and the teacher's picture: the other half of L_kd.
+
+    Every map contributes its mean absolute difference, relative to the mean magnitude of the teacher's map of the same
+    sample, so maps of any scale count alike and no weight per layer is needed. Returns (N,).
+    """
+
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
+        """Maps (N, C_i, h_i, w_i), as many in both. Raises ValueError if there are none or their numbers differ."""
+        ours, theirs = prediction.perceptual, supervision.perceptual
+        if not ours or len(ours) != len(theirs):
+            raise ValueError(
+                f"perceptual: expected equally many feature maps, at least one: {len(ours)}, {len(theirs)}"
+            )
+        distances = [
+            (a - b).abs().flatten(1).mean(1) / b.abs().flatten(1).mean(1).clamp_min(1e-6)
+            for a, b in zip(ours, theirs, strict=True)
+        ]
+        return sum(distances[1:], distances[0]) / len(distances)
+
+
+class IdentityLoss(nn.Module):
+    """1 - cos(z(student's picture), z(source)): distillation alone leaves identity behind the teacher's (sec. 3.3)."""
+
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
+        """Embeddings (N, D), L2-normalised. Returns (N,) in [0, 2]."""
+        return 1 - (prediction.embedding * supervision.embedding).sum(1)
+
+
+class BackgroundMask(nn.Module):
+    """Weak supervision of the fusion mask: it must be 0 on the background and is free inside the face (sec. 3.3).
+
+    Returns (N,): mean of the mask over the background pixels of its sample, 0 where a sample has no background.
+    """
+
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
+        """prediction.mask and supervision.face: (N, 1, S, S) in [0, 1]."""
+        background = 1 - supervision.face
+        return (prediction.mask * background).flatten(1).sum(1) / background.flatten(1).sum(1).clamp_min(1)

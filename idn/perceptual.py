@@ -1,0 +1,61 @@
+"""Where the feature maps of the perceptual loss come from: one choice, made in the config."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+from torch import Tensor
+
+from idn.errors import UserError
+from idn.frozen import Frozen
+from idn.images import normalize, resize
+from idn.types import IdentityFeatures
+from idn.weights import load_strict, read_tensors
+
+
+class IdentityShallow(Frozen):
+    """The early maps that the identity encoder computes anyway: no further network, nothing to download.
+
+    They see the encoder's crop only, and were trained to tell people apart, not to judge texture.
+    """
+
+    def forward(self, images: Tensor, seen: IdentityFeatures) -> tuple[Tensor, ...]:
+        """seen: the encoder's pass over `images`. Returns its shallow maps; UserError if the encoder has none."""
+        if not seen.shallow:
+            raise UserError("this identity encoder returns no shallow maps: choose perceptual=timm or loss=pixel")
+        return seen.shallow
+
+
+class TimmFeatures(Frozen):
+    """Early stages of a frozen timm backbone, such as VGG-16 or a ResNet.
+
+    model: timm name, `hf_hub:` names included. stages: indices into its feature levels, fine to coarse.
+    weights: a checkpoint file of that model; None takes the published ones from the hub.
+    size: pictures are resized to this many pixels first; None keeps the student's size.
+    Raises UserError when the weights cannot be had or the stages do not exist.
+    """
+
+    def __init__(self, model: str, stages: Sequence[int], weights: str | Path | None, size: int | None = None) -> None:
+        super().__init__()
+        try:
+            self.net = timm.create_model(
+                model, pretrained=weights is None, features_only=True, out_indices=list(stages)
+            )
+        except (RuntimeError, OSError, ValueError, LookupError) as error:
+            raise UserError(
+                f"perceptual.model={model} cannot be built ({error}): give perceptual.weights=FILE, another model, "
+                "or take perceptual=identity"
+            ) from error
+        if weights is not None:
+            wanted = self.net.state_dict()
+            have = {key: value for key, value in read_tensors(Path(weights)).items() if key in wanted}
+            load_strict(self.net, have, f"perceptual weights {weights}")
+        cfg = timm.get_pretrained_cfg(model) if not model.startswith("hf_hub:") else None
+        self.mean, self.std = (cfg.mean, cfg.std) if cfg else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        self.size = size
+        self.freeze()
+
+    def forward(self, images: Tensor, seen: IdentityFeatures) -> tuple[Tensor, ...]:
+        """images: (N, 3, S, S) RGB in [0, 1]. Returns one map per stage."""
+        sized = images if self.size is None else resize(images, self.size)
+        return tuple(self.net(normalize(sized, self.mean, self.std)))

@@ -1,0 +1,261 @@
+"""What every teacher declares about itself, and the frame that puts its answer back into the student's crop."""
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from idn.errors import UserError
+from idn.frozen import Frozen
+from idn.geometry import TEMPLATES, between_templates, reframe
+from idn.images import normalize, resize
+from idn.types import IdentityFeatures, SwapBatch
+
+Border = Literal["zeros", "border", "reflection"]
+SourceKind = Literal["nothing", "shared_embedding", "own_embedding", "image"]
+Loader = Literal["none", "state_dict", "lightning", "pickled_module", "onnx", "torchscript", "torch_export"]
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class FaceInput:
+    """How a network wants to see a face: framing, size and numbers.
+
+    size: pixels of its square input, or None for the size of the crops it is given.
+    template: alignment template of its crops (idn.geometry.TEMPLATES), or None for that of the crops it is given.
+    mean, std: it wants (x - mean) / std per channel of an RGB image in [0, 1].
+    border: what fills the part of its frame that the given crop does not show.
+    Raises UserError for a value that cannot be.
+    """
+
+    size: int | None = None
+    template: str | None = None
+    mean: Channels = (0.0, 0.0, 0.0)
+    std: Channels = (1.0, 1.0, 1.0)
+    border: Border = "border"
+
+    def __post_init__(self) -> None:
+        """Turn the lists of a config into tuples and refuse impossible values."""
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _channels(name, getattr(self, name)))
+        if min(self.std) <= 0:
+            raise UserError(f"std={self.std} must be positive: give the standard deviation of each channel")
+        if self.size is not None and self.size < 1:
+            raise UserError(f"size={self.size} must be a number of pixels, or null for the size of the crops")
+        _choice("border", self.border, get_args(Border))
+        if self.template is not None:
+            _choice("template", self.template, tuple(sorted(TEMPLATES)))
+
+    def cut(self, images: Tensor, frame: str | None) -> Tensor:
+        """images: (N, 3, S, S) RGB in [0, 1], framed as `frame`. Returns (N, 3, size, size), normalised."""
+        size = self.size or images.shape[-1]
+        return normalize(_reframe(images, frame, self.template, size, self.border), self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class SourceInput:
+    """Where a teacher takes the identity from.
+
+    kind: "nothing" (it knows the answer otherwise), "shared_embedding" (L2-normalised, of the encoder that serves the
+    student), "own_embedding" (of a recogniser inside the teacher) or "image" (the picture itself).
+    crop: how its own recogniser or network sees the source; for the last two kinds only.
+    encoder: name of the recogniser that it was trained with, and dim: length of that embedding; for the embeddings.
+    unit_length: whether an own embedding is L2-normalised before it enters the network.
+    Raises UserError when kind and the rest do not fit.
+    """
+
+    kind: SourceKind
+    crop: FaceInput | None = None
+    encoder: str | None = None
+    dim: int | None = None
+    unit_length: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse combinations that mean nothing."""
+        _choice("source.kind", self.kind, get_args(SourceKind))
+        if (self.kind in ("own_embedding", "image")) != (self.crop is not None):
+            raise UserError(f"source.crop belongs to source.kind own_embedding and image alone, not to {self.kind}")
+        if (self.kind in ("shared_embedding", "own_embedding")) != (self.dim is not None):
+            raise UserError(f"source.dim must be given for an embedding and for nothing else: kind is {self.kind}")
+        if self.dim is not None and not self.encoder:
+            raise UserError("source.encoder is missing: name the recogniser whose embedding the teacher expects")
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """Everything a teacher declares: its inputs, its output, its file and its terms of use.
+
+    name, variant: family, and which of its models (trained differently, so that they read the same numbers otherwise).
+    licence: of the weights, as their publisher words it; commercial: whether it allows commercial use, None if unknown.
+    target: how it sees the target; its answer has the same framing and size. source: see SourceInput.
+    output_mean, output_std: its answer becomes RGB in [0, 1] as x * std + mean.
+    returns_mask: a second output, (N, 1, size, size), follows the image, into which it is already composited.
+    batchable: False if it takes one face at a time.
+    full_precision: True if it must not run in the lower precision that a trainer may choose.
+    loader: kind of file that holds it. sha256, file_bytes: of that file, None if no single file is meant.
+    Raises UserError for a value that cannot be.
+    """
+
+    name: str
+    licence: str
+    commercial: bool | None
+    target: FaceInput
+    source: SourceInput
+    variant: str = ""
+    output_mean: Channels = (0.0, 0.0, 0.0)
+    output_std: Channels = (1.0, 1.0, 1.0)
+    returns_mask: bool = False
+    batchable: bool = True
+    full_precision: bool = False
+    loader: Loader = "none"
+    sha256: str | None = None
+    file_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Turn the lists of a config into tuples and refuse impossible values."""
+        for name in ("name", "licence"):
+            if not getattr(self, name):
+                raise UserError(f"{name} of the teacher is missing: state it, so that what it teaches can be traced")
+        if self.commercial not in (True, False, None):
+            raise UserError(f"commercial={self.commercial} must be true, false, or null if nobody knows")
+        for name in ("output_mean", "output_std"):
+            object.__setattr__(self, name, _channels(name, getattr(self, name)))
+        _choice("loader", self.loader, get_args(Loader))
+        digest = self.sha256
+        if digest is not None and (len(digest) != 64 or set(digest) - set("0123456789abcdef")):
+            raise UserError(f"sha256={digest} must be 64 lower-case hexadecimal digits")
+
+
+def verify_file(path: Path, record: TeacherRecord) -> None:
+    """Raise UserError unless `path` is a file with the size and checksum that the record declares."""
+    if not path.is_file():
+        raise UserError(f"teacher file {path} does not exist: give the path of the downloaded file")
+    size = path.stat().st_size
+    if record.file_bytes not in (None, size):
+        raise UserError(f"teacher file {path} has {size} bytes, {record.file_bytes} are expected: download it again")
+    if record.sha256 is not None:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != record.sha256:
+            raise UserError(f"teacher file {path} has sha256 {found}, {record.sha256} is expected: it is another file")
+
+
+class FrozenTeacher(Frozen, ABC):
+    """A swapper that never learns: cuts what it wants to see, swaps, and pastes the answer into the student's crop.
+
+    record: what it declares. frame: template of the crops given; None only if the record's templates are all None.
+    Subclasses write `swap`, and call `freeze()` at the end of `__init__`. Nothing it returns carries a gradient.
+    """
+
+    def __init__(self, record: TeacherRecord, frame: str | None) -> None:
+        super().__init__()
+        if frame is not None:
+            _choice("frame", frame, tuple(sorted(TEMPLATES)))
+        crop = record.source.crop
+        if frame is None and (record.target.template or (crop and crop.template)):
+            raise UserError(f"teacher {record.name} needs frame: name the template that the crops are aligned with")
+        self.record = record
+        self.frame = frame
+
+    @abstractmethod
+    def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        """Return (N, 3, s, s), in the numbers that the record's output_mean and output_std decode.
+
+        target: (N, 3, s, s), cut and normalised as the record says; s is its size. batch, source: as in `forward`;
+        `source_crop` cuts the sources for a teacher that looks at them itself.
+        """
+
+    def source_crop(self, batch: SwapBatch) -> Tensor:
+        """The sources as the teacher's own recogniser or network wants them, normalised. For those kinds only."""
+        crop = self.record.source.crop
+        if crop is None:
+            raise ValueError(f"teacher {self.record.name} declares no crop of the source")
+        return crop.cut(batch.source, self.frame)
+
+    @torch.no_grad()
+    def forward(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        """The swap of every pair, seen in the student's crop.
+
+        batch: N pairs of (N, 3, S, S) RGB in [0, 1], framed as `frame`. source: what the shared encoder saw in them.
+        Returns (N, 3, S, S) RGB in [0, 1]; outside the teacher's own frame it is the target. Without resampling if
+        size and template are those of the crops. Raises UserError if the embedding has another length than declared.
+        """
+        self._check(batch, source)
+        target = self.record.target.cut(batch.target, self.frame)
+        answer = self._swap_in_precision(target, batch, source)
+        if answer.shape != target.shape:
+            raise ValueError(f"swap: expected {tuple(target.shape)}, got {tuple(answer.shape)}")
+        mean, std = (target.new_tensor(v).view(1, 3, 1, 1) for v in (self.record.output_mean, self.record.output_std))
+        return self._paste((answer.to(batch.target.dtype) * std + mean).clamp(0, 1), batch.target)
+
+    def _swap_in_precision(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        device = target.device.type
+        lower = torch.is_autocast_enabled(device) and not self.record.full_precision
+        with torch.autocast(device, enabled=lower):
+            if self.record.batchable:
+                return self.swap(target, batch, source)
+            return torch.cat([self.swap(target[i : i + 1], *_pick(batch, source, i)) for i in range(len(target))])
+
+    def _check(self, batch: SwapBatch, source: IdentityFeatures) -> None:
+        n, channels, height, width = batch.target.shape
+        if channels != 3 or height != width or batch.source.shape != batch.target.shape:
+            raise ValueError(
+                f"batch: expected source and target (N, 3, S, S), got {tuple(batch.source.shape)} and "
+                f"{tuple(batch.target.shape)}"
+            )
+        spec = self.record.source
+        if spec.kind == "shared_embedding" and source.embedding.shape != (n, spec.dim):
+            raise UserError(
+                f"teacher {self.record.name} wants embeddings of {spec.encoder} with {spec.dim} numbers, the identity "
+                f"encoder gives {source.embedding.shape[-1]}: choose the matching identity encoder"
+            )
+
+    def _paste(self, images: Tensor, target: Tensor) -> Tensor:
+        size, template = target.shape[-1], self.record.target.template
+        back = _reframe(images, template, self.frame, size, "border")
+        if template in (None, self.frame):
+            return back
+        inside = _reframe(_feather(images), template, self.frame, size, "zeros")
+        return (inside * back + (1 - inside) * target).clamp(0, 1)
+
+
+def _reframe(images: Tensor, frame: str | None, wanted: str | None, size: int, border: Border) -> Tensor:
+    """`geometry.reframe` where None stands for the other name, averaging before it shrinks by more than 2."""
+    if frame is None or wanted is None or frame == wanted:
+        return resize(images, size)
+    matrix = between_templates(frame, wanted)
+    needed = math.ceil(size / float(matrix[:, 0].norm()))
+    sized = resize(images, needed) if images.shape[-1] > 2 * needed else images
+    return reframe(sized, frame, wanted, size, border)
+
+
+def _feather(images: Tensor) -> Tensor:
+    """(1, 1, s, s): 1 inside, falling to 0 over the outer twentieth of the frame, so that no seam shows."""
+    size = images.shape[-1]
+    line = torch.arange(size, device=images.device, dtype=images.dtype)
+    edge = (torch.minimum(line, size - 1 - line) / (size / 20)).clamp(0, 1)
+    return torch.minimum(edge[None, :], edge[:, None])[None, None]
+
+
+def _pick(batch: SwapBatch, source: IdentityFeatures, i: int) -> tuple[SwapBatch, IdentityFeatures]:
+    """The i-th pair alone."""
+    one = SwapBatch(*(None if field is None else field[i : i + 1] for field in batch))
+    shallow = tuple(level[i : i + 1] for level in source.shallow)
+    return one, IdentityFeatures(source.embedding[i : i + 1], source.features[i : i + 1], shallow)
+
+
+def _channels(name: str, values: Channels) -> Channels:
+    if len(values) != 3:
+        raise UserError(f"{name} must have one number per colour channel, three in all: got {list(values)}")
+    red, green, blue = (float(v) for v in values)
+    return red, green, blue
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"{name}={value} is unknown: choose one of {', '.join(allowed)}")

@@ -1,0 +1,138 @@
+"""A teacher that knows the exact swap of rendered people, and can be told to be wrong."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from idn.errors import UserError
+from idn.types import IdentityFeatures, SwapBatch
+from teachers.artefacts import spoil
+from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+
+_RECORD = TeacherRecord(
+    name="procedural",
+    licence="Apache-2.0 (this program; it has no weights)",
+    commercial=True,
+    target=FaceInput(),
+    source=SourceInput("nothing"),
+    full_precision=True,
+)
+
+
+class Rendering(Protocol):
+    """What a renderer returns."""
+
+    image: Tensor
+    """(N, 3, S, S) RGB in [0, 1]."""
+
+
+class Renderer(Protocol):
+    """Draws people from numbers: who they are, and everything else."""
+
+    def sample_identity(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, I) identities drawn at random with a CPU generator."""
+        ...
+
+    def render(self, identity: Tensor, attributes: Tensor, size: int) -> Rendering:
+        """identity: (N, I); attributes: (N, A); size: pixels S."""
+        ...
+
+
+class ProceduralTeacher(FrozenTeacher):
+    """Returns `batch.truth`, except where it fails on purpose, as real teachers do.
+
+    renderer: the one that made the data. wrong_identity: share of pairs that get the face of a stranger. artefacts:
+    share of pairs whose face is spoiled. Both in [0, 1] and independent of each other. seed: which pairs fail.
+
+    Whether and how a pair fails follows from its identity and attribute numbers and the seed alone: it fails the same
+    way in every epoch, in every batch, on every device, whatever the global random state. Raises UserError for shares
+    outside [0, 1].
+    """
+
+    def __init__(self, renderer: Renderer, wrong_identity: float, artefacts: float, seed: int) -> None:
+        super().__init__(_RECORD, frame=None)
+        for name, share in (("wrong_identity", wrong_identity), ("artefacts", artefacts)):
+            if not 0 <= share <= 1:
+                raise UserError(f"teacher.{name}={share} must be a share between 0 and 1")
+        self.renderer = renderer
+        self.wrong_identity = wrong_identity
+        self.artefacts = artefacts
+        self.seed = seed
+        self.freeze()
+
+    def failures(self, batch: SwapBatch) -> tuple[Tensor, Tensor]:
+        """Which samples show a stranger and which are spoiled: two (N,) bool tensors on the batch's device.
+
+        Raises UserError if a share is above 0 and the batch does not know its identities and attributes.
+        """
+        none = torch.zeros(len(batch.target), dtype=torch.bool, device=batch.target.device)
+        if self.wrong_identity == 0 and self.artefacts == 0:
+            return none, none.clone()
+        content = _content(batch)
+        wrong = _unit(_hash(content, self.seed, 1)) < self.wrong_identity
+        return wrong, _unit(_hash(content, self.seed, 2)) < self.artefacts
+
+    def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        """Return (N, 3, S, S) RGB in [0, 1]. Raises UserError if the batch does not know its truth."""
+        if batch.truth is None:
+            raise UserError("teacher=procedural needs data that knows the exact swap: choose data=procedural")
+        image = batch.truth.clone()
+        wrong, spoiled = self.failures(batch)
+        if wrong.any():
+            seeds = _hash(_content(batch), self.seed, 3)[wrong]
+            strangers = torch.cat([self.renderer.sample_identity(1, g) for g in _generators(seeds)])
+            attributes = batch.target_attributes[wrong]
+            drawn = self.renderer.render(strangers.to(attributes), attributes, target.shape[-1]).image
+            image[wrong] = drawn.to(image.dtype)
+        if spoiled.any():
+            generators = _generators(_hash(_content(batch), self.seed, 4)[spoiled])
+            faces = zip(image[spoiled], batch.face[spoiled], generators, strict=True)
+            image[spoiled] = torch.stack([spoil(picture, face, g) for picture, face, g in faces])
+        return image
+
+
+def _content(batch: SwapBatch) -> Tensor:
+    """(N, K) int64: the bits of what makes a pair, equal for equal numbers."""
+    if batch.source_identity is None or batch.target_attributes is None:
+        raise UserError(
+            "teacher=procedural can only fail on rendered people: choose data=procedural, or set "
+            "teacher.wrong_identity=0 and teacher.artefacts=0"
+        )
+    numbers = torch.cat([batch.source_identity, batch.target_attributes], 1).float() + 0.0
+    return numbers.contiguous().view(torch.int32).long()
+
+
+def _hash(content: Tensor, seed: int, salt: int) -> Tensor:
+    """(N, K) int64 -> (N,) int64 with well-mixed bits: every number goes through the finaliser of splitmix64."""
+    state = torch.full_like(content[:, 0], (seed * 8 + salt) % 2**62)
+    for column in content.unbind(1):
+        state = _mix(state + column)
+    return _mix(state)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    """One step of splitmix64 (Steele et al. 2014) on (N,) int64, which wraps like unsigned numbers."""
+    bits = bits + _signed(0x9E3779B97F4A7C15)
+    bits = (bits ^ _shift(bits, 30)) * _signed(0xBF58476D1CE4E5B9)
+    bits = (bits ^ _shift(bits, 27)) * _signed(0x94D049BB133111EB)
+    return bits ^ _shift(bits, 31)
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _shift(bits: Tensor, places: int) -> Tensor:
+    """Shift right and fill with zeros: torch repeats the sign."""
+    return (bits >> places) & (2 ** (64 - places) - 1)
+
+
+def _unit(bits: Tensor) -> Tensor:
+    """(N,) int64 -> (N,) float64 in [0, 1)."""
+    return _shift(bits, 11).double() / 2**53
+
+
+def _generators(seeds: Tensor) -> list[torch.Generator]:
+    """One CPU generator per sample."""
+    return [torch.Generator().manual_seed(seed) for seed in _shift(seeds, 1).tolist()]

@@ -1,0 +1,117 @@
+"""Small stand-ins that make a training run take seconds."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import Dataset
+
+from idn.data.module import SwapData
+from idn.distill import DistillModule
+from idn.frozen import Frozen
+from idn.losses.objective import Objective
+from idn.losses.reweight import Trust
+from idn.losses.terms import BackgroundMask, IdentityLoss, PerceptualDistillation, PixelDistillation
+from idn.models.student import Student
+from idn.perceptual import IdentityShallow
+from idn.schedule import warmup_cosine
+from idn.types import IdentityFeatures, SwapBatch
+from teachers.base import FrozenTeacher
+from teachers.procedural import ProceduralTeacher
+
+SIZE = 32
+
+
+class TinyEncoder(Frozen):
+    """A random recogniser with BatchNorm, so that frozen statistics can be watched."""
+
+    name, licence = "tiny", "Apache-2.0"
+    embedding_dim, feature_channels, feature_size = 8, 16, 7
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.late = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16))
+        self.embed = nn.Linear(16, 8)
+        self.freeze()
+
+    def forward(self, images: torch.Tensor) -> IdentityFeatures:
+        early = self.early(images)
+        features = F.adaptive_avg_pool2d(self.late(early), 7)
+        return IdentityFeatures(F.normalize(self.embed(features.mean((2, 3)))), features, (early,))
+
+
+class Colours(Dataset):
+    """Flat coloured pictures: the exact swap is the target with the colour of the source in its middle."""
+
+    def __init__(self, seed: int, batch: int = 4, spoil: int | None = None) -> None:
+        self.seed, self.batch, self.spoil = seed, batch, spoil
+
+    def __getitem__(self, index: int) -> SwapBatch:
+        g = torch.Generator().manual_seed(self.seed * 100_003 + index)
+        source, target = torch.rand(2, self.batch, 3, 1, 1, generator=g).expand(-1, -1, -1, SIZE, SIZE).clone()
+        source, target = (x + 0.02 * torch.rand(x.shape, generator=g) for x in (source, target))
+        face = torch.zeros(self.batch, 1, SIZE, SIZE)
+        face[..., 8:24, 8:24] = 1
+        truth = torch.where(face > 0, source, target).clamp(0, 1)
+        if self.spoil == index:
+            target = target * float("nan")
+        return SwapBatch(source.clamp(0, 1), target.clamp(0, 1), face, torch.zeros(self.batch, dtype=torch.bool), truth)
+
+
+class TruthTeacher(FrozenTeacher):
+    """Answers with the exact swap; has a BatchNorm to watch."""
+
+    def __init__(self) -> None:
+        super().__init__(ProceduralTeacher(None, 0.0, 0.0, 0).record, frame=None)
+        self.norm = nn.BatchNorm2d(3)
+        self.freeze()
+
+    def swap(self, target: torch.Tensor, batch: SwapBatch, source: IdentityFeatures) -> torch.Tensor:
+        self.norm(batch.truth)
+        return batch.truth
+
+
+@pytest.fixture
+def make_module() -> Callable[..., DistillModule]:
+    """A distillation module of tiny parts, always with the same random weights."""
+
+    def make(total_steps: int = 6, variant: str = "identity", **options: Any) -> DistillModule:
+        torch.manual_seed(0)
+        encoder = TinyEncoder()
+        return DistillModule(
+            student=Student(embedding_dim=8, feature_channels=16, feature_size=7, width=0.25),
+            teacher=TruthTeacher(),
+            encoder=encoder,
+            perceptual=IdentityShallow(),
+            trust=Trust(variant),
+            objective=Objective(
+                {
+                    "pixel": PixelDistillation(),
+                    "perceptual": PerceptualDistillation(),
+                    "identity": IdentityLoss(),
+                    "mask": BackgroundMask(),
+                },
+                {"pixel": 5.0, "perceptual": 1.0, "identity": 1.0, "mask": 0.1},
+                ["pixel", "perceptual"],
+            ),
+            optimizer=partial(torch.optim.AdamW, lr=1e-3),
+            schedule=partial(warmup_cosine, total_steps=total_steps, warmup_steps=1),
+            **options,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_data() -> Callable[..., SwapData]:
+    """Endless coloured pictures."""
+
+    def make(spoil: int | None = None) -> SwapData:
+        return SwapData(Colours(0, spoil=spoil), Colours(1), val_items=2, size=SIZE, frame="ffhq")
+
+    return make

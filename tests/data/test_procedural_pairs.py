@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import Tensor
+
+from idn.data.procedural import FaceRenderer, ProceduralIdentities, ProceduralSwaps, verification_pairs
+from idn.errors import UserError
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def faces() -> FaceRenderer:
+    return FaceRenderer()
+
+
+def assert_equal(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> None:
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_swaps_are_a_pure_function_of_seed_and_item(faces: FaceRenderer) -> None:
+    data, twin = ProceduralSwaps(faces, SIZE, 4, seed=3), ProceduralSwaps(FaceRenderer(), SIZE, 4, seed=3)
+    data[0]
+    assert_equal(data[5], twin[5])
+    assert not torch.equal(data[5].source, data[6].source)
+    assert not torch.equal(data[5].source, ProceduralSwaps(faces, SIZE, 4, seed=4)[5].source)
+
+
+def test_swaps_fill_every_field(faces: FaceRenderer) -> None:
+    batch = ProceduralSwaps(faces, SIZE, 5, seed=0)[0]
+    assert all(field is not None and len(field) == 5 for field in batch)
+    assert batch.source.shape == batch.target.shape == batch.truth.shape == (5, 3, SIZE, SIZE)
+    assert batch.face.shape == (5, 1, SIZE, SIZE) and batch.same.dtype == torch.bool
+    assert batch.source_identity.shape == (5, faces.identity_dim)
+    assert batch.target_attributes.shape == (5, faces.attribute_dim)
+
+
+def test_the_truth_is_the_source_person_in_the_target_situation(faces: FaceRenderer) -> None:
+    batch = ProceduralSwaps(faces, SIZE, 6, seed=1, same_ratio=0.5)[2]
+    exact = faces.render(batch.source_identity, batch.target_attributes, SIZE)
+    torch.testing.assert_close(batch.truth, exact.image)
+    assert (batch.face >= exact.face).all()
+    others = faces.render(batch.source_identity.roll(-1, 0), batch.target_attributes, SIZE)
+    expected = torch.where(batch.same.view(-1, 1, 1, 1), exact.image, others.image)
+    torch.testing.assert_close(batch.target, expected)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_same_person_samples_have_their_target_as_truth(faces: FaceRenderer, ratio: float) -> None:
+    batch = ProceduralSwaps(faces, SIZE, 4, seed=2, same_ratio=ratio)[0]
+    equal = [torch.equal(a, b) for a, b in zip(batch.target, batch.truth, strict=True)]
+    assert batch.same.tolist() == equal == [ratio == 1.0] * 4
+
+
+def test_same_ratio_is_respected(faces: FaceRenderer) -> None:
+    data = ProceduralSwaps(faces, 16, 50, seed=9, same_ratio=0.3)
+    share = torch.cat([data[i].same for i in range(8)]).float().mean().item()
+    assert abs(share - 0.3) < 0.08
+
+
+def test_swaps_refuse_what_cannot_work(faces: FaceRenderer) -> None:
+    with pytest.raises(UserError, match="at least 2"):
+        ProceduralSwaps(faces, SIZE, 1, seed=0)
+    with pytest.raises(UserError, match="same_ratio"):
+        ProceduralSwaps(faces, SIZE, 2, seed=0, same_ratio=1.5)
+    data = ProceduralSwaps(faces, SIZE, 2, seed=0, length=3)
+    assert len(data) == 3 and len(list(data)) == 3
+
+
+def test_identities_show_the_people_of_the_bank(faces: FaceRenderer) -> None:
+    data = ProceduralIdentities(faces, SIZE, 6, identities=9, seed=4, images_per_identity_in_batch=3)
+    images, labels = data[7]
+    assert images.shape == (6, 3, SIZE, SIZE) and labels.dtype == torch.int64
+    assert labels.view(2, 3).unique(dim=1).shape == (2, 1) and labels.unique().numel() == 2
+    assert labels.min() >= 0 and labels.max() < 9
+    assert_equal(data[7], ProceduralIdentities(faces, SIZE, 6, identities=9, seed=4, images_per_identity_in_batch=3)[7])
+    assert not torch.equal(images[0], images[1])
+    assert torch.equal(data.bank[:5], ProceduralIdentities(faces, SIZE, 6, identities=9, seed=4).bank[:5])
+
+
+def test_identities_refuse_what_cannot_work(faces: FaceRenderer) -> None:
+    with pytest.raises(UserError, match="multiple"):
+        ProceduralIdentities(faces, SIZE, 5, identities=9, seed=4)
+    with pytest.raises(UserError, match="raise identities"):
+        ProceduralIdentities(faces, SIZE, 8, identities=3, seed=4)
+
+
+def test_verification_pairs_are_half_same(faces: FaceRenderer) -> None:
+    parts = list(verification_pairs(faces, SIZE, pairs=21, seed=6, chunk=8))
+    assert [len(part[2]) for part in parts] == [8, 8, 5]
+    a, b, same = (torch.cat(column) for column in zip(*parts, strict=True))
+    assert a.shape == b.shape == (21, 3, SIZE, SIZE) and same.sum() == 11
+    again = next(iter(verification_pairs(faces, SIZE, pairs=8, seed=6, chunk=8)))
+    assert_equal(again, parts[0])
+    other = next(iter(verification_pairs(faces, SIZE, pairs=8, seed=7, chunk=8)))
+    assert not torch.equal(other[0], parts[0][0])

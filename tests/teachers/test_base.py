@@ -1,0 +1,182 @@
+import hashlib
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from idn.errors import UserError
+from idn.geometry import reframe
+from idn.images import IMAGENET_MEAN, IMAGENET_STD, normalize
+from idn.types import IdentityFeatures, SwapBatch
+from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord, verify_file
+
+
+def record(target: FaceInput, source: SourceInput | None = None, **changes) -> TeacherRecord:
+    fields = {"name": "test", "licence": "Apache-2.0", "commercial": True}
+    return TeacherRecord(target=target, source=source or SourceInput("nothing"), **(fields | changes))
+
+
+def pair(n: int = 2, size: int = 64, dim: int = 8) -> tuple[SwapBatch, IdentityFeatures]:
+    g = torch.Generator().manual_seed(3)
+    small = torch.rand(2 * n, 3, 8, 8, generator=g)
+    images = nn.functional.interpolate(small, size, mode="bicubic").clamp(0, 1)
+    same = torch.zeros(n, dtype=torch.bool)
+    batch = SwapBatch(images[:n], images[n:], torch.ones(n, 1, size, size), same)
+    embedding = nn.functional.normalize(torch.randn(n, dim, generator=g), dim=1)
+    return batch, IdentityFeatures(embedding, torch.zeros(n, 4, 2, 2), (torch.zeros(n, 4, 4, 4),))
+
+
+class Darken(FrozenTeacher):
+    """Multiplies what it sees, in its own numbers; remembers the sizes it saw."""
+
+    def __init__(self, declared: TeacherRecord, frame: str | None, factor: float) -> None:
+        super().__init__(declared, frame)
+        self.net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+        self.factor = factor
+        self.seen: list[tuple[int, ...]] = []
+        self.freeze()
+
+    def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        self.seen.append(tuple(target.shape))
+        assert len(batch.target) == len(source.embedding) == len(target)
+        return target * self.factor
+
+
+def test_no_resampling_when_size_and_template_are_those_of_the_crops():
+    batch, source = pair()
+    for declared in (FaceInput(), FaceInput(64, "ffhq")):
+        torch.testing.assert_close(Darken(record(declared), "ffhq", 1.0)(batch, source), batch.target, rtol=0, atol=0)
+
+
+def test_output_is_decoded_and_clamped():
+    batch, source = pair()
+    declared = FaceInput(mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    same = Darken(record(declared, output_mean=IMAGENET_MEAN, output_std=IMAGENET_STD), "ffhq", 1.0)
+    torch.testing.assert_close(same(batch, source), batch.target, rtol=0, atol=1e-6)
+    raw = Darken(record(declared), "ffhq", 1.0)(batch, source)
+    torch.testing.assert_close(raw, normalize(batch.target).clamp(0, 1))
+
+
+def test_frozen_and_without_gradient():
+    batch, source = pair()
+    teacher = Darken(record(FaceInput()), "ffhq", 0.5)
+    nn.ModuleList([teacher]).train()
+    assert not any(m.training for m in teacher.modules())
+    assert not any(p.requires_grad for p in teacher.parameters())
+    target = batch.target.clone().requires_grad_(True)
+    assert not teacher(batch._replace(target=target), source).requires_grad
+
+
+def test_swap_is_seen_in_the_students_frame_and_the_rest_is_the_target():
+    batch, source = pair(size=128)
+    teacher = Darken(record(FaceInput(112, "arcface_112_v2")), "ffhq", 0.0)
+    out = teacher(batch, source)
+    assert teacher.seen == [(2, 3, 112, 112)]
+    inside = reframe(torch.ones(2, 1, 112, 112), "arcface_112_v2", "ffhq", 128, "zeros")
+    assert 0.3 < inside.mean() < 0.8
+    outside = (inside == 0).expand_as(out)
+    torch.testing.assert_close(out[outside], batch.target[outside], rtol=0, atol=0)
+    assert out[:, :, 60:80, 58:70].max() < 1e-5
+
+
+def test_identity_swap_through_another_template_keeps_a_smooth_picture():
+    batch, source = pair(size=128)
+    out = Darken(record(FaceInput(256, "arcface_112_v1")), "ffhq", 1.0)(batch, source)
+    assert (out - batch.target).abs().mean() < 5e-3
+
+
+def test_strong_shrinking_averages():
+    stripes = (torch.arange(512) % 2).float().expand(1, 3, 512, 512)
+    small = FaceInput(112, "arcface_112_v2").cut(stripes, "ffhq")
+    assert (small[..., 20:-20, 20:-20] - 0.5).abs().max() < 0.1
+
+
+def test_one_face_at_a_time():
+    batch, source = pair()
+    together = Darken(record(FaceInput()), "ffhq", 0.5)
+    alone = Darken(record(FaceInput(), batchable=False), "ffhq", 0.5)
+    torch.testing.assert_close(together(batch, source), alone(batch, source))
+    assert together.seen == [(2, 3, 64, 64)]
+    assert alone.seen == [(1, 3, 64, 64)] * 2
+
+
+def test_a_trainers_lower_precision_reaches_those_that_bear_it():
+    class Product(Darken):
+        def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+            self.product = target @ target.mT
+            return target
+
+    batch, source = pair()
+    for full, dtype in ((True, torch.float32), (False, torch.bfloat16)):
+        teacher = Product(record(FaceInput(), full_precision=full), "ffhq", 1.0)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert teacher(batch, source).dtype == torch.float32
+        assert teacher.product.dtype == dtype
+
+
+def test_source_crop_is_normalised_as_declared():
+    batch, _ = pair()
+    crop = FaceInput(48, "arcface_112_v2", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    teacher = Darken(record(FaceInput(), SourceInput("image", crop)), "ffhq", 1.0)
+    expected = reframe(batch.source, "ffhq", "arcface_112_v2", 48) * 2 - 1
+    torch.testing.assert_close(teacher.source_crop(batch), expected)
+
+
+def test_embedding_of_another_recogniser_is_refused():
+    batch, source = pair(dim=8)
+    spec = SourceInput("shared_embedding", encoder="arcface", dim=512)
+    with pytest.raises(UserError, match="512 numbers, the identity encoder gives 8"):
+        Darken(record(FaceInput(), spec), "ffhq", 1.0)(batch, source)
+
+
+def test_wrong_output_shape_is_a_program_error():
+    class Half(Darken):
+        def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+            return target[..., ::2]
+
+    with pytest.raises(ValueError, match="swap: expected"):
+        Half(record(FaceInput()), "ffhq", 1.0)(*pair())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FaceInput(size=0), "size=0"),
+        (lambda: FaceInput(template="round"), "template=round"),
+        (lambda: FaceInput(border="wrap"), "border=wrap"),
+        (lambda: FaceInput(mean=(0.5,)), "mean must have"),
+        (lambda: FaceInput(std=(1, 0, 1)), "std="),
+        (lambda: SourceInput("voice"), "source.kind=voice"),
+        (lambda: SourceInput("image"), "source.crop"),
+        (lambda: SourceInput("nothing", FaceInput()), "source.crop"),
+        (lambda: SourceInput("shared_embedding", encoder="x"), "source.dim"),
+        (lambda: SourceInput("shared_embedding", dim=3), "source.encoder"),
+        (lambda: record(FaceInput(), licence=""), "licence"),
+        (lambda: record(FaceInput(), name=""), "name"),
+        (lambda: record(FaceInput(), commercial="perhaps"), "commercial=perhaps"),
+        (lambda: record(FaceInput(), loader="magic"), "loader=magic"),
+        (lambda: record(FaceInput(), sha256="abc"), "sha256=abc"),
+        (lambda: Darken(record(FaceInput(64, "ffhq")), None, 1.0), "needs frame"),
+        (lambda: Darken(record(FaceInput()), "round", 1.0), "frame=round"),
+    ],
+)
+def test_impossible_declarations(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+def test_lists_of_a_config_become_tuples():
+    assert FaceInput(mean=[0, 0, 0], std=[1, 1, 1]) == FaceInput()
+
+
+def test_verify_file(tmp_path):
+    path = tmp_path / "weights.bin"
+    with pytest.raises(UserError, match="does not exist"):
+        verify_file(path, record(FaceInput()))
+    path.write_bytes(b"abc")
+    digest = hashlib.sha256(b"abc").hexdigest()
+    verify_file(path, record(FaceInput(), sha256=digest, file_bytes=3))
+    with pytest.raises(UserError, match="has 3 bytes, 4 are expected"):
+        verify_file(path, record(FaceInput(), file_bytes=4))
+    with pytest.raises(UserError, match="is expected"):
+        verify_file(path, record(FaceInput(), sha256="0" * 64))

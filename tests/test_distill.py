@@ -1,0 +1,169 @@
+"""The training step: what learns, what stays frozen, what is saved, and that resuming changes nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from idn.callbacks import LAST_GOOD, KeepLastGood, PictureGrid, TrustHistogram
+from idn.data.module import SwapData
+from idn.distill import FROZEN, DistillModule
+from idn.errors import UserError
+from idn.run import start
+
+Make = Callable[..., Any]
+
+
+def trainer_for(path: Path, steps: int, every: int = 3, **options: Any) -> pl.Trainer:
+    checkpoint = pl.callbacks.ModelCheckpoint(
+        path, filename="best", monitor="val/loss", save_last=True, enable_version_counter=False
+    )
+    return pl.Trainer(
+        default_root_dir=path,
+        accelerator="cpu",
+        max_steps=steps,
+        val_check_interval=every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+        gradient_clip_val=1.0,
+        log_every_n_steps=1,
+        logger=pl.loggers.CSVLogger(path, name="", version=""),
+        callbacks=[
+            checkpoint,
+            KeepLastGood(path),
+            PictureGrid(path / "pictures", 2),
+            TrustHistogram(path / "t.jsonl", 2),
+        ],
+        **options,
+    )
+
+
+def run(
+    path: Path, module: DistillModule, data: SwapData, steps: int, resume: Path | None = None, **options: Any
+) -> pl.Trainer:
+    trainer = trainer_for(path, steps, **options)
+    start(trainer, module, data, resume)
+    return trainer
+
+
+def test_every_student_parameter_learns_and_nothing_frozen_moves(
+    tmp_path: Path, make_module: Make, make_data: Make
+) -> None:
+    module = make_module()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    run(tmp_path, module, make_data(), 3)
+    after = module.state_dict()
+    unchanged = [key for key, p in module.student.named_parameters() if torch.equal(before[f"student.{key}"], p)]
+    assert unchanged == []
+    moved = [key for key in after if key.startswith(FROZEN) and not torch.equal(before[key], after[key])]
+    assert moved == [] and any(key.startswith("teacher.") for key in after)
+    assert all(p.grad is None for p in [*module.teacher.parameters(), *module.encoder.parameters()])
+
+
+@pytest.mark.parametrize("name", ["pixel", "perceptual", "identity", "mask"])
+def test_every_loss_alone_reaches_the_student(name: str, make_module: Make, make_data: Make) -> None:
+    module = make_module()
+    lesson = module.supervise(make_data().train[0])
+    prediction = module.predict(module.student.train(), lesson)
+    module.objective.terms[name](prediction, lesson.supervision).sum().backward()
+    total = sum(float(p.grad.abs().sum()) for p in module.student.parameters() if p.grad is not None)
+    assert total > 0
+
+
+def test_losses_do_not_depend_on_the_batch_size(make_module: Make, make_data: Make) -> None:
+    module = make_module().eval()
+    batch = make_data().train[0]
+
+    def losses(part: slice) -> dict[str, torch.Tensor]:
+        lesson = module.supervise(type(batch)(*(value if value is None else value[part] for value in batch)))
+        prediction = module.predict(module.student.eval(), lesson)
+        return {name: term(prediction, lesson.supervision) for name, term in module.objective.terms.items()}
+
+    together = losses(slice(0, 4))
+    alone = [losses(slice(k, k + 1)) for k in range(4)]
+    for name, values in together.items():
+        torch.testing.assert_close(values, torch.cat([one[name] for one in alone]), rtol=1e-4, atol=1e-5)
+
+
+def test_checkpoint_holds_student_average_and_optimizer_only(
+    tmp_path: Path, make_module: Make, make_data: Make
+) -> None:
+    run(tmp_path, make_module(), make_data(), 3)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert {key.split(".")[0] for key in saved["state_dict"]} == {"student", "ema"}
+    assert saved["optimizer_states"] and saved["lr_schedulers"]
+
+
+@pytest.mark.parametrize("split", [3, 4])
+def test_resumed_run_equals_the_uninterrupted_one(
+    split: int, tmp_path: Path, make_module: Make, make_data: Make
+) -> None:
+    whole = make_module()
+    run(tmp_path / "whole", whole, make_data(), 6)
+    run(tmp_path / "first", make_module(), make_data(), split, every=split)
+    second = make_module()
+    run(tmp_path / "second", second, make_data(), 6, resume=tmp_path / "first" / "last.ckpt")
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[key], value, rtol=0, atol=0, msg=key)
+
+
+def test_resume_refuses_what_does_not_fit(tmp_path: Path, make_module: Make, make_data: Make) -> None:
+    run(tmp_path, make_module(), make_data(), 3)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    removed = next(iter(saved["state_dict"]))
+    del saved["state_dict"][removed]
+    torch.save(saved, tmp_path / "cut.ckpt")
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    data = make_data()
+    with pytest.raises(UserError, match=removed):
+        run(tmp_path / "a", make_module(), data, 6, resume=tmp_path / "cut.ckpt")
+    with pytest.raises(UserError, match="does not exist"):
+        run(tmp_path / "b", make_module(), data, 6, resume=tmp_path / "none.ckpt")
+    with pytest.raises(UserError, match="not a checkpoint|more than tensors"):
+        run(tmp_path / "c", make_module(), data, 6, resume=tmp_path / "text.ckpt")
+    with pytest.raises(UserError, match="larger number"):
+        run(tmp_path / "d", make_module(), data, 3, resume=tmp_path / "last.ckpt")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_learned(
+    tmp_path: Path, make_module: Make, make_data: Make
+) -> None:
+    reference = make_module()
+    run(tmp_path / "reference", reference, make_data(), 4, every=4)
+    with pytest.raises(UserError, match=r"became nan at step 4.*lower optim\.lr"):
+        run(tmp_path / "spoiled", make_module(), make_data(spoil=4), 6, every=6)
+    kept = torch.load(tmp_path / "spoiled" / LAST_GOOD, weights_only=True)
+    assert kept["global_step"] == 4
+    for key, value in kept["state_dict"].items():
+        assert torch.isfinite(value).all() and torch.equal(value, reference.state_dict()[key])
+
+
+def test_validation_logs_the_monitored_key_and_the_promised_metrics(
+    tmp_path: Path, make_module: Make, make_data: Make
+) -> None:
+    trainer = run(tmp_path, make_module(), make_data(), 3)
+    wanted = {"loss", "swap_gain", "identity_student", "identity_teacher", "identity_target", "psnr_teacher"}
+    wanted |= {"ssim_teacher", "psnr_truth", "ssim_truth", "trust", "loss_pixel", "loss_mask"}
+    assert {f"val/{name}" for name in wanted} <= set(trainer.callback_metrics)
+    assert trainer.checkpoint_callback.monitor in trainer.callback_metrics
+    assert (tmp_path / "pictures" / "step_000003.png").is_file()
+    assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 1
+
+
+def test_the_student_learns(tmp_path: Path, make_module: Make, make_data: Make) -> None:
+    module = make_module(total_steps=120, ema_decay=0.8)
+    trainer = run(tmp_path, module, make_data(), 120, every=120)
+    assert trainer.callback_metrics["val/swap_gain"] > 1.0
+
+
+def test_trust_is_one_without_reweighting(make_module: Make, make_data: Make) -> None:
+    batch = make_data().train[0]
+    assert torch.equal(make_module(variant="none").supervise(batch).trust, torch.ones(4))
+    cosine_trust = make_module(variant="identity").supervise(batch).trust
+    assert ((cosine_trust >= 0) & (cosine_trust <= 1)).all() and not torch.equal(cosine_trust, torch.ones(4))

@@ -1,0 +1,146 @@
+import kornia
+import pytest
+import torch
+
+from idn import geometry
+from idn.geometry import between_templates, fit_similarity, invert_affine, reframe, template_points, transform_points
+
+
+def similarity(n: int, seed: int = 0) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    angle = 6.28 * torch.rand(n, generator=draw, dtype=torch.float64)
+    scale = 0.3 + 2 * torch.rand(n, generator=draw, dtype=torch.float64)
+    a, b = angle.cos() * scale, angle.sin() * scale
+    linear = torch.stack([torch.stack([a, -b], -1), torch.stack([b, a], -1)], -2)
+    return torch.cat([linear, torch.randn(n, 2, 1, generator=draw, dtype=torch.float64)], -1)
+
+
+def smooth(size: int) -> torch.Tensor:
+    y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
+    return torch.stack([x, y, 0.5 + 0.4 * torch.sin(5 * x + 3 * y)])[None]
+
+
+def test_fit_recovers_every_similarity_of_a_batch() -> None:
+    known = similarity(40)
+    points = torch.randn(40, 5, 2, dtype=torch.float64)
+    torch.testing.assert_close(fit_similarity(points, transform_points(points, known)), known)
+    torch.testing.assert_close(fit_similarity(points[3], transform_points(points[3], known[3])), known[3])
+
+
+def test_fit_is_the_least_squares_optimum() -> None:
+    torch.manual_seed(0)
+    points, onto = torch.randn(2, 5, 2, dtype=torch.float64)
+    best = fit_similarity(points, onto)
+    cost = (transform_points(points, best) - onto).square().sum()
+    a, b, x, y = best[0, 0], best[1, 0], best[0, 2], best[1, 2]
+    for da, db, dx, dy in 1e-3 * torch.randn(50, 4, dtype=torch.float64):
+        moved = torch.stack([torch.stack([a + da, -b - db, x + dx]), torch.stack([b + db, a + da, y + dy])])
+        assert (transform_points(points, moved) - onto).square().sum() > cost
+
+
+def test_fit_never_reflects() -> None:
+    points = template_points("ffhq")
+    mirrored = points * points.new_tensor((-1.0, 1.0))
+    assert fit_similarity(points, mirrored)[:, :2].det() > 0
+
+
+def test_inverse() -> None:
+    known = similarity(10)
+    points = torch.rand(10, 4, 2, dtype=torch.float64)
+    torch.testing.assert_close(transform_points(transform_points(points, known), invert_affine(known)), points)
+    torch.testing.assert_close(invert_affine(invert_affine(known)), known)
+
+
+def test_warp_by_identity_changes_nothing() -> None:
+    image = torch.rand(2, 3, 17, 17)
+    torch.testing.assert_close(geometry.warp(image, torch.eye(2, 3), 17), image, atol=1e-5, rtol=0)
+
+
+def test_warp_by_identity_resizes_any_shape() -> None:
+    image = smooth(64)[..., :40, :]
+    out = geometry.warp(image, torch.eye(2, 3), 32)
+    wanted = torch.nn.functional.interpolate(image, (32, 32), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(out, wanted, atol=1e-4, rtol=0)
+
+
+def test_warp_shifts_by_whole_pixels() -> None:
+    image = torch.rand(1, 3, 16, 16)
+    shift = torch.tensor([[1.0, 0.0, 3 / 16], [0.0, 1.0, -2 / 16]])
+    out = geometry.warp(image, shift, 16, padding="zeros")
+    torch.testing.assert_close(out[..., :14, 3:], image[..., 2:, :13], atol=1e-5, rtol=0)
+    assert out[..., 14:, :].abs().max() < 1e-5 and out[..., :3].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_warp_agrees_with_kornia(padding: str) -> None:
+    image = torch.rand(3, 3, 40, 40)
+    matrices = similarity(3, seed=4)
+    matrices[:, :, 2] *= 0.2
+    pixel = matrices * torch.tensor([1.0, 1.0, 40.0], dtype=torch.float64)  # edges at 0 and 40
+    centres = torch.full((2,), 0.5, dtype=torch.float64)
+    pixel[:, :, 2] += pixel[:, :, :2] @ centres - centres  # kornia counts from the centre of the first pixel
+    theirs = kornia.geometry.transform.warp_affine(
+        image, pixel.float(), (40, 40), padding_mode=padding, align_corners=False
+    )
+    torch.testing.assert_close(geometry.warp(image, matrices, 40, padding), theirs, atol=1e-4, rtol=0)
+
+
+def test_warp_moves_content_where_points_go() -> None:
+    matrix = torch.tensor([[0.8, -0.3, 0.2], [0.3, 0.8, -0.1]])
+    size = 128
+    place = torch.tensor([[0.35, 0.62]])
+    y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
+    blob = torch.exp(-((x - place[0, 0]) ** 2 + (y - place[0, 1]) ** 2) / 0.002)[None, None]
+    out = geometry.warp(blob, matrix, size)[0, 0]
+    centre = torch.stack([(out * x).sum(), (out * y).sum()]) / out.sum()
+    torch.testing.assert_close(centre[None], transform_points(place, matrix), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("frame", "wanted", "scale"),
+    [
+        ("arcface_112_v1", "arcface_112_v2", 1.112),
+        ("arcface_112_v2", "ffhq", 0.744),
+        ("arcface_128", "ffhq", 0.850),
+        ("arcface_112_v1", "arcface_128", 0.973),
+        ("arcface_112_v1", "ffhq", 0.828),
+        ("arcface_112_v2", "arcface_128", 0.875),
+        ("arcface_112_v2", "mtcnn", 0.850),
+    ],
+)
+def test_published_relations_between_templates(frame: str, wanted: str, scale: float) -> None:
+    assert between_templates(frame, wanted)[:, :2].det().sqrt() == pytest.approx(scale, abs=6e-4)
+
+
+def test_templates_are_ordered_as_seen_in_the_image() -> None:
+    for points in geometry.TEMPLATES.values():
+        left_eye, right_eye, nose, left_mouth, right_mouth = points
+        assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < right_mouth[0]
+        assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])
+        assert points.shape == (5, 2) and points.min() > 0.2 and points.max() < 0.9
+
+
+def test_unknown_template_is_named() -> None:
+    with pytest.raises(ValueError, match="'dlib' is unknown"):
+        template_points("dlib")
+
+
+def test_reframe_to_the_same_frame_resizes() -> None:
+    image = torch.rand(1, 3, 32, 32)
+    assert reframe(image, "ffhq", "ffhq", 32) is image
+    assert reframe(image, "ffhq", "ffhq", 16).shape == (1, 3, 16, 16)
+
+
+def test_reframe_and_back_keeps_the_middle() -> None:
+    image = smooth(96)
+    there = reframe(image, "ffhq", "arcface_112_v2", 160)
+    back = reframe(there, "arcface_112_v2", "ffhq", 96)
+    middle = slice(30, 66)
+    torch.testing.assert_close(back[..., middle, middle], image[..., middle, middle], atol=6e-3, rtol=0)
+
+
+def test_reframe_is_differentiable() -> None:
+    image = torch.rand(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: reframe(x, "ffhq", "arcface_128", 6), image)
+    reframe(image, "ffhq", "arcface_128", 16).sum().backward()
+    assert image.grad is not None and (image.grad[..., 2:6, 2:6] > 0).all()

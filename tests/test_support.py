@@ -1,0 +1,99 @@
+"""Small parts of a run: schedule, pictures, perceptual features, quality scorer, allocator."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from idn.errors import UserError
+from idn.memory import keep_large_buffers
+from idn.perceptual import IdentityShallow, TimmFeatures
+from idn.picture import CAPTION_HEIGHT, label_columns, save_synthetic
+from idn.schedule import warmup_cosine
+from idn.scorer import QualityScorer
+from idn.types import IdentityFeatures
+
+
+def rates(total: int, warmup: int, floor: float) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = warmup_cosine(optimizer, total, warmup, floor)
+    seen = []
+    for _ in range(total + 1):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+def test_schedule_rises_then_falls_to_its_floor() -> None:
+    seen = rates(100, 10, 0.1)
+    assert seen[0] == pytest.approx(2 / 11) and max(seen) == seen[10] == pytest.approx(2.0)
+    assert seen[100] == pytest.approx(0.2)
+    assert all(a < b for a, b in itertools.pairwise(seen[:11]))
+    assert all(a > b for a, b in itertools.pairwise(seen[10:]))
+
+
+def test_a_run_shorter_than_its_warmup_still_reaches_the_full_rate() -> None:
+    assert max(rates(10, 500, 0.0)) == pytest.approx(2.0)
+
+
+def test_pictures_have_one_column_per_name_and_one_row_per_sample() -> None:
+    red = torch.zeros(3, 3, 8, 8)
+    red[:, 0] = 1
+    picture = label_columns({"a": red, "b": torch.zeros(3, 3, 8, 8)}, gap=2)
+    assert picture.shape == (CAPTION_HEIGHT + 3 * 10 + 2, 2 * 10 + 2, 3)
+    assert (picture[CAPTION_HEIGHT + 4, 4] == (255, 0, 0)).all() and (picture[CAPTION_HEIGHT + 4, 14] == 0).all()
+
+
+def test_written_pictures_say_that_they_are_synthetic(tmp_path: Path) -> None:
+    picture = np.zeros((4, 5, 3), np.uint8)
+    save_synthetic(picture, tmp_path / "deep" / "p.png", {"Step": "7"})
+    with Image.open(tmp_path / "deep" / "p.png") as image:
+        assert image.size == (5, 4) and image.text["Step"] == "7"
+        assert image.text["DigitalSourceType"].endswith("compositeSynthetic")
+
+
+def test_timm_features_load_strictly_and_pass_gradients(tmp_path: Path) -> None:
+    reference = timm.create_model("resnet10t", pretrained=False)
+    save_file(reference.state_dict(), tmp_path / "net.safetensors")
+    net = TimmFeatures("resnet10t", [0, 1], tmp_path / "net.safetensors")
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
+    maps = net.train()(images, IdentityFeatures(torch.zeros(2, 1), torch.zeros(2, 1, 1, 1)))
+    assert [m.shape[-1] for m in maps] == [32, 16] and not net.training
+    sum(m.sum() for m in maps).backward()
+    assert images.grad.abs().sum() > 0 and all(p.grad is None for p in net.parameters())
+    torch.testing.assert_close(net.net.conv1[0].weight, reference.conv1[0].weight)
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=r"conv1\.0\.weight"):
+        TimmFeatures("resnet10t", [0, 1], tmp_path / "other.safetensors")
+
+
+def test_unknown_perceptual_model_is_said() -> None:
+    with pytest.raises(UserError, match=r"perceptual\.model=resnet_of_nobody"):
+        TimmFeatures("resnet_of_nobody", [0], None)
+
+
+def test_shallow_maps_must_exist() -> None:
+    seen = IdentityFeatures(torch.zeros(1, 1), torch.zeros(1, 1, 1, 1))
+    with pytest.raises(UserError, match="perceptual=timm"):
+        IdentityShallow()(torch.rand(1, 3, 8, 8), seen)
+
+
+def test_scorer_reads_a_trained_resnet_18(tmp_path: Path) -> None:
+    net = timm.create_model("resnet18", pretrained=False, num_classes=1).eval()
+    save_file(net.state_dict(), tmp_path / "q.safetensors")
+    scores = QualityScorer(tmp_path / "q.safetensors").train()(torch.rand(2, 3, 96, 96))
+    assert scores.shape == (2,) and ((scores > 0) & (scores < 1)).all()
+    with pytest.raises(UserError, match=r"reweight\.scorer\.weights"):
+        QualityScorer(None)
+    with pytest.raises(UserError, match=r"nothing\.safetensors"):
+        QualityScorer(tmp_path / "nothing.safetensors")
+
+
+def test_the_allocator_setting_reports_whether_it_took_effect() -> None:
+    assert isinstance(keep_large_buffers(), bool)
