@@ -129,10 +129,7 @@ def identity(cfg: DictConfig) -> float:
 
 def align(cfg: DictConfig) -> None:
     """Find, frame and crop the faces of a folder of photographs; say what was left out."""
-    from rich.console import Console
-
-    report = build(cfg.align)
-    Console().print(report.table())
+    build(cfg.align)
     print(f"next: idn train data=faces data.root={cfg.dst} identity=mobilefacenet identity.weights=FILE teacher=blend")
 
 

@@ -37,14 +37,14 @@ def unsettle(student: Student, size: int = 64) -> Student:
             nn.init.normal_(module.bias, 0, 0.2)
         elif isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
+            module.weight.data *= torch.empty_like(module.weight).uniform_(0.5, 1.5)
+            module.bias.data += 0.3 * torch.randn_like(module.bias)
     features = student.config["feature_size"]
     student.train()(*inputs(3, size, emb, channels, features))
     for module in student.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean += 0.3 * module.running_var.sqrt() * torch.randn_like(module.running_mean)
             module.running_var *= torch.empty_like(module.running_var).uniform_(0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.3)
     return student
 
 
