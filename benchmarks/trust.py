@@ -2,8 +2,8 @@
 
     python benchmarks/trust.py [--wrong 0.3] [--seeds 0 1 2] [--steps 400] [option=value ...]
 
-Every run is one `idn train` with `teacher.wrong_identity=WRONG`; all runs of a seed see the same pairs and the same wrong
-answers. Prints swap gain against the exact swap, identity cosine and PSNR on held-out people, as a Markdown table.
+Every run is one `idn train` with `teacher.wrong_identity=WRONG`; all runs of a seed see the same pairs and the same
+wrong answers. Prints swap gain against the exact swap, identity cosine and PSNR on held-out people, as a Markdown table.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Distillation: the student learns from a frozen teacher (arXiv:2201.03808). A thin shell around its parts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -35,8 +35,9 @@ class DistillModule(pl.LightningModule):
 
     student: idn.models.student.Student, or any network with the same call.
     teacher, encoder, perceptual, trust: frozen; they are not saved and do not change.
-    optimizer, schedule: constructors that only lack the parameters, or the optimizer.
-    ema_decay: of the moving average of the student. compile: compile the student in place.
+    optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
+    ema_decay: of the moving average of the student. rates: learning rates of the student's parameter groups,
+    relative to that of the optimizer; 1 where none is given. compile: compile the student in place.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class DistillModule(pl.LightningModule):
         perceptual: nn.Module,
         trust: Trust,
         objective: Objective,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler],
         ema_decay: float = 0.999,
+        rates: Mapping[str, float] | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -58,6 +60,11 @@ class DistillModule(pl.LightningModule):
         self.teacher, self.encoder, self.perceptual, self.trust = teacher, encoder, perceptual, trust
         self.objective = objective
         self.optimizer, self.schedule = optimizer, schedule
+        self.rates = dict(rates or {})
+        if unknown := sorted(self.rates.keys() - student.parameter_groups().keys()):
+            raise UserError(
+                f"distill.rates names {unknown[0]}, but the student has {', '.join(student.parameter_groups())}"
+            )
         self.needs_perceptual = "perceptual" in objective.terms
         if compile:
             self.student.compile()
@@ -84,7 +91,7 @@ class DistillModule(pl.LightningModule):
         """The one path from a batch to the loss, for training and validation alike."""
         lesson = self.supervise(batch)
         prediction = self.predict(student, lesson)
-        total, parts = self.objective(prediction, lesson.supervision, lesson.trust)
+        total, parts = self.objective(prediction, lesson.supervision, lesson.trust, self.global_step)
         logged = {f"{stage}/loss": total.detach(), **{f"{stage}/loss_{name}": value for name, value in parts.items()}}
         logged |= {
             f"{stage}/trust": lesson.trust.mean(),
@@ -139,8 +146,11 @@ class DistillModule(pl.LightningModule):
         return {"teacher": teacher, "student": prediction.image, "mask": prediction.mask}
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Only the student learns."""
-        optimizer = self.optimizer(self.student.parameters())
+        """Only the student learns, every group of its parameters at its own rate."""
+        groups = self.student.parameter_groups()
+        optimizer = self.optimizer([{"params": parameters} for parameters in groups.values()])
+        for name, group in zip(groups, optimizer.param_groups, strict=True):
+            group["lr"] *= self.rates.get(name, 1.0)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule(optimizer), "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

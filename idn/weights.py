@@ -129,6 +129,7 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         whole = Path(folder, path.name)
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, whole, metadata)
+        whole.chmod(0o644)
         whole.replace(path)
 
 

@@ -15,7 +15,7 @@ from idn.distill import DistillModule
 from idn.frozen import Frozen
 from idn.losses.objective import Objective
 from idn.losses.reweight import Trust
-from idn.losses.terms import BackgroundMask, IdentityLoss, PerceptualDistillation, PixelDistillation
+from idn.losses.terms import BackgroundMask, FaceCoverage, IdentityLoss, PerceptualDistillation, PixelDistillation
 from idn.models.student import Student
 from idn.perceptual import IdentityShallow
 from idn.schedule import warmup_cosine
@@ -95,12 +95,14 @@ def make_module() -> Callable[..., DistillModule]:
                     "perceptual": PerceptualDistillation(),
                     "identity": IdentityLoss(),
                     "mask": BackgroundMask(),
+                    "coverage": FaceCoverage(),
                 },
-                {"pixel": 5.0, "perceptual": 1.0, "identity": 1.0, "mask": 0.1},
+                {"pixel": 10.0, "perceptual": 1.0, "identity": 1.0, "mask": 0.5, "coverage": 2.0},
                 ["pixel", "perceptual"],
             ),
-            optimizer=partial(torch.optim.AdamW, lr=1e-3),
+            optimizer=partial(torch.optim.AdamW, lr=5e-3),
             schedule=partial(warmup_cosine, total_steps=total_steps, warmup_steps=1),
+            rates={"prediction": 0.003, "modulation": 3.0},
             **options,
         )
 

@@ -14,11 +14,16 @@ class Objective(nn.Module):
     terms: name -> module that maps (Prediction, Supervision) to (N,).
     weights: name -> non-negative factor, one for every term; a term of weight 0 is left out and not reported.
     reweighted: names of the terms that `trust` multiplies per sample: those that compare with the teacher's picture.
+    fading: name -> number of steps over which the weight of that term falls linearly to 0.
     Raises UserError if names do not match or no term is left.
     """
 
     def __init__(
-        self, terms: Mapping[str, nn.Module], weights: Mapping[str, float], reweighted: Sequence[str] = ()
+        self,
+        terms: Mapping[str, nn.Module],
+        weights: Mapping[str, float],
+        reweighted: Sequence[str] = (),
+        fading: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         for what, names in (("weights", weights), ("terms", terms)):
@@ -27,8 +32,9 @@ class Objective(nn.Module):
                 raise UserError(
                     f"loss.{what} lacks {', '.join(missing)}: every term needs a weight and every weight a term"
                 )
-        if unknown := sorted(set(reweighted) - set(terms)):
-            raise UserError(f"loss.reweighted names {', '.join(unknown)}, but the terms are {', '.join(terms)}")
+        for what, names in (("reweighted", reweighted), ("fading", fading or ())):
+            if unknown := sorted(set(names) - set(terms)):
+                raise UserError(f"loss.{what} names {', '.join(unknown)}, but the terms are {', '.join(terms)}")
         if negative := sorted(name for name, weight in weights.items() if weight < 0):
             raise UserError(f"loss.weights.{negative[0]} is negative: use 0 to leave a term out")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight > 0}
@@ -36,12 +42,21 @@ class Objective(nn.Module):
             raise UserError("loss.weights are all 0: there is nothing to learn from")
         self.terms = nn.ModuleDict({name: terms[name] for name in self.weights})
         self.reweighted = frozenset(reweighted)
+        self.fading = dict(fading or {})
+
+    def weight(self, name: str, step: int) -> float:
+        """Weight of a term after `step` optimizer steps."""
+        steps = self.fading.get(name)
+        return self.weights[name] * (1.0 if steps is None else max(0.0, 1 - step / steps) if steps else 0.0)
 
     def forward(
-        self, prediction: Prediction, supervision: Supervision, trust: Tensor
+        self, prediction: Prediction, supervision: Supervision, trust: Tensor, step: int = 0
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """trust: (N,) in [0, 1]. Returns the scalar to minimise and, per term, its mean before weight and trust."""
+        """trust: (N,) in [0, 1]; step: of the optimizer.
+
+        Returns the scalar to minimise and, per term, its mean before weight and trust.
+        """
         values = {name: term(prediction, supervision) for name, term in self.terms.items()}
         scaled = {name: value * trust if name in self.reweighted else value for name, value in values.items()}
-        total = sum(self.weights[name] * value.mean() for name, value in scaled.items())
+        total = sum(self.weight(name, step) * value.mean() for name, value in scaled.items())
         return total, {name: value.detach().mean() for name, value in values.items()}

@@ -55,3 +55,17 @@ class BackgroundMask(nn.Module):
         """prediction.mask and supervision.face: (N, 1, S, S) in [0, 1]."""
         background = 1 - supervision.face
         return (prediction.mask * background).flatten(1).sum(1) / background.flatten(1).sum(1).clamp_min(1)
+
+
+class FaceCoverage(nn.Module):
+    """How much of the face the fusion mask leaves to the target: a warm-up, ours, not the paper's.
+
+    A student whose generated face is still poor is better off copying the target, and a mask that has closed lets no
+    gradient through to open it again. Held open while the generated face learns, it no longer wants to close.
+    Returns (N,): mean of 1 - mask over the pixels of the face, 0 where a sample shows none.
+    """
+
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
+        """prediction.mask and supervision.face: (N, 1, S, S) in [0, 1]."""
+        closed = (1 - prediction.mask) * supervision.face
+        return closed.flatten(1).sum(1) / supervision.face.flatten(1).sum(1).clamp_min(1)

@@ -1,15 +1,20 @@
 """The weights that training starts from, in one place."""
 
+import torch
 from torch import nn
 
 from idn.models.injection import WeightModulation, WeightPrediction
-from idn.models.network import FusionModule
+from idn.models.network import FusionModule, Head
 
 IDENTITY_SHARE = 0.5
 """Scale of the BatchNorms in the prediction chains: how much of a first kernel depends on the identity."""
 
-KERNEL_SHARE = 0.35
-"""Factor on the convolutions that read kernels out: predicted kernels start with a norm near 1."""
+ENCODER_SHARE, DECODER_SHARE = 0.3, 0.05
+"""Factors on the convolutions that read kernels out: the maps of the encoder keep their magnitude, those of the decoder
+start small beside the encoder maps that they are concatenated with, so that detail is not drowned by the deep path."""
+
+HEAD_NOISE = 0.1
+"""Share of the usual random kernels in the 3x3 convolutions of the head, on top of a pass-through."""
 
 MASK_BIAS = 2.0
 """Of the last convolution of the fusion module: the mask starts at 0.88."""
@@ -19,11 +24,11 @@ def initialise(student: nn.Module) -> None:
     """Draw every parameter of a student from the global generator, in place.
 
     The published code leaves its framework's defaults: convolutions normal with variance 2 / (C_in k k), pointwise
-    kernels uniform as Glorot and Bengio (2010), biases zero, BatchNorm neutral. Three choices are our own. The gains
-    of the modulation start at zero, so that the pointwise kernels depend on no identity yet. The prediction chains
-    start with kernels of unit norm that are mostly the same for everybody: with the defaults every identity has its
-    own random network, whose maps grow by a factor of 3 per pair. And the fusion mask starts open, so that the
-    generated face is seen and learns before the mask can settle for the target.
+    kernels uniform as Glorot and Bengio (2010), biases zero, BatchNorm neutral. From these a student learns slowly:
+    every identity has its own random network, whose maps grow by a factor of 3 per pair, and the fusion mask closes
+    before the generated face is worth showing. Four choices are our own. The gains of the modulation start at zero. The
+    prediction chains start with kernels of even magnitude that are mostly the same for everybody. The head starts by
+    passing its channels on instead of blurring them. The mask starts open.
     """
     for module in student.modules():
         if isinstance(module, nn.Conv2d):
@@ -38,9 +43,14 @@ def initialise(student: nn.Module) -> None:
             nn.init.zeros_(module.gain.bias)
     for module in student.modules():
         if isinstance(module, WeightPrediction):
-            for block in (*module.encoder, *module.decoder):
-                nn.init.constant_(block.norm.weight, IDENTITY_SHARE)
-                nn.init.normal_(block.norm.bias)
-                block.readout.weight.data.mul_(KERNEL_SHARE)
+            for chain, share in ((module.encoder, ENCODER_SHARE), (module.decoder, DECODER_SHARE)):
+                for block in chain:
+                    nn.init.constant_(block.norm.weight, IDENTITY_SHARE)
+                    nn.init.normal_(block.norm.bias)
+                    block.readout.weight.data.mul_(share)
+        elif isinstance(module, Head):
+            for conv in (module.conv1, module.conv2):
+                conv.weight.data.mul_(HEAD_NOISE)
+                conv.weight.data[:, :, 1, 1] += nn.init.orthogonal_(torch.empty(conv.weight.shape[:2]))
         elif isinstance(module, FusionModule):
             nn.init.constant_(module.last.bias, MASK_BIAS)

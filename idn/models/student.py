@@ -72,6 +72,19 @@ class Student(nn.Module):
             raise ValueError(f"a network is baked for one identity, got {len(id_emb)}")
         return bake(self.idn, copy.deepcopy(self.injection).eval()(id_emb, id_features))
 
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """All parameters in three groups that want learning rates of their own.
+
+        "prediction": the prediction chains. Their convolutions sum up to 8,192 inputs, so a step of Adam that suits the
+        small layers of the IDN would replace the predicted kernels altogether. "modulation": the linear layers that
+        read the embedding, whose numbers are small because its length is 1. "network": everything else.
+        """
+        prediction = list(self.injection.prediction.parameters())
+        modulation = [p for module in self.injection.modulation for p in module.gain.parameters()]
+        known = {id(parameter) for parameter in (*prediction, *modulation)}
+        network = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return {"prediction": prediction, "modulation": modulation, "network": network}
+
     def save(self, path: str | Path, metadata: dict[str, str] | None = None) -> None:
         """Write one safetensors file with weights, constructor arguments and `metadata`. All of it or nothing."""
         write_tensors(path, self.state_dict(), {**(metadata or {}), CONFIG: json.dumps(self.config)})

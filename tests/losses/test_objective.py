@@ -32,6 +32,13 @@ def test_trust_scales_only_the_reweighted_terms() -> None:
     assert {name: part.item() for name, part in parts.items()} == pytest.approx({"kd": 2.0, "identity": 0.6})
 
 
+@pytest.mark.parametrize(("step", "expected"), [(0, 2.0), (5, 1.0), (10, 0.0), (99, 0.0)])
+def test_a_fading_weight_falls_to_zero(step: int, expected: float) -> None:
+    objective = Objective(TERMS, {"kd": 2.0, "identity": 10.0}, fading={"kd": 10})
+    total, parts = objective(*NOTHING, torch.ones(2), step)
+    assert total.item() == pytest.approx(expected * 2 + 10 * 0.6) and set(parts) == {"kd", "identity"}
+
+
 def test_a_term_of_weight_zero_is_left_out() -> None:
     objective = Objective(TERMS, {"kd": 0, "identity": 1.0}, reweighted=["kd"])
     total, parts = objective(*NOTHING, torch.ones(2))
@@ -51,6 +58,11 @@ def test_a_term_of_weight_zero_is_left_out() -> None:
 def test_names_must_match(weights: dict[str, float], reweighted: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Objective(TERMS, weights, reweighted)
+
+
+def test_only_known_terms_fade() -> None:
+    with pytest.raises(UserError, match=r"loss\.fading names gan"):
+        Objective(TERMS, {"kd": 1.0, "identity": 1.0}, fading={"gan": 3})
 
 
 def test_distrusted_samples_still_learn_identity() -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from idn.losses.terms import BackgroundMask, IdentityLoss, PerceptualDistillation, PixelDistillation
+from idn.losses.terms import BackgroundMask, FaceCoverage, IdentityLoss, PerceptualDistillation, PixelDistillation
 from idn.types import Prediction, Supervision
 
-TERMS = [PixelDistillation(), PerceptualDistillation(), IdentityLoss(), BackgroundMask()]
+TERMS = [PixelDistillation(), PerceptualDistillation(), IdentityLoss(), BackgroundMask(), FaceCoverage()]
 
 
 def pair(n: int = 4, seed: int = 0) -> tuple[Prediction, Supervision]:
@@ -55,6 +55,7 @@ def test_values_follow_the_equations() -> None:
     torch.testing.assert_close(IdentityLoss()(ours, theirs)[0], 1 - cosine)
     outside = theirs.face[0] == 0
     torch.testing.assert_close(BackgroundMask()(ours, theirs)[0], ours.mask[0][outside].mean())
+    torch.testing.assert_close(FaceCoverage()(ours, theirs)[0], 1 - ours.mask[0][~outside].mean())
     ratios = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(ours.perceptual, theirs.perceptual, strict=True)]
     torch.testing.assert_close(PerceptualDistillation()(ours, theirs)[0], sum(ratios) / 2)
 

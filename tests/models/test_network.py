@@ -12,7 +12,7 @@ TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-4)}
 
 
 def small_student(dtype=torch.float32) -> Student:
-    """A narrow student with gains that matter, BatchNorms that have seen a batch and a half-open mask: every factor shows."""
+    """A narrow student with gains that matter, BatchNorms that have seen a batch and a half-open mask."""
     torch.manual_seed(3)
     student = Student(embedding_dim=16, feature_channels=24, width=0.25)
     for module in student.modules():
