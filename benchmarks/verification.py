@@ -40,9 +40,9 @@ def main() -> None:
     for size in arguments.sizes:
         scores, same = cosines(encoder, size, arguments.pairs, arguments.seed)
         result = verify(scores, same)
-        kinds = " | ".join(f"{part.mean():.3f} ± {part.std():.3f}" for part in (scores[same], scores[~same]))
+        both = " | ".join(f"{part.mean():.3f} ± {part.std():.3f}" for part in (scores[same], scores[~same]))
         print(
-            f"| {size} px | {result['accuracy']:.2%} | {result['auc']:.5f} | {result['tar_at_far_1e-3']:.2%} | {kinds} |"
+            f"| {size} px | {result['accuracy']:.2%} | {result['auc']:.5f} | {result['tar_at_far_1e-3']:.2%} | {both} |"
         )
 
 

@@ -214,6 +214,7 @@ def main() -> None:
         warnings.filterwarnings("ignore", message=noise)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
-    sys.argv = [f"idn {verb}", *words[1:]]
+    flags = [word for word in words[1:] if word in ("-m", "--multirun")]  # argparse wants them before the overrides
+    sys.argv = [f"idn {verb}", *flags, *(word for word in words[1:] if word not in flags)]
     launch = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
     launch(guarded(VERBS[verb][1]))()

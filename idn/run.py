@@ -45,11 +45,6 @@ def lineage(module: DistillModule) -> dict[str, str]:
     }
 
 
-def final_metrics(trainer: pl.Trainer) -> dict[str, float]:
-    """The last validation, as plain numbers."""
-    return {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
-
-
 def check_resume(resume: str | Path | None, trainer: pl.Trainer) -> None:
     """Raise UserError if the checkpoint to continue is missing, unreadable or already complete."""
     if resume is None:
@@ -80,6 +75,20 @@ def start(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDat
         ) from error
 
 
+def complete(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, out: Path, resume: str | None
+) -> dict[str, float]:
+    """Run the trainer and return the metrics of its last step.
+
+    A run whose length is no multiple of the validation interval is validated and checkpointed once more at its end.
+    """
+    start(trainer, module, data, resume)
+    if trainer.global_step % trainer.val_check_interval:
+        trainer.save_checkpoint(out / "checkpoints" / "last.ckpt")
+        trainer.validate(module, data, verbose=False)
+    return {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+
+
 def fit(
     trainer: pl.Trainer, module: DistillModule, data: pl.LightningDataModule, out: Path, resume: str | None, metric: str
 ) -> float:
@@ -87,8 +96,7 @@ def fit(
 
     Returns the last value of `metric`. Raises UserError if that was never logged.
     """
-    start(trainer, module, data, resume)
-    metrics = final_metrics(trainer)
+    metrics = complete(trainer, module, data, out, resume)
     if metric not in metrics:
         raise UserError(f"metric={metric} was not logged: choose one of {', '.join(sorted(metrics)) or 'none'}")
     if trainer.is_global_zero:
@@ -140,8 +148,7 @@ def fit_recogniser(
 
     licence: of the weights. command: the line that trained them, kept in the file.
     """
-    start(trainer, module, data, resume)
-    metrics = final_metrics(trainer)
+    metrics = complete(trainer, module, data, out, resume)
     if trainer.is_global_zero:
         path = out / "identity_encoder.safetensors"
         save_trained(module.network, path, licence, command, metrics)

@@ -95,6 +95,13 @@ def test_train_writes_student_metrics_and_picture_and_says_where(idn_cli, tmp_pa
     assert status == 0, err
 
 
+def test_a_run_that_ends_between_validations_is_validated_and_saved_at_its_end(idn_cli, tmp_path: Path) -> None:
+    status, out, err = idn_cli("train", *FAST, "trainer.max_steps=3", "hydra.run.dir=run")
+    assert status == 0, err
+    assert "after 3 steps" in out and (tmp_path / "run/pictures/step_000003.png").is_file()
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+
+
 def test_the_student_file_says_where_it_comes_from(idn_cli, tmp_path: Path) -> None:
     from safetensors import safe_open
 

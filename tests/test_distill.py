@@ -125,7 +125,7 @@ def test_resume_refuses_what_does_not_fit(tmp_path: Path, make_module: Make, mak
         run(tmp_path / "a", make_module(), data, 6, resume=tmp_path / "cut.ckpt")
     with pytest.raises(UserError, match=r"none\.ckpt does not exist"):
         run(tmp_path / "b", make_module(), data, 6, resume=tmp_path / "none.ckpt")
-    with pytest.raises(UserError, match="not a checkpoint|more than tensors"):
+    with pytest.raises(UserError, match=r"not a checkpoint|more than tensors"):
         run(tmp_path / "c", make_module(), data, 6, resume=tmp_path / "text.ckpt")
     with pytest.raises(UserError, match="larger number"):
         run(tmp_path / "d", make_module(), data, 3, resume=tmp_path / "last.ckpt")
