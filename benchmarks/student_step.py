@@ -12,8 +12,6 @@ import argparse
 import csv
 import gc
 import multiprocessing
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from machine import describe
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -261,17 +260,6 @@ def rates(names: list[str], size: int, batch: int, device: str, repeats: int) ->
     return {name: batch / statistics.median(values) for name, values in seconds.items()}
 
 
-def machine(device: str) -> str:
-    if device == "cuda":
-        return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, PyTorch {torch.__version__}"
-    name = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            name = line.split(":", 1)[1].strip()
-            break
-    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used, PyTorch {torch.__version__}"
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="One training step of the student, several ways.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
@@ -310,7 +298,7 @@ def main() -> None:
     kept = options.device == "cpu" and keep_large_buffers()
     rows = measure(options)
     console = Console(width=None if Console().is_terminal else 200)
-    console.print(f"{machine(options.device)}; batch {options.batch}, median of {options.repeats} rounds")
+    console.print(f"{describe()}; batch {options.batch}, median of {options.repeats} rounds")
     if kept:
         console.print("The allocator keeps large buffers, as in training.")
     table = Table()

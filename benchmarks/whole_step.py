@@ -16,7 +16,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from machine import describe
 
-from idn.cli import build, conf_dir
+from idn.cli import assemble, conf_dir
 from idn.distill import DistillModule
 from idn.memory import keep_large_buffers
 from idn.types import Prediction, Supervision
@@ -32,26 +32,6 @@ def timed(name: str) -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     TIMES[name].append((time.perf_counter() - start) * 1e3)
-
-
-def assemble(options: list[str]) -> tuple[DistillModule, torch.utils.data.Dataset]:
-    """The module and the training data that `idn train` would use."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", options)
-    encoder = build(cfg.identity)
-    sizes = {name: getattr(encoder, name) for name in ("embedding_dim", "feature_channels", "feature_size")}
-    module = build(
-        cfg.distill,
-        student=build(cfg.student)(**sizes),
-        teacher=build(cfg.teacher),
-        encoder=encoder,
-        perceptual=build(cfg.perceptual),
-        trust=build(cfg.reweight),
-        objective=build(cfg.loss),
-        optimizer=build(cfg.optim),
-        schedule=build(cfg.schedule),
-    )
-    return module, build(cfg.data)
 
 
 def step(module: DistillModule, optimizer: torch.optim.Optimizer, data: object, index: int, device: str) -> None:
@@ -105,7 +85,8 @@ def main() -> None:
     arguments, options = parser.parse_known_args()
     keep_large_buffers()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    module, data = assemble(options)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        module, data = assemble(compose("train", options))
     module.to(device).train()
     optimizer = module.optimizer(module.student.parameters())
     for index in range(arguments.steps + 3):

@@ -77,23 +77,14 @@ def build_trainer(cfg: DictConfig) -> Any:
     return build(cfg.trainer, callbacks=list(build(cfg.callbacks).values()), logger=loggers)
 
 
-def train(cfg: DictConfig) -> float:
-    """Distil a student from a frozen teacher. Returns the metric that sweeps optimise."""
-    import pytorch_lightning as pl
-
-    from idn.run import fit
-
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+def assemble(cfg: DictConfig) -> tuple[Any, Any]:
+    """The distillation module and the data that a composed train config describes."""
     data = build(cfg.data)
     encoder = build(cfg.identity)
-    student = build(cfg.student)(
-        embedding_dim=encoder.embedding_dim,
-        feature_channels=encoder.feature_channels,
-        feature_size=encoder.feature_size,
-    )
+    sizes = {name: getattr(encoder, name) for name in ("embedding_dim", "feature_channels", "feature_size")}
     module = build(
         cfg.distill,
-        student=student,
+        student=build(cfg.student)(**sizes),
         teacher=build(cfg.teacher),
         encoder=encoder,
         perceptual=build(cfg.perceptual),
@@ -102,6 +93,17 @@ def train(cfg: DictConfig) -> float:
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
     )
+    return module, data
+
+
+def train(cfg: DictConfig) -> float:
+    """Distil a student from a frozen teacher. Returns the metric that sweeps optimise."""
+    import pytorch_lightning as pl
+
+    from idn.run import fit
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    module, data = assemble(cfg)
     return fit(build_trainer(cfg), module, data, out=run_dir(), resume=cfg.resume, metric=cfg.metric)
 
 

@@ -117,6 +117,36 @@ def test_multirun_makes_one_run_per_value(idn_cli, tmp_path: Path) -> None:
     assert {path.parent.name for path in (tmp_path / "sweep").glob("*/summary.json")} == {"0", "1"}
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in (cli.conf_dir() / "experiment").glob("*.yaml")))
+def test_every_experiment_trains(name: str, idn_cli) -> None:
+    status, _, err = idn_cli("train", f"experiment={name}", *FAST)
+    assert status == 0, err
+
+
+def test_identity_trains_an_encoder_that_train_accepts(idn_cli) -> None:
+    small = ["identity_data.size=32", "identity_data.batch=8", "identity_data.identities=12", "identity_data.workers=0"]
+    small += ["identity_data.pairs=40", "network.width=0.25", "trainer.max_steps=2", "trainer.accelerator=cpu"]
+    status, out, err = idn_cli("identity", *small, "hydra.run.dir=who")
+    assert status == 0, err
+    assert out.strip().splitlines()[-1].endswith("who/identity_encoder.safetensors")
+    status, _, err = idn_cli("train", *FAST, "identity.weights=who/identity_encoder.safetensors")
+    assert status == 0, err
+
+
+def test_import_refuses_what_is_no_published_checkpoint(idn_cli, tmp_path: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pt")
+    status, _, err = idn_cli("import", "in=other.pt", "out=student.safetensors")
+    assert status == 2 and "neither MobileFaceSwap" in err and len(err.strip().splitlines()) == 1
+    status, _, err = idn_cli("import", "in=other.pt")
+    assert status == 2 and "out" in err
+
+
+@pytest.mark.slow
+def test_the_student_can_be_compiled(idn_cli) -> None:
+    status, _, err = idn_cli("train", *FAST, "distill.compile=true")
+    assert status == 0, err
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
