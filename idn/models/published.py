@@ -37,6 +37,15 @@ RENAMED = (
 """Published name -> ours, applied in turn. Both orders of the encoder chain agree: deepest pair first."""
 
 
+LINEAGE = {
+    "teacher": "SimSwap",
+    "teacher_licence": "CC-BY-NC-4.0",
+    "teacher_commercial_use": "forbidden",
+    "identity_encoder": "ArcFace IR-SE-101 (foamliu)",
+}
+"""Where the published student comes from: the licence of its teacher is a question to whoever uses it."""
+
+
 def import_mobilefaceswap(path: str | Path) -> Student:
     """Read a published .pdparams file as a student in training mode, like any new module.
 
@@ -49,10 +58,10 @@ def import_mobilefaceswap(path: str | Path) -> Student:
 
 
 def import_student(path_in: str | Path, path_out: str | Path) -> None:
-    """Write the published file `path_in` as the student file `path_out`, with name and SHA-256 of its origin."""
+    """Write the published file `path_in` as the student file `path_out`, with its origin, lineage and licences."""
     student = import_mobilefaceswap(path_in)
     digest = hashlib.sha256(Path(path_in).read_bytes()).hexdigest()
-    student.save(path_out, {"origin": Path(path_in).name, "origin_sha256": digest})
+    student.save(path_out, {"origin": Path(path_in).name, "origin_sha256": digest, **LINEAGE})
 
 
 def _converted(name: str, tensor: Tensor) -> tuple[str, Tensor]:
