@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
@@ -22,8 +23,8 @@ import idn
 from idn.errors import UserError
 from idn.memory import keep_large_buffers
 
-EXTRAS = {"wandb": "wandb", "tensorboard": "tensorboard"}
-"""Optional modules and the extra that brings each."""
+EXTRAS = ("wandb", "tensorboard")
+"""Optional modules; each is brought by the extra of its name."""
 
 LIBRARY_NOISE = (
     r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen networks are meant to be
@@ -48,8 +49,11 @@ def build(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
         while cause is not None:
             if isinstance(cause, UserError | OSError | MissingMandatoryValue):
                 raise cause from None
-            if isinstance(cause, ModuleNotFoundError) and (extra := EXTRAS.get(str(cause.name).split(".")[0])):
-                raise UserError(f"this option needs `pip install 'idn-distill[{extra}]'`") from None
+            if isinstance(cause, ModuleNotFoundError):
+                for extra in (name for name in EXTRAS if name in f"{cause.name} {cause}"):
+                    raise UserError(f"this option needs `pip install 'idn-distill[{extra}]'`") from None
+            if type(cause).__name__ == "MisconfigurationException":
+                raise UserError(f"the trainer cannot work like this: {str(cause).splitlines()[0]}") from None
             cause = cause.__cause__
         raise
 
@@ -104,7 +108,8 @@ def train(cfg: DictConfig) -> float:
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = assemble(cfg)
-    return fit(build_trainer(cfg), module, data, out=run_dir(), resume=cfg.resume, metric=cfg.metric)
+    options = HydraConfig.get().overrides.task
+    return fit(build_trainer(cfg), module, data, out=run_dir(), resume=cfg.resume, metric=cfg.metric, options=options)
 
 
 def identity(cfg: DictConfig) -> float:
@@ -131,6 +136,8 @@ def identity(cfg: DictConfig) -> float:
 
 def align(cfg: DictConfig) -> None:
     """Find, frame and crop the faces of a folder of photographs; say what was left out."""
+    if not Path(cfg.src).is_dir():
+        raise UserError(f"src={cfg.src} is not a folder: give the folder of your photographs")
     build(cfg.align)
     print(f"next: idn train data=faces data.root={cfg.dst} identity=mobilefacenet identity.weights=FILE teacher=blend")
 
@@ -153,7 +160,7 @@ def usage() -> str:
     lines = [f"  {verb:<10}{line}" for verb, (line, _) in VERBS.items()]
     return "\n".join(
         [
-            f"idn {idn.__version__}: face swapping that runs on a phone: train, compare, export, use.",
+            f"idn {idn.__version__}: trains face swappers that run on a phone.",
             "",
             "usage: idn <verb> [option=value ...]      options are Hydra overrides",
             "       idn <verb> --help                  the options of a verb and its whole config",
@@ -196,6 +203,18 @@ def guarded(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     return run
 
 
+def check_options(verb: str, options: list[str]) -> None:
+    """Print one sentence and exit with status 2 if the options do not make a config."""
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            compose(verb, options)
+    except HydraException as error:
+        said = " ".join(str(error).split("\n\n")[0].splitlines()[:2])
+        said = said.split(" To append to your config")[0].split("\nConfig search path")[0]
+        print(f"idn: {said}: see idn {verb} --help", file=sys.stderr)
+        sys.exit(2)
+
+
 def main() -> None:
     """Entry point of `idn` and `python -m idn`."""
     words = sys.argv[1:]
@@ -217,6 +236,8 @@ def main() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
     flags = [word for word in words[1:] if word in ("-m", "--multirun")]  # argparse wants them before the overrides
+    if not any(word.startswith("-") for word in words[1:]):
+        check_options(verb, words[1:])
     sys.argv = [f"idn {verb}", *flags, *(word for word in words[1:] if word not in flags)]
     launch = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
     launch(guarded(VERBS[verb][1]))()

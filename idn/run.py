@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -90,11 +90,18 @@ def complete(
 
 
 def fit(
-    trainer: pl.Trainer, module: DistillModule, data: pl.LightningDataModule, out: Path, resume: str | None, metric: str
+    trainer: pl.Trainer,
+    module: DistillModule,
+    data: pl.LightningDataModule,
+    out: Path,
+    resume: str | None,
+    metric: str,
+    options: Sequence[str] = (),
 ) -> float:
     """Distil, save the averaged student as `out/student.safetensors` and print what was reached.
 
-    Returns the last value of `metric`. Raises UserError if that was never logged.
+    options: what the user typed, repeated in the command to try next. Returns the last value of `metric`. Raises
+    UserError if that was never logged.
     """
     metrics = complete(trainer, module, data, out, resume)
     if metric not in metrics:
@@ -104,11 +111,13 @@ def fit(
         notes = {"steps": str(trainer.global_step), "metrics": json.dumps(metrics)}
         module.ema.network.save(path, lineage(module) | notes)
         (out / "summary.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        summarise(metrics, out, path, trainer)
+        summarise(metrics, out, path, trainer, options)
     return metrics[metric]
 
 
-def summarise(metrics: Mapping[str, float], out: Path, student: Path, trainer: pl.Trainer) -> None:
+def summarise(
+    metrics: Mapping[str, float], out: Path, student: Path, trainer: pl.Trainer, options: Sequence[str]
+) -> None:
     """Print the table of the last validation, then where everything is and what to try next."""
     console = Console()
     table = Table(title=f"held-out people, after {trainer.global_step} steps", title_justify="left")
@@ -129,8 +138,9 @@ def summarise(metrics: Mapping[str, float], out: Path, student: Path, trainer: p
     ):
         if path is not None and path.exists():
             print(f"{name:<11}{path}")
+    kept = "".join(f"{word} " for word in options if not word.startswith(("resume=", "trainer.max_steps=")))
     print(
-        f"next: idn train resume={checkpoint} trainer.max_steps={2 * trainer.max_steps}"
+        f"next: idn train {kept}resume={checkpoint} trainer.max_steps={2 * trainer.max_steps}"
         "   or the long run: idn train experiment=procedural_full"
     )
 

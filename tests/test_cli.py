@@ -56,6 +56,7 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
     [
         (["trainer.max_stepz=3"], "max_stepz"),
         (["teacher=nobody"], "teacher/nobody"),
+        (["data.size=big"], "data.size=big is not a number"),
         (["data.size=100"], "data.size=100 is not divisible by 32"),
         (["resume=nowhere.ckpt"], "resume=nowhere.ckpt does not exist"),
         (["data=faces", "data.root=nowhere"], "nowhere"),
@@ -69,6 +70,13 @@ def test_bad_options_get_one_sentence(words: list[str], said: str, idn_cli) -> N
     status, out, err = idn_cli("train", *FAST, *words)
     assert status != 0
     assert said in out + err and "Traceback" not in out + err
+    assert len((out + err).strip().splitlines()) == 1, "one sentence"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is asked for")
+def test_a_gpu_that_is_not_there_gets_one_sentence(idn_cli) -> None:
+    status, _, err = idn_cli("train", *FAST, "trainer.accelerator=gpu")
+    assert status == 2 and "the trainer cannot work like this" in err and len(err.strip().splitlines()) == 1
 
 
 def test_weights_of_another_architecture_are_refused(idn_cli, tmp_path: Path) -> None:
@@ -90,7 +98,7 @@ def test_train_writes_student_metrics_and_picture_and_says_where(idn_cli, tmp_pa
         assert (tmp_path / "run" / name).is_file()
     assert list((tmp_path / "run/pictures").glob("*.png"))
     assert "val/swap_gain" in json.loads((tmp_path / "run/summary.json").read_text())
-    assert out.strip().splitlines()[-1].startswith("next: idn train resume=")
+    assert out.strip().splitlines()[-1].startswith("next: idn train data.size=32 ")
     status, out, err = idn_cli("train", *FAST, "resume=run/checkpoints/last.ckpt", "trainer.max_steps=4")
     assert status == 0, err
 

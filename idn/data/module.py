@@ -88,6 +88,8 @@ class SwapData(StreamData):
         workers: int = 0,
     ) -> None:
         super().__init__(train, val, val_items, batch_size, collate, workers)
+        if not isinstance(size, int):
+            raise UserError(f"data.size={size} is not a number of pixels: take a multiple of 32, such as 128")
         if size % 32 or size < 32:
             raise UserError(f"data.size={size} is not divisible by 32: take {max(32, round(size / 32) * 32)}")
         self.size, self.frame = size, frame

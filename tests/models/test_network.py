@@ -29,7 +29,7 @@ def small_student(dtype=torch.float32) -> Student:
 
 
 def inputs(n=3, size=64, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(8)
     emb = F.normalize(torch.randn(n, 16, generator=generator, dtype=torch.float64))
     features = torch.randn(n, 24, 7, 7, generator=generator, dtype=torch.float64)
     target = torch.rand(n, 3, size, size, generator=generator, dtype=torch.float64)
