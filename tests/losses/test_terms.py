@@ -16,7 +16,9 @@ def pair(n: int = 4, seed: int = 0) -> tuple[Prediction, Supervision]:
     def rand(*shape: int) -> torch.Tensor:
         return torch.rand(*shape, generator=g)
 
-    maps = lambda: (rand(n, 8, 16, 16), rand(n, 16, 8, 8) * 7)  # noqa: E731
+    def maps() -> tuple[torch.Tensor, torch.Tensor]:
+        return rand(n, 8, 16, 16), rand(n, 16, 8, 8) * 7
+
     ours = Prediction(rand(n, 3, 32, 32), rand(n, 1, 32, 32), F.normalize(rand(n, 12) - 0.5), maps())
     theirs = Supervision(rand(n, 3, 32, 32), F.normalize(rand(n, 12) - 0.5), (rand(n, 1, 32, 32) > 0.5).float(), maps())
     return ours, theirs
