@@ -108,7 +108,7 @@ def test_training_learns_to_verify_unseen_people(tmp_path):
     trainer.fit(module, DataLoader(TensorDataset(images, labels), 32, shuffle=True), DataLoader(pairs, 20))
     logged = trainer.callback_metrics
     assert {"train/loss", "train/accuracy", "val/accuracy", "val/auc", "val/tar_at_far_1e-3"} <= set(logged)
-    assert logged["val/auc"] > 0.8, "chance is 0.5"
+    assert logged["val/auc"] > 0.9
     assert logged["train/loss"] < 2.5
 
 
