@@ -23,7 +23,7 @@ import idn
 from idn.errors import UserError
 from idn.memory import keep_large_buffers
 
-EXTRAS = ("wandb", "tensorboard")
+EXTRAS = ("wandb", "tensorboard", "onnx")
 """Optional modules; each is brought by the extra of its name."""
 
 LIBRARY_NOISE = (

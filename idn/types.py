@@ -22,6 +22,12 @@ class SwapBatch(NamedTuple):
     """(N, I): identity parameters of the source, for data made by the procedural renderer."""
     target_attributes: Tensor | None = None
     """(N, A): attribute parameters of the target, for data made by the procedural renderer."""
+    taught: Tensor | None = None
+    """(N, 3, S, S): what a teacher answered to this pair earlier, where that was kept."""
+    taught_cosine: Tensor | None = None
+    """(N,): cosine of the identities of `taught` and the source, by the encoder that serves the student."""
+    taught_quality: Tensor | None = None
+    """(N,) in [0, 1]: what the quality scorer said of `taught`, where one was asked."""
 
 
 class SwapOutput(NamedTuple):
@@ -60,6 +66,8 @@ class IdentityFeatures(NamedTuple):
     """(N, C, h, w): the last spatial map, before the embedding."""
     shallow: tuple[Tensor, ...] = ()
     """Early maps, (N, C_i, h_i, w_i) each, from fine to coarse: perceptual losses compare them."""
+    length: Tensor | None = None
+    """(N,): norm of the embedding before it was normalised, where the encoder tells it."""
 
 
 class IdentityEncoder(Protocol):

@@ -36,9 +36,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     reader = _reader(path)
     try:
         value = reader(path)
-    except UserError:
+    except (UserError, OSError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # what a damaged file makes its reader raise can be almost anything
         detail = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged or cut short ({detail}): get it again") from error
     return _network(value, path)

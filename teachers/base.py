@@ -1,10 +1,8 @@
 """What every teacher declares about itself, and the frame that puts its answer back into the student's crop."""
 
-import hashlib
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -14,7 +12,7 @@ from idn.errors import UserError
 from idn.frozen import Frozen
 from idn.geometry import TEMPLATES, between_templates, reframe
 from idn.images import normalize, resize
-from idn.types import IdentityFeatures, SwapBatch
+from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 
 Border = Literal["zeros", "border", "reflection"]
 SourceKind = Literal["nothing", "shared_embedding", "own_embedding", "image"]
@@ -61,11 +59,11 @@ class FaceInput:
 class SourceInput:
     """Where a teacher takes the identity from.
 
-    kind: "nothing" (it knows the answer otherwise), "shared_embedding" (L2-normalised, of the encoder that serves the
-    student), "own_embedding" (of a recogniser inside the teacher) or "image" (the picture itself).
-    crop: how its own recogniser or network sees the source; for the last two kinds only.
+    kind: "nothing" (it knows the answer otherwise), "shared_embedding" (of the encoder that serves the student),
+    "own_embedding" (of a recogniser that the teacher brings) or "image" (the picture itself).
+    crop: how its network sees the source; for an image only.
     encoder: name of the recogniser that it was trained with, and dim: length of that embedding; for the embeddings.
-    unit_length: whether an own embedding is L2-normalised before it enters the network.
+    unit_length: whether the embedding is L2-normalised before it enters the network; if not, it keeps its own length.
     Raises UserError when kind and the rest do not fit.
     """
 
@@ -78,8 +76,8 @@ class SourceInput:
     def __post_init__(self) -> None:
         """Refuse combinations that mean nothing."""
         _choice("source.kind", self.kind, get_args(SourceKind))
-        if (self.kind in ("own_embedding", "image")) != (self.crop is not None):
-            raise UserError(f"source.crop belongs to source.kind own_embedding and image alone, not to {self.kind}")
+        if (self.kind == "image") != (self.crop is not None):
+            raise UserError(f"source.crop must be given for source.kind image and for nothing else: it is {self.kind}")
         if (self.kind in ("shared_embedding", "own_embedding")) != (self.dim is not None):
             raise UserError(f"source.dim must be given for an embedding and for nothing else: kind is {self.kind}")
         if self.dim is not None and not self.encoder:
@@ -131,36 +129,55 @@ class TeacherRecord:
             raise UserError(f"sha256={digest} must be 64 lower-case hexadecimal digits")
 
 
-def verify_file(path: Path, record: TeacherRecord) -> None:
-    """Raise UserError unless `path` is a file with the size and checksum that the record declares."""
-    if not path.is_file():
-        raise UserError(f"teacher file {path} does not exist: give the path of the downloaded file")
-    size = path.stat().st_size
-    if record.file_bytes not in (None, size):
-        raise UserError(f"teacher file {path} has {size} bytes, {record.file_bytes} are expected: download it again")
-    if record.sha256 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != record.sha256:
-            raise UserError(f"teacher file {path} has sha256 {found}, {record.sha256} is expected: it is another file")
-
-
 class FrozenTeacher(Frozen, ABC):
     """A swapper that never learns: cuts what it wants to see, swaps, and pastes the answer into the student's crop.
 
     record: what it declares. frame: template of the crops given; None only if the record's templates are all None.
+    encoder: the recogniser that it brings, for the source kind "own_embedding" and for nothing else.
     Subclasses write `swap`, and call `freeze()` at the end of `__init__`. Nothing it returns carries a gradient.
     """
 
-    def __init__(self, record: TeacherRecord, frame: str | None) -> None:
+    def __init__(self, record: TeacherRecord, frame: str | None, encoder: IdentityEncoder | None = None) -> None:
         super().__init__()
         if frame is not None:
             _choice("frame", frame, tuple(sorted(TEMPLATES)))
         crop = record.source.crop
         if frame is None and (record.target.template or (crop and crop.template)):
             raise UserError(f"teacher {record.name} needs frame: name the template that the crops are aligned with")
+        if (record.source.kind == "own_embedding") != (encoder is not None):
+            raise UserError(f"teacher {record.name}: an encoder of its own and source.kind={record.source.kind} differ")
         self.record = record
         self.frame = frame
+        self.encoder = encoder
+        if encoder is not None:
+            self._check_encoder(encoder, "teacher.encoder")
+
+    def share(self, encoder: IdentityEncoder) -> None:
+        """Learn which encoder serves the student. Raises UserError if the teacher reads its embeddings but was trained
+        with those of another recogniser."""
+        if self.record.source.kind == "shared_embedding":
+            self._check_encoder(encoder, "the identity encoder")
+
+    def identity(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        """(N, dim) embeddings of the sources, of unit length or not, as the record declares.
+
+        They come from the teacher's own recogniser, or out of `source` without another pass. Raises UserError if
+        the length is wanted and the encoder does not tell it.
+        """
+        seen = source if self.encoder is None else self.encoder(batch.source)
+        if self.record.source.unit_length:
+            return seen.embedding
+        if seen.length is None:
+            raise UserError(f"teacher {self.record.name} needs embeddings with their length: choose an iresnet encoder")
+        return seen.embedding * seen.length[:, None]
+
+    def _check_encoder(self, encoder: IdentityEncoder, what: str) -> None:
+        spec = self.record.source
+        if (encoder.name, encoder.embedding_dim) != (spec.encoder, spec.dim):
+            raise UserError(
+                f"teacher {self.record.name} was trained with embeddings of {spec.encoder} ({spec.dim} numbers), "
+                f"{what} is {encoder.name} ({encoder.embedding_dim} numbers): choose the matching one"
+            )
 
     @abstractmethod
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
@@ -171,7 +188,7 @@ class FrozenTeacher(Frozen, ABC):
         """
 
     def source_crop(self, batch: SwapBatch) -> Tensor:
-        """The sources as the teacher's own recogniser or network wants them, normalised. For those kinds only."""
+        """The sources as the teacher's network wants them, normalised. For the kind "image" only."""
         crop = self.record.source.crop
         if crop is None:
             raise ValueError(f"teacher {self.record.name} declares no crop of the source")
@@ -199,7 +216,9 @@ class FrozenTeacher(Frozen, ABC):
         with torch.autocast(device, enabled=lower):
             if self.record.batchable:
                 return self.swap(target, batch, source)
-            return torch.cat([self.swap(target[i : i + 1], *_pick(batch, source, i)) for i in range(len(target))])
+            return torch.cat(
+                [self.swap(target[i : i + 1], *pick(batch, source, slice(i, i + 1))) for i in range(len(target))]
+            )
 
     def _check(self, batch: SwapBatch, source: IdentityFeatures) -> None:
         n, channels, height, width = batch.target.shape
@@ -242,11 +261,12 @@ def _feather(images: Tensor) -> Tensor:
     return torch.minimum(edge[None, :], edge[:, None])[None, None]
 
 
-def _pick(batch: SwapBatch, source: IdentityFeatures, i: int) -> tuple[SwapBatch, IdentityFeatures]:
-    """The i-th pair alone."""
-    one = SwapBatch(*(None if field is None else field[i : i + 1] for field in batch))
-    shallow = tuple(level[i : i + 1] for level in source.shallow)
-    return one, IdentityFeatures(source.embedding[i : i + 1], source.features[i : i + 1], shallow)
+def pick(batch: SwapBatch, source: IdentityFeatures, rows: slice | Tensor) -> tuple[SwapBatch, IdentityFeatures]:
+    """Some of the pairs: a slice, or a tensor of their numbers."""
+    some = SwapBatch(*(None if field is None else field[rows] for field in batch))
+    shallow = tuple(level[rows] for level in source.shallow)
+    length = None if source.length is None else source.length[rows]
+    return some, IdentityFeatures(source.embedding[rows], source.features[rows], shallow, length)
 
 
 def _channels(name: str, values: Channels) -> Channels:

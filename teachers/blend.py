@@ -106,7 +106,7 @@ def _multiband(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
         return outside + mask * (inside - outside)
     half = inside.shape[-1] // 2
     small = [resize(x, half) for x in (inside, outside, mask)]
-    fine = [x - _up(y, x) for x, y in zip((inside, outside), small, strict=False)]
+    fine = [x - _up(y, x) for x, y in zip((inside, outside), small[:2], strict=True)]
     return _up(_multiband(*small), inside) + fine[1] + mask * (fine[0] - fine[1])
 
 

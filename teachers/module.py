@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from idn.errors import UserError
 from idn.frozen import Frozen
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FrozenTeacher, TeacherRecord, verify_file
+from teachers.base import FrozenTeacher, TeacherRecord
+from teachers.weights import verify_file
 
 _SUFFIXES = {".pt": "torchscript", ".pt2": "torch_export"}
 _DRY_BATCH = 3
@@ -119,7 +120,7 @@ class _Program(Frozen):
         reader = _load_script if path.suffix == ".pt" else _load_exported
         try:
             self.net, inputs = reader(path)
-        except Exception as error:
+        except Exception as error:  # what an altered program makes its reader raise can be almost anything
             kind = "TorchScript" if path.suffix == ".pt" else "torch.export"
             raise UserError(
                 f"teacher file {path} cannot be read as a {kind} program ({_last_line(error)}): save it with "

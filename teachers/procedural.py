@@ -9,6 +9,7 @@ from idn.errors import UserError
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.artefacts import spoil
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.draws import hash_rows, shift, unit
 
 _RECORD = TeacherRecord(
     name="procedural",
@@ -70,8 +71,8 @@ class ProceduralTeacher(FrozenTeacher):
         if self.wrong_identity == 0 and self.artefacts == 0:
             return none, none.clone()
         content = _content(batch)
-        wrong = _unit(_hash(content, self.seed, 1)) < self.wrong_identity
-        return wrong, _unit(_hash(content, self.seed, 2)) < self.artefacts
+        wrong = unit(hash_rows(content, self.seed, 1)) < self.wrong_identity
+        return wrong, unit(hash_rows(content, self.seed, 2)) < self.artefacts
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """Return (N, 3, S, S) RGB in [0, 1]. Raises UserError if the batch does not know its truth."""
@@ -80,13 +81,13 @@ class ProceduralTeacher(FrozenTeacher):
         image = batch.truth.clone()
         wrong, spoiled = self.failures(batch)
         if wrong.any():
-            seeds = _hash(_content(batch), self.seed, 3)[wrong]
+            seeds = hash_rows(_content(batch), self.seed, 3)[wrong]
             strangers = torch.cat([self.renderer.sample_identity(1, g) for g in _generators(seeds)])
             attributes = batch.target_attributes[wrong]
             drawn = self.renderer.render(strangers.to(attributes), attributes, target.shape[-1]).image
             image[wrong] = drawn.to(image.dtype)
         if spoiled.any():
-            generators = _generators(_hash(_content(batch), self.seed, 4)[spoiled])
+            generators = _generators(hash_rows(_content(batch), self.seed, 4)[spoiled])
             faces = zip(image[spoiled], batch.face[spoiled], generators, strict=True)
             image[spoiled] = torch.stack([spoil(picture, face, g) for picture, face, g in faces])
         return image
@@ -103,36 +104,6 @@ def _content(batch: SwapBatch) -> Tensor:
     return numbers.contiguous().view(torch.int32).long()
 
 
-def _hash(content: Tensor, seed: int, salt: int) -> Tensor:
-    """(N, K) int64 -> (N,) int64 with well-mixed bits: every number goes through the finaliser of splitmix64."""
-    state = torch.full_like(content[:, 0], (seed * 8 + salt) % 2**62)
-    for column in content.unbind(1):
-        state = _mix(state + column)
-    return _mix(state)
-
-
-def _mix(bits: Tensor) -> Tensor:
-    """One step of splitmix64 (Steele et al. 2014) on (N,) int64, which wraps like unsigned numbers."""
-    bits = bits + _signed(0x9E3779B97F4A7C15)
-    bits = (bits ^ _shift(bits, 30)) * _signed(0xBF58476D1CE4E5B9)
-    bits = (bits ^ _shift(bits, 27)) * _signed(0x94D049BB133111EB)
-    return bits ^ _shift(bits, 31)
-
-
-def _signed(value: int) -> int:
-    return value - 2**64 if value >= 2**63 else value
-
-
-def _shift(bits: Tensor, places: int) -> Tensor:
-    """Shift right and fill with zeros: torch repeats the sign."""
-    return (bits >> places) & (2 ** (64 - places) - 1)
-
-
-def _unit(bits: Tensor) -> Tensor:
-    """(N,) int64 -> (N,) float64 in [0, 1)."""
-    return _shift(bits, 11).double() / 2**53
-
-
 def _generators(seeds: Tensor) -> list[torch.Generator]:
     """One CPU generator per sample."""
-    return [torch.Generator().manual_seed(seed) for seed in _shift(seeds, 1).tolist()]
+    return [torch.Generator().manual_seed(seed) for seed in shift(seeds, 1).tolist()]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"types", "images", "geometry", "frozen", "errors", "weights", "pickles"}
+BASE = {"types", "images", "geometry", "frozen", "errors", "weights", "pickles", "onnx_graph"}
 PACKAGES = {
     "models",
     "identity",

@@ -86,7 +86,7 @@ class TimmEncoder(Frozen):
 def _build(model: str, weights: str | Path | None, options: dict[str, int | float | str | bool]) -> nn.Module:
     try:
         net = timm.create_model(model, pretrained=weights is None, **options)
-    except Exception as error:
+    except Exception as error:  # timm and the hub's client raise classes of their own, which change between versions
         raise UserError(
             f"identity.model={model} cannot be had from timm or the hub ({type(error).__name__}): check the name and "
             "the connection, or give a timm architecture, identity.options and identity.weights=FILE"

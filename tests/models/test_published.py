@@ -1,5 +1,6 @@
 """The published weights, against the published network written down a second time on the published names."""
 
+import hashlib
 import pickle
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from idn.errors import UserError
 from idn.models.published import import_mobilefaceswap, import_student
 from idn.models.student import Student
+from idn.weights import read_metadata
 
 CHANNELS = [3, 32, 64, 128, 256, 512]
 DECODER = [(512, 256), (512, 128), (256, 64), (128, 32)]
@@ -192,3 +194,15 @@ def test_other_weights_are_refused_by_name(tmp_path, weights, damage, message):
     write(tmp_path / "weights.pdparams", changed, 4)
     with pytest.raises(UserError, match=message):
         import_mobilefaceswap(tmp_path / "weights.pdparams")
+
+
+def test_an_imported_student_carries_origin_and_licence_of_its_teacher(tmp_path, weights):
+    path, out = tmp_path / "MobileFaceSwap_224.pdparams", tmp_path / "student.safetensors"
+    write(path, weights, 4)
+    import_student(path, out)
+    notes = read_metadata(out)
+    assert notes["origin"] == "MobileFaceSwap_224.pdparams"
+    assert notes["origin_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (notes["teacher"], notes["teacher_licence"]) == ("SimSwap", "CC-BY-NC-4.0")
+    assert notes["teacher_commercial_use"] == "forbidden"
+    assert "ArcFace" in notes["identity_encoder"]

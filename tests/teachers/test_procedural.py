@@ -46,7 +46,7 @@ def features(n: int) -> IdentityFeatures:
 
 
 def pick(batch: SwapBatch, index: Tensor) -> SwapBatch:
-    return SwapBatch(*(field[index] for field in batch))
+    return SwapBatch(*(None if field is None else field[index] for field in batch))
 
 
 def test_truth_when_it_never_fails():

@@ -1,0 +1,83 @@
+"""What an ONNX file contains, without running it: its inputs and outputs, its nodes in order, its weights."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from idn.errors import UserError
+
+
+class OnnxValue(NamedTuple):
+    """An input or output. A dimension that the file leaves open is None."""
+
+    name: str
+    shape: tuple[int | None, ...]
+
+
+class OnnxNode(NamedTuple):
+    """One operation. attributes: numbers, strings and lists of them; others are left out."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, object]
+
+
+class OnnxGraph(NamedTuple):
+    """A whole file. weights keeps the order of the file; inputs are those that are no weights."""
+
+    inputs: tuple[OnnxValue, ...]
+    outputs: tuple[OnnxValue, ...]
+    nodes: tuple[OnnxNode, ...]
+    weights: dict[str, Tensor]
+
+
+def read_onnx(path: str | Path) -> OnnxGraph:
+    """Read an ONNX file. Nothing in it is executed; weights outside the file are not read.
+
+    Half-precision weights stay so. Raises UserError if the file is missing, cut short or no ONNX, keeps its weights in
+    other files, or the `onnx` extra is not installed.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ModuleNotFoundError as error:
+        raise UserError("ONNX files need `pip install 'idn-distill[onnx]'`") from error
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not a file: check the path")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf raises classes of its own, which differ between its implementations
+        raise UserError(f"{path} is no ONNX file, or it is cut short: get it again") from error
+    graph = model.graph
+    if not graph.node:
+        raise UserError(f"{path} is an ONNX file without a graph, or it is cut short: get it again")
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
+        raise UserError(f"{path} keeps its weights in other files: save it as one file")
+    weights = {tensor.name: torch.from_numpy(np.array(numpy_helper.to_array(tensor))) for tensor in graph.initializer}
+    return OnnxGraph(
+        tuple(_value(item) for item in graph.input if item.name not in weights),
+        tuple(_value(item) for item in graph.output),
+        tuple(_node(node, onnx) for node in graph.node),
+        weights,
+    )
+
+
+def _value(item: object) -> OnnxValue:
+    dims = item.type.tensor_type.shape.dim
+    return OnnxValue(item.name, tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims))
+
+
+def _node(node: object, onnx: object) -> OnnxNode:
+    kept = {}
+    for attribute in node.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if isinstance(value, int | float | str | list | tuple):
+            kept[attribute.name] = value
+    return OnnxNode(node.op_type, tuple(node.input), tuple(node.output), kept)
