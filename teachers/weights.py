@@ -15,6 +15,7 @@ SIGNS: dict[str, tuple[str, ...]] = {
     "SimSwap 512 beta": ("BottleNeck.0.style1.linear.weight", "down0.0.weight"),
     "SimSwap 224": ("BottleNeck.0.style1.linear.weight",),
     "HifiFace (maum-ai)": ("generator.sff_module.",),
+    "Deep3DFaceRecon": ("backbone.layer1.0.conv3.weight", "final_layers.0.weight"),
     "FaceShifter (maum-ai)": ("G.model.layer_0.add1.",),
     "GHOST": ("generator.AADBlk1.",),
     "inswapper": ("styles.0.conv1.",),
