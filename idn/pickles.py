@@ -41,8 +41,10 @@ _BUILTINS = {"dict": dict, "set": set, "tuple": tuple, "list": list}
 class Stub:
     """Stands in for an object of a class that is not available. It keeps its state and does nothing."""
 
+    state: object = None
+
     def __init__(self, *_args: object) -> None:
-        self.state: object = None
+        """Arguments are dropped."""
 
     def __setstate__(self, state: object) -> None:
         self.state = state

@@ -36,7 +36,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     reader = _reader(path)
     try:
         value = reader(path)
-    except (UserError, OSError, MemoryError):
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # what a damaged file makes its reader raise can be almost anything
         detail = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
