@@ -58,13 +58,18 @@ def read_onnx(path: str | Path) -> OnnxGraph:
         raise UserError(f"{path} is an ONNX file without a graph, or it is cut short: get it again")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
         raise UserError(f"{path} keeps its weights in other files: save it as one file")
-    weights = {tensor.name: torch.from_numpy(np.array(numpy_helper.to_array(tensor))) for tensor in graph.initializer}
+    weights = {tensor.name: _tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
     return OnnxGraph(
         tuple(_value(item) for item in graph.input if item.name not in weights),
         tuple(_value(item) for item in graph.output),
         tuple(_node(node, onnx) for node in graph.node),
         weights,
     )
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """A tensor of its own; numbers of a kind that NumPy has no name for, such as bfloat16, become float32."""
+    return torch.from_numpy(np.array(array if array.dtype.kind in "fiub" else array.astype(np.float32)))
 
 
 def _value(item: object) -> OnnxValue:

@@ -46,3 +46,11 @@ def test_damaged_missing_and_split_files_are_one_sentence(tmp_path):
     save(tmp_path / "split/m.onnx", outside=True)
     with pytest.raises(UserError, match="keeps its weights in other files"):
         read_onnx(tmp_path / "split/m.onnx")
+
+
+def test_bfloat16_weights_become_float32(tmp_path):
+    weight = helper.make_tensor("w", TensorProto.BFLOAT16, [3], [1.0, -2.5, 0.125])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.BFLOAT16, [3]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    assert torch.equal(read_onnx(tmp_path / "m.onnx").weights["w"], torch.tensor([1.0, -2.5, 0.125]))
