@@ -18,7 +18,7 @@ class OnnxValue(NamedTuple):
 
 
 class OnnxNode(NamedTuple):
-    """One operation. attributes: numbers, strings and lists of them; others are left out."""
+    """One operation. attributes: numbers, strings, lists of them, and tensors; graphs inside nodes are left out."""
 
     kind: str
     inputs: tuple[str, ...]
@@ -83,6 +83,8 @@ def _node(node: object, onnx: object) -> OnnxNode:
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
-        if isinstance(value, int | float | str | list | tuple):
+        if isinstance(value, onnx.TensorProto):
+            value = _tensor(onnx.numpy_helper.to_array(value))
+        if isinstance(value, int | float | str | list | tuple | Tensor):
             kept[attribute.name] = value
     return OnnxNode(node.op_type, tuple(node.input), tuple(node.output), kept)
