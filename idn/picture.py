@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from idn.images import to_uint8
+from idn.images import from_uint8, to_uint8
+from idn.watermark import mark
 
 CAPTION_HEIGHT = 18
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
@@ -32,7 +34,9 @@ def label_columns(columns: Mapping[str, Tensor], gap: int = 2) -> np.ndarray:
 
 
 def save_synthetic(picture: np.ndarray, path: Path, notes: Mapping[str, str]) -> None:
-    """Write (H, W, 3) uint8 as PNG whose metadata says that it shows synthetic faces, with `notes` beside it."""
+    """Write (H, W, 3) uint8 as PNG that says that it shows synthetic faces: in its metadata, which also holds `notes`,
+    and by an invisible mark (idn/watermark.py)."""
+    marked = to_uint8(mark(from_uint8(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None])))[0].permute(1, 2, 0)
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", "IDN (idn-distill)")
     info.add_text("DigitalSourceType", SYNTHETIC)
@@ -40,4 +44,4 @@ def save_synthetic(picture: np.ndarray, path: Path, notes: Mapping[str, str]) ->
     for key, value in notes.items():
         info.add_text(key, value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, pnginfo=info)
+    Image.fromarray(marked.numpy()).save(path, pnginfo=info)

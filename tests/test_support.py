@@ -1,4 +1,4 @@
-"""Small parts of a run: schedule, pictures, perceptual features, quality scorer, allocator."""
+"""Small parts of a run: schedule, pictures, perceptual features, allocator."""
 
 import itertools
 from pathlib import Path
@@ -11,12 +11,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from idn.errors import UserError
+from idn.images import from_uint8
 from idn.memory import keep_large_buffers
 from idn.perceptual import IdentityShallow, TimmFeatures
 from idn.picture import CAPTION_HEIGHT, label_columns, save_synthetic
 from idn.schedule import warmup_cosine
-from idn.scorer import QualityScorer
 from idn.types import IdentityFeatures
+from idn.watermark import FOUND, evidence
 
 
 def rates(total: int, warmup: int, floor: float) -> list[float]:
@@ -56,6 +57,10 @@ def test_written_pictures_say_that_they_are_synthetic(tmp_path: Path) -> None:
     with Image.open(tmp_path / "deep" / "p.png") as image:
         assert image.size == (5, 4) and image.text["Step"] == "7"
         assert image.text["DigitalSourceType"].endswith("compositeSynthetic")
+    save_synthetic(np.full((192, 256, 3), 90, np.uint8), tmp_path / "flat.png", {})
+    with Image.open(tmp_path / "flat.png") as image:
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    assert evidence(from_uint8(pixels)) > FOUND
 
 
 def test_timm_features_load_strictly_and_pass_gradients(tmp_path: Path) -> None:
@@ -82,17 +87,6 @@ def test_shallow_maps_must_exist() -> None:
     seen = IdentityFeatures(torch.zeros(1, 1), torch.zeros(1, 1, 1, 1))
     with pytest.raises(UserError, match="perceptual=timm"):
         IdentityShallow()(torch.rand(1, 3, 8, 8), seen)
-
-
-def test_scorer_reads_a_trained_resnet_18(tmp_path: Path) -> None:
-    net = timm.create_model("resnet18", pretrained=False, num_classes=1).eval()
-    save_file(net.state_dict(), tmp_path / "q.safetensors")
-    scores = QualityScorer(tmp_path / "q.safetensors").train()(torch.rand(2, 3, 96, 96))
-    assert scores.shape == (2,) and ((scores > 0) & (scores < 1)).all()
-    with pytest.raises(UserError, match=r"reweight\.scorer\.weights"):
-        QualityScorer(None)
-    with pytest.raises(UserError, match=r"nothing\.safetensors"):
-        QualityScorer(tmp_path / "nothing.safetensors")
 
 
 def test_the_allocator_setting_reports_whether_it_took_effect() -> None:
