@@ -19,6 +19,7 @@ from machine import describe
 from idn.cli import assemble, conf_dir
 from idn.distill import DistillModule
 from idn.memory import keep_large_buffers
+from idn.metrics import identity_cosine
 from idn.types import Prediction, Supervision
 
 TIMES: dict[str, list[float]] = defaultdict(list)
@@ -53,7 +54,7 @@ def step(module: DistillModule, optimizer: torch.optim.Optimizer, data: object, 
         with timed("perceptual: teacher's picture"):
             maps = module.perceptual(answer, seen) if module.needs_perceptual else ()
         with timed("trust"):
-            trust = module.trust(seen.embedding, source.embedding, answer)
+            trust = module.trust(identity_cosine(seen.embedding, source.embedding), answer, batch.taught_quality)
     supervision = Supervision(answer, source.embedding, batch.face, maps)
     with timed("student: injection, forward"):
         weights = module.student.inject(source.embedding, source.features)

@@ -25,7 +25,8 @@ class Lesson(NamedTuple):
 
     batch: SwapBatch
     source: IdentityFeatures
-    teacher_embedding: Tensor
+    teacher_cosine: Tensor
+    """(N,): of the identities of the teacher's picture and the source."""
     supervision: Supervision
     trust: Tensor
 
@@ -34,7 +35,8 @@ class DistillModule(pl.LightningModule):
     """Trains `student` on what `teacher` answers, and validates its moving average.
 
     student: idn.models.student.Student, or any network with the same call.
-    teacher, encoder, perceptual, trust: frozen; they are not saved and do not change.
+    teacher, encoder, perceptual, trust: frozen; they are not saved and do not change. perceptual tells as
+    `reads_encoder` whether it needs what the encoder saw.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
     ema_decay: of the moving average of the student. rates: learning rates of the student's parameter groups,
     relative to that of the optimizer; 1 where none is given. compile: compile the student in place.
@@ -71,14 +73,22 @@ class DistillModule(pl.LightningModule):
 
     @torch.no_grad()
     def supervise(self, batch: SwapBatch) -> Lesson:
-        """Ask the frozen networks once: who the source is, what the teacher answers, how far to trust it."""
+        """Ask the frozen networks once: who the source is, what the teacher answers, how far to trust it.
+
+        Where the batch knows the cosine, the encoder looks at the teacher's picture only if the perceptual loss
+        compares what it sees there.
+        """
         source = self.encoder(batch.source)
         image = self.teacher(batch, source)
-        seen = self.encoder(image)
+        cosine = batch.taught_cosine
+        looks = cosine is None or (self.needs_perceptual and self.perceptual.reads_encoder)
+        seen = self.encoder(image) if looks else None
         maps = self.perceptual(image, seen) if self.needs_perceptual else ()
-        trust = self.trust(seen.embedding, source.embedding, image)
+        if cosine is None:
+            cosine = identity_cosine(seen.embedding, source.embedding)
+        trust = self.trust(cosine, image, batch.taught_quality)
         supervision = Supervision(image, source.embedding, batch.face, maps)
-        return Lesson(batch, source, seen.embedding, supervision, trust)
+        return Lesson(batch, source, cosine, supervision, trust)
 
     def predict(self, student: nn.Module, lesson: Lesson) -> Prediction:
         """Swap with `student`, then look at the result with the encoder; gradients reach the picture."""
@@ -96,7 +106,7 @@ class DistillModule(pl.LightningModule):
         logged |= {
             f"{stage}/trust": lesson.trust.mean(),
             f"{stage}/identity_student": identity_cosine(prediction.embedding, lesson.source.embedding).detach().mean(),
-            f"{stage}/identity_teacher": identity_cosine(lesson.teacher_embedding, lesson.source.embedding).mean(),
+            f"{stage}/identity_teacher": lesson.teacher_cosine.mean(),
         }
         self.log_dict(logged, batch_size=len(batch.target), sync_dist=stage == "val")
         return total, lesson, prediction

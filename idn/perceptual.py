@@ -19,6 +19,9 @@ class IdentityShallow(Frozen):
     They see the encoder's crop only, and were trained to tell people apart, not to judge texture.
     """
 
+    reads_encoder = True
+    """Whether `forward` needs what the identity encoder saw."""
+
     def forward(self, images: Tensor, seen: IdentityFeatures) -> tuple[Tensor, ...]:
         """seen: the encoder's pass over `images`. Returns its shallow maps; UserError if the encoder has none."""
         if not seen.shallow:
@@ -34,6 +37,9 @@ class TimmFeatures(Frozen):
     size: pictures are resized to this many pixels first; None keeps the student's size.
     Raises UserError when the weights cannot be had or the stages do not exist.
     """
+
+    reads_encoder = False
+    """It looks at the pictures itself."""
 
     def __init__(self, model: str, stages: Sequence[int], weights: str | Path | None, size: int | None = None) -> None:
         super().__init__()
@@ -55,7 +61,7 @@ class TimmFeatures(Frozen):
         self.size = size
         self.freeze()
 
-    def forward(self, images: Tensor, seen: IdentityFeatures) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, seen: IdentityFeatures | None) -> tuple[Tensor, ...]:
         """images: (N, 3, S, S) RGB in [0, 1]. Returns one map per stage."""
         sized = images if self.size is None else resize(images, self.size)
         return tuple(self.net(normalize(sized, self.mean, self.std)))

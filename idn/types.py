@@ -116,3 +116,40 @@ class Supervision(NamedTuple):
     """(N, 1, S, S) in [0, 1]: as in SwapBatch."""
     perceptual: tuple[Tensor, ...] = ()
     """Feature maps of the teacher's swap, as in Prediction."""
+
+
+class Verdict(NamedTuple):
+    """What a discriminator says of N pictures."""
+
+    logits: tuple[Tensor, ...]
+    """One map per scale, (N, 1, h_i, w_i): higher where the picture looks more like a photograph of the data."""
+    features: tuple[tuple[Tensor, ...], ...]
+    """Per scale, the maps on the way there, (N, C_j, h_j, w_j) each, from shallow to deep."""
+
+
+class SwapAttempt(NamedTuple):
+    """A swap by a network that learns without a teacher, with what the losses need to know about it, with gradient."""
+
+    image: Tensor
+    """(N, 3, S, S)."""
+    embedding: Tensor
+    """(N, D): identity of `image`, L2-normalised."""
+    verdict: Verdict
+    """Of `image`."""
+    attributes: tuple[Tensor, ...] = ()
+    """Attribute maps of `image`, (N, C_i, h_i, w_i) each, where the swapper has such an encoder."""
+
+
+class SwapReference(NamedTuple):
+    """What such a swap is compared with: the pair itself."""
+
+    target: Tensor
+    """(N, 3, S, S) in [0, 1]."""
+    embedding: Tensor
+    """(N, D): identity of the source, L2-normalised."""
+    same: Tensor
+    """(N,) bool: as in SwapBatch."""
+    verdict: Verdict
+    """Of `target`."""
+    attributes: tuple[Tensor, ...] = ()
+    """Attribute maps of `target`."""

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from idn.errors import UserError
 from idn.frozen import Frozen
@@ -158,6 +159,13 @@ class FrozenTeacher(Frozen, ABC):
         if self.record.source.kind == "shared_embedding":
             self._check_encoder(encoder, "the identity encoder")
 
+    def bind(self, dataset: Dataset, part: Literal["train", "val"], items: int | None = None) -> Dataset:
+        """The data set that this teacher wants to be given, made from the one of the run: here the same.
+
+        part: which of the two it is. items: how many of its items the run presents, None if there is no end.
+        """
+        return dataset
+
     def identity(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """(N, dim) embeddings of the sources, of unit length or not, as the record declares.
 
@@ -202,13 +210,21 @@ class FrozenTeacher(Frozen, ABC):
         Returns (N, 3, S, S) RGB in [0, 1]; outside the teacher's own frame it is the target. Without resampling if
         size and template are those of the crops. Raises UserError if the embedding has another length than declared.
         """
+        return self._paste(self.answer(batch, source).to(batch.target.dtype).clamp(0, 1), batch.target)
+
+    @torch.no_grad()
+    def answer(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        """The swap as the network gave it: (N, 3, s, s) in its own framing and size, RGB in [0, 1] but not clamped.
+
+        Raises as `forward` does.
+        """
         self._check(batch, source)
         target = self.record.target.cut(batch.target, self.frame)
         answer = self._swap_in_precision(target, batch, source)
         if answer.shape != target.shape:
             raise ValueError(f"swap: expected {tuple(target.shape)}, got {tuple(answer.shape)}")
         mean, std = (target.new_tensor(v).view(1, 3, 1, 1) for v in (self.record.output_mean, self.record.output_std))
-        return self._paste((answer.to(batch.target.dtype) * std + mean).clamp(0, 1), batch.target)
+        return answer.to(target.dtype) * std + mean
 
     def _swap_in_precision(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         device = target.device.type

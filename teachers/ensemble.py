@@ -20,12 +20,12 @@ _THUMB = 4
 class EnsembleTeacher(FrozenTeacher):
     """Answers every pair with the picture of one of its members.
 
-    members: teachers by name. choose: "weight" draws one per pair, in proportion to `weights`, and asks nobody else;
+    members: teachers by name. choose: "weight" draws one per pair, in proportion to `shares`, and asks nobody else;
     "trust" asks all and keeps the picture with the highest cos(z(picture), z(source))^2 * Q(picture), so a step costs
-    as much as all of them. weights: by name of the member; equal ones if None; for "weight" only. scorer: Q; 1 if None;
+    as much as all of them. shares: by name of the member; equal ones if None; for "weight" only. scorer: Q; 1 if None;
     for "trust" only. seed: of the draws, which follow from the pictures of a pair and nothing else.
     Its record names all members and is as strict as the strictest of them. Raises UserError for fewer than two members,
-    options that do not fit the choice, and names or weights that mean nothing.
+    options that do not fit the choice, and names or shares that mean nothing.
     """
 
     def __init__(
@@ -33,19 +33,19 @@ class EnsembleTeacher(FrozenTeacher):
         members: Mapping[str, FrozenTeacher],
         choose: Choice,
         seed: int,
-        weights: Mapping[str, float] | None = None,
+        shares: Mapping[str, float] | None = None,
         scorer: nn.Module | None = None,
     ) -> None:
         if len(members) < 2:
             raise UserError(f"teacher=ensemble has {len(members)} members: name at least two under teacher.members")
         if choose not in ("weight", "trust"):
             raise UserError(f"teacher.choose={choose} is unknown: choose weight or trust")
-        if (choose == "trust" and weights is not None) or (choose == "weight" and scorer is not None):
-            raise UserError("teacher.weights belong to teacher.choose=weight, teacher.scorer to teacher.choose=trust")
+        if (choose == "trust" and shares is not None) or (choose == "weight" and scorer is not None):
+            raise UserError("teacher.shares belong to teacher.choose=weight, teacher.scorer to teacher.choose=trust")
         super().__init__(_joint_record([member.record for member in members.values()]), frame=None)
         self.members = nn.ModuleDict(members)
         self.choose, self.seed, self.scorer = choose, seed, scorer
-        self.shares = _shares(list(members), weights)
+        self.shares = _shares(list(members), shares)
         self._judge: list[IdentityEncoder] = []
         self.freeze()
 
@@ -55,10 +55,12 @@ class EnsembleTeacher(FrozenTeacher):
             member.share(encoder)
         self._judge = [encoder]
 
-    def bind(self, dataset: Dataset, part: Literal["train", "val"]) -> Dataset:
-        """Let every member see to its data."""
-        for member in self.members.values():
-            dataset = member.bind(dataset, part)
+    def bind(self, dataset: Dataset, part: Literal["train", "val"], items: int | None = None) -> Dataset:
+        """The same data set. Raises UserError if a member wants another: a batch can hold the kept answers of one
+        teacher only, and those would count for the pairs that the others teach, too."""
+        for name, member in self.members.items():
+            if member.bind(dataset, part, items) is not dataset:
+                raise UserError(f"teacher.members.{name} reads kept answers: ask the whole ensemble with `idn cache`")
         return dataset
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
@@ -103,12 +105,12 @@ def _joint_record(records: list[TeacherRecord]) -> TeacherRecord:
     )
 
 
-def _shares(names: list[str], weights: Mapping[str, float] | None) -> Tensor:
+def _shares(names: list[str], given: Mapping[str, float] | None) -> Tensor:
     """(K,) float64 that sum to 1, in the order of the members."""
-    weights = dict.fromkeys(names, 1.0) if weights is None else weights
-    if set(weights) != set(names):
-        raise UserError(f"teacher.weights name {', '.join(weights)}, the members are {', '.join(names)}: name the same")
-    values = torch.tensor([float(weights[name]) for name in names], dtype=torch.float64)
+    given = dict.fromkeys(names, 1.0) if given is None else given
+    if set(given) != set(names):
+        raise UserError(f"teacher.shares name {', '.join(given)}, the members are {', '.join(names)}: name the same")
+    values = torch.tensor([float(given[name]) for name in names], dtype=torch.float64)
     if not (values.isfinite().all() and (values >= 0).all() and values.sum() > 0):
-        raise UserError(f"teacher.weights={dict(weights)} must be 0 or more, and not all 0")
+        raise UserError(f"teacher.shares={dict(given)} must be 0 or more, and not all 0")
     return values / values.sum()

@@ -1,7 +1,9 @@
 """Small stand-ins that make a training run take seconds."""
 
+import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import Dataset
 
+from idn.cache import CacheReport, write_cache
 from idn.data.module import SwapData
 from idn.distill import DistillModule
 from idn.frozen import Frozen
@@ -19,11 +22,16 @@ from idn.losses.terms import BackgroundMask, FaceCoverage, IdentityLoss, Percept
 from idn.models.student import Student
 from idn.perceptual import IdentityShallow
 from idn.schedule import warmup_cosine
+from idn.shards import PictureFormat
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.procedural import ProceduralTeacher
 
 SIZE = 32
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: more threads than cores would wait for each other
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 class TinyEncoder(Frozen):
@@ -80,14 +88,20 @@ class TruthTeacher(FrozenTeacher):
 def make_module() -> Callable[..., DistillModule]:
     """A distillation module of tiny parts, always with the same random weights."""
 
-    def make(total_steps: int = 6, variant: str = "identity", **options: Any) -> DistillModule:
+    def make(
+        total_steps: int = 6,
+        variant: str = "identity",
+        teacher: FrozenTeacher | None = None,
+        perceptual: nn.Module | None = None,
+        **options: Any,
+    ) -> DistillModule:
         torch.manual_seed(0)
         encoder = TinyEncoder()
         return DistillModule(
             student=Student(embedding_dim=8, feature_channels=16, feature_size=7, width=0.25),
-            teacher=TruthTeacher(),
+            teacher=TruthTeacher() if teacher is None else teacher,
             encoder=encoder,
-            perceptual=IdentityShallow(),
+            perceptual=IdentityShallow() if perceptual is None else perceptual,
             trust=Trust(variant),
             objective=Objective(
                 {
@@ -115,5 +129,39 @@ def make_data() -> Callable[..., SwapData]:
 
     def make(spoil: int | None = None) -> SwapData:
         return SwapData(Colours(0, spoil=spoil), Colours(1), val_items=2, size=SIZE, frame="ffhq")
+
+    return make
+
+
+@pytest.fixture
+def make_cache(make_module: Callable[..., DistillModule], make_data: Callable[..., SwapData]) -> Callable[..., Any]:
+    """Kept answers to coloured pictures: 5 items of 4 pairs to train with in 3 files, 2 held-out items in one."""
+
+    def make(
+        out: Path,
+        kind: str = "png",
+        quality: int | None = None,
+        pairs: int = 20,
+        teacher: FrozenTeacher | None = None,
+        encoder: nn.Module | None = None,
+        scorer: nn.Module | None = None,
+        data: SwapData | None = None,
+        options: dict[str, Any] | None = None,
+        device: str = "cpu",
+    ) -> CacheReport:
+        module = make_module()
+        return write_cache(
+            out=out,
+            data=make_data() if data is None else data,
+            teacher=module.teacher if teacher is None else teacher,
+            encoder=module.encoder if encoder is None else encoder,
+            scorer=scorer,
+            pairs=pairs,
+            pictures=PictureFormat(kind, quality),
+            shard_pairs=8,
+            seed=0,
+            options={"data": {"batch": 4}} if options is None else options,
+            device=device,
+        )
 
     return make

@@ -12,7 +12,11 @@ from idn.callbacks import LAST_GOOD, KeepLastGood, PictureGrid, TrustHistogram
 from idn.data.module import SwapData
 from idn.distill import FROZEN, DistillModule
 from idn.errors import UserError
+from idn.losses.reweight import Trust
+from idn.perceptual import IdentityShallow, TimmFeatures
 from idn.run import start
+from idn.types import IdentityFeatures, SwapBatch
+from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 
 Make = Callable[..., Any]
 
@@ -160,6 +164,66 @@ def test_the_student_learns(tmp_path: Path, make_module: Make, make_data: Make) 
     module = make_module(total_steps=200, ema_decay=0.8)
     trainer = run(tmp_path, module, make_data(), 200, every=200)
     assert trainer.callback_metrics["val/swap_gain"] > 0.5
+
+
+class OwnMaps(torch.nn.Module):
+    """Feature maps that need no look of the encoder."""
+
+    reads_encoder = False
+
+    def forward(self, images: torch.Tensor, seen: IdentityFeatures | None) -> tuple[torch.Tensor, ...]:
+        return (images[..., ::4, ::4],)
+
+
+class Reader(FrozenTeacher):
+    """Answers with the exact swap, and reads the embedding that the encoder gave the student."""
+
+    def __init__(self) -> None:
+        source = SourceInput("shared_embedding", encoder="tiny", dim=8)
+        super().__init__(TeacherRecord("reader", "Apache-2.0", True, FaceInput(), source), frame=None)
+        self.freeze()
+
+    def swap(self, target: torch.Tensor, batch: SwapBatch, source: IdentityFeatures) -> torch.Tensor:
+        return batch.truth + 0 * self.identity(batch, source).sum()
+
+
+@pytest.mark.parametrize(
+    ("cached", "perceptual", "passes"),
+    [(False, None, 3), (False, OwnMaps(), 3), (True, None, 3), (True, OwnMaps(), 2)],
+)
+def test_the_encoder_looks_at_no_picture_twice(
+    cached: bool, perceptual: torch.nn.Module | None, passes: int, make_module: Make, make_data: Make
+) -> None:
+    module = make_module(perceptual=perceptual, teacher=Reader())
+    module.teacher.share(module.encoder)
+    batch = make_data().train[0]
+    looks: list[torch.Tensor] = []
+    module.encoder.register_forward_pre_hook(lambda _, given: looks.append(given[0]))
+    if cached:
+        batch = batch._replace(taught_cosine=torch.tensor([0.5, 0.25, 0.0, -1.0]))
+    lesson = module.supervise(batch)
+    prediction = module.predict(module.student, lesson)
+    expected = [batch.source, *([lesson.supervision.image] if passes == 3 else []), prediction.image]
+    assert len(looks) == passes
+    assert all(torch.equal(seen, image) for seen, image in zip(looks, expected, strict=True))
+    if cached:
+        assert torch.equal(lesson.trust, torch.tensor([0.25, 0.0625, 0.0, 0.0]))
+
+
+def test_a_quality_that_was_kept_counts_and_the_scorer_is_not_asked(make_module: Make, make_data: Make) -> None:
+    class Silent(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("asked")
+
+    module = make_module()
+    module.trust = Trust("identity_quality", Silent())
+    kept = {"taught_cosine": torch.full((4,), 0.5), "taught_quality": torch.tensor([1.0, 0.5, 0.25, 0.0])}
+    lesson = module.supervise(make_data().train[0]._replace(**kept))
+    assert torch.equal(lesson.trust, torch.tensor([0.25, 0.125, 0.0625, 0.0]))
+
+
+def test_the_perceptual_choices_say_whether_they_read_the_encoder() -> None:
+    assert IdentityShallow.reads_encoder and not TimmFeatures.reads_encoder
 
 
 def test_trust_is_one_without_reweighting(make_module: Make, make_data: Make) -> None:

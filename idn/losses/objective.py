@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from idn.errors import UserError
-from idn.types import Prediction, Supervision
+from idn.types import Prediction, Supervision, SwapAttempt, SwapReference
 
 
 class Objective(nn.Module):
     """total = sum over terms of weight * mean over samples of (trust or 1) * value (arXiv:2201.03808, sec. 3.3).
 
-    terms: name -> module that maps (Prediction, Supervision) to (N,).
+    terms: name -> module that maps (Prediction, Supervision), or (SwapAttempt, SwapReference), to (N,).
     weights: name -> non-negative factor, one for every term; a term of weight 0 is left out and not reported.
     reweighted: names of the terms that `trust` multiplies per sample: those that compare with the teacher's picture.
     fading: name -> number of steps over which the weight of that term falls linearly to 0.
@@ -50,7 +50,11 @@ class Objective(nn.Module):
         return self.weights[name] * (1.0 if steps is None else max(0.0, 1 - step / steps) if steps else 0.0)
 
     def forward(
-        self, prediction: Prediction, supervision: Supervision, trust: Tensor, step: int = 0
+        self,
+        prediction: Prediction | SwapAttempt,
+        supervision: Supervision | SwapReference,
+        trust: Tensor,
+        step: int = 0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """trust: (N,) in [0, 1]; step: of the optimizer.
 

@@ -21,7 +21,8 @@ class QualityScore(Protocol):
 class Trust(nn.Module):
     """alpha = cos(z(teacher), z(source))^2 * Q(teacher) (arXiv:2201.03808, loss reweighting).
 
-    variant: "none" gives 1, "identity" the cosine part, "identity_quality" the product with `scorer`.
+    variant: "none" gives 1, "identity" the cosine part, "identity_quality" the product with the quality Q, which
+    `scorer` tells.
     A negative cosine means that the teacher shows somebody else: it counts as 0, although its square would not.
     """
 
@@ -38,10 +39,15 @@ class Trust(nn.Module):
         self.scorer = scorer
 
     @torch.no_grad()
-    def forward(self, teacher_embedding: Tensor, source_embedding: Tensor, teacher_image: Tensor) -> Tensor:
-        """Embeddings (N, D), L2-normalised; teacher_image (N, 3, S, S) in [0, 1]. Returns (N,) in [0, 1]."""
+    def forward(self, cosine: Tensor, image: Tensor, quality: Tensor | None = None) -> Tensor:
+        """How far to believe N answers, (N,) in [0, 1].
+
+        cosine: (N,) in [-1, 1], of the identities of answer and source. image: (N, 3, S, S) in [0, 1], the answers.
+        quality: (N,) in [0, 1], where it is known already; the scorer is not asked then.
+        """
         if self.variant == "none":
-            return source_embedding.new_ones(len(source_embedding))
-        cosine = (teacher_embedding * source_embedding).sum(1).clamp(0, 1)
-        trust = cosine.square()
-        return trust if self.scorer is None else trust * self.scorer(teacher_image).clamp(0, 1)
+            return torch.ones_like(cosine)
+        trust = cosine.clamp(0, 1).square()
+        if self.scorer is None:
+            return trust
+        return trust * (self.scorer(image) if quality is None else quality).clamp(0, 1)

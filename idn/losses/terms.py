@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from idn.types import Prediction, Supervision
+from idn.types import Prediction, Supervision, SwapAttempt, SwapReference
 
 
 class PixelDistillation(nn.Module):
@@ -38,9 +38,10 @@ class PerceptualDistillation(nn.Module):
 
 
 class IdentityLoss(nn.Module):
-    """1 - cos(z(student's picture), z(source)): distillation alone leaves identity behind the teacher's (sec. 3.3)."""
+    """1 - cos(z(swap), z(source)): distillation alone leaves identity behind the teacher's (sec. 3.3), and without a
+    teacher nothing else asks for it (arXiv:2106.06340)."""
 
-    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
+    def forward(self, prediction: Prediction | SwapAttempt, supervision: Supervision | SwapReference) -> Tensor:
         """Embeddings (N, D), L2-normalised. Returns (N,) in [0, 2]."""
         return 1 - (prediction.embedding * supervision.embedding).sum(1)
 

@@ -53,7 +53,7 @@ def pairs(n: int, seed: int = 0) -> tuple[SwapBatch, IdentityFeatures]:
 
 def test_by_weight_asks_one_member_per_pair_in_proportion():
     members = {"a": Painter(0.2), "b": Painter(0.4), "c": Painter(0.8)}
-    teacher = EnsembleTeacher(members, "weight", seed=0, weights={"b": 3.0, "a": 1.0, "c": 0.0})
+    teacher = EnsembleTeacher(members, "weight", seed=0, shares={"b": 3.0, "a": 1.0, "c": 0.0})
     batch, source = pairs(400)
     out = teacher(batch, source)
     flat = out.flatten(1)
@@ -122,10 +122,10 @@ def test_the_record_is_as_strict_as_its_strictest_member(first, second, joint):
     [
         ({"members": {"a": Painter(0.1)}}, "1 members"),
         ({"choose": "best"}, "choose weight or trust"),
-        ({"weights": {"a": 1.0}}, "name the same"),
-        ({"weights": {"a": 0.0, "b": 0.0}}, "not all 0"),
-        ({"weights": {"a": -1.0, "b": 2.0}}, "0 or more"),
-        ({"choose": "trust", "weights": {"a": 1.0, "b": 1.0}}, "belong to"),
+        ({"shares": {"a": 1.0}}, "name the same"),
+        ({"shares": {"a": 0.0, "b": 0.0}}, "not all 0"),
+        ({"shares": {"a": -1.0, "b": 2.0}}, "0 or more"),
+        ({"choose": "trust", "shares": {"a": 1.0, "b": 1.0}}, "belong to"),
         ({"choose": "weight", "scorer": Dim()}, "belong to"),
     ],
 )

@@ -1,0 +1,115 @@
+"""A teacher that was asked before: its answers come out of a folder that `idn cache` wrote, its weights are absent."""
+
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from idn.cache_manifest import MANIFEST, CacheManifest, check_shards, same_encoder
+from idn.errors import UserError
+from idn.shards import ShardReader, mean_colours
+from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
+from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+
+_TOLERANCE = 2 / 255
+"""By which the mean colours of a pair may differ from those that were kept."""
+
+
+class TaughtPairs(Dataset[SwapBatch]):
+    """Item i is item i % N of another data set, together with what the teacher answered to it; N items were kept.
+
+    dataset: makes the pairs, batches or samples, as pure functions of the index. kept: what belongs to them.
+    """
+
+    def __init__(self, dataset: Dataset, kept: ShardReader) -> None:
+        self.dataset, self.kept = dataset, kept
+
+    def __len__(self) -> int:
+        """How many different items there are."""
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> SwapBatch:
+        """Draw the pairs and decode their answers: `taught`, `taught_cosine` and perhaps `taught_quality` are filled.
+
+        Raises UserError if these are other pairs than the teacher was asked about, IndexError below 0.
+        """
+        if index < 0:
+            raise IndexError(f"index must be at least 0, got {index}")
+        item = index % len(self)
+        batch, kept = self.dataset[item], self.kept.read(item)
+        self._check(item, batch, kept.mean)
+        taught = (kept.pictures, kept.cosine, kept.quality)
+        if batch.target.ndim == 3:  # a sample, which the loader will join with others
+            taught = tuple(None if value is None else value[0] for value in taught)
+        return batch._replace(taught=taught[0], taught_cosine=taught[1], taught_quality=taught[2])
+
+    def _check(self, item: int, batch: SwapBatch, kept: Tensor) -> None:
+        declared = self.kept.manifest
+        manifest = self.kept.folder / MANIFEST
+        size = batch.target.shape[-1]
+        if size != declared.size:
+            raise UserError(f"the cached pairs have data.size={declared.size}, not {size}: see options in {manifest}")
+        found = mean_colours(batch).reshape(-1, kept.shape[1])
+        if found.shape != kept.shape:
+            raise UserError(
+                f"the cached items hold {declared.rows} pairs, these {len(found)}: use the data of {manifest}"
+            )
+        others = ((found - kept).abs() > _TOLERANCE).any(1).nonzero()
+        if len(others):
+            number = item * declared.rows + int(others[0])
+            what = "pair" if self.kept.part == "train" else "held-out pair"
+            raise UserError(
+                f"{what} {number} is not the one that was cached: use the seed and data options of {manifest}"
+            )
+
+
+class CachedTeacher(FrozenTeacher):
+    """Gives the answers that another teacher gave, and declares that teacher's name, licence and terms.
+
+    path: a folder written by `idn cache`. verify: whether the checksums of all shards are compared first, which reads
+    the whole folder; their presence and sizes are always. Raises UserError for a folder that is missing, unfinished or
+    damaged.
+    """
+
+    def __init__(self, path: str | Path, verify: bool = True) -> None:
+        folder = Path(path)
+        manifest = CacheManifest.read(folder)
+        check_shards(folder, manifest, verify)
+        record = TeacherRecord(
+            target=FaceInput(), source=SourceInput("nothing"), full_precision=True, **manifest.teacher
+        )
+        super().__init__(record, frame=None)
+        self.folder, self.manifest = folder, manifest
+        self.freeze()
+
+    def share(self, encoder: IdentityEncoder) -> None:
+        """Raise UserError unless the encoder is the one whose cosines were kept."""
+        if not same_encoder(self.manifest.encoder, encoder, self.manifest.size):
+            known = self.manifest.encoder["name"]
+            what = "another one of that name" if known == encoder.name else encoder.name
+            raise UserError(
+                f"{self.folder} keeps identity cosines of {known}, the identity encoder is {what}: choose the one "
+                f"that {self.folder / MANIFEST} names under identity"
+            )
+
+    def bind(self, dataset: Dataset, part: Literal["train", "val"], items: int | None = None) -> TaughtPairs:
+        """The same pairs, with their answers. The first one is looked at now, in this process.
+
+        Raises UserError if it is not the pair that was cached, and if a run wants more items than that without
+        repetition.
+        """
+        taught = TaughtPairs(dataset, ShardReader(self.folder, self.manifest, part))
+        if items is not None and items > len(taught):
+            kept, wanted = (n * self.manifest.rows for n in (len(taught), items))
+            raise UserError(
+                f"{self.folder} holds {kept} held-out pairs, the run wants {wanted}: lower data.val_batches"
+            )
+        taught[0]
+        return taught
+
+    def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        """Return `batch.taught`, (N, 3, S, S) RGB in [0, 1]. ValueError for pairs of a data set that was not bound."""
+        if batch.taught is None:
+            raise ValueError("the batch has no taught pictures: take it from the data set that `bind` returned")
+        return batch.taught
