@@ -36,6 +36,11 @@ def identity_cosine(a: Tensor, b: Tensor) -> Tensor:
     return F.cosine_similarity(_same(a, b), b, dim=1)
 
 
+def absolute_error(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean absolute difference, (N,), of a range of 1. Arguments and errors as in `psnr`."""
+    return _mean((_same(a, b) - b).abs(), mask)
+
+
 def swap_gain(student: Tensor, target: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """dB by which the student comes closer to the exact swap than the untouched target does, inside the mask, (N,).
 

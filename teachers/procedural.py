@@ -41,7 +41,8 @@ class Renderer(Protocol):
 
 
 class ProceduralTeacher(FrozenTeacher):
-    """Returns `batch.truth`, except where it fails on purpose, as real teachers do.
+    """Returns `batch.truth`, except where it fails on purpose, as real teachers do. Draws the truth where the batch
+    does not hold it, but says who and how.
 
     renderer: the one that made the data. wrong_identity: share of pairs that get the face of a stranger. artefacts:
     share of pairs whose face is spoiled. Both in [0, 1] and independent of each other. seed: which pairs fail.
@@ -76,9 +77,7 @@ class ProceduralTeacher(FrozenTeacher):
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """Return (N, 3, S, S) RGB in [0, 1]. Raises UserError if the batch does not know its truth."""
-        if batch.truth is None:
-            raise UserError("teacher=procedural needs data that knows the exact swap: choose data=procedural")
-        image = batch.truth.clone()
+        image = self._truth(target, batch)
         wrong, spoiled = self.failures(batch)
         if wrong.any():
             seeds = hash_rows(_content(batch), self.seed, 3)[wrong]
@@ -91,6 +90,15 @@ class ProceduralTeacher(FrozenTeacher):
             faces = zip(image[spoiled], batch.face[spoiled], generators, strict=True)
             image[spoiled] = torch.stack([spoil(picture, face, g) for picture, face, g in faces])
         return image
+
+    def _truth(self, target: Tensor, batch: SwapBatch) -> Tensor:
+        """The exact swap, as a tensor that may be changed."""
+        if batch.truth is not None:
+            return batch.truth.clone()
+        if batch.source_identity is None or batch.target_attributes is None:
+            raise UserError("teacher=procedural needs data that knows the exact swap: choose data=procedural")
+        drawn = self.renderer.render(batch.source_identity, batch.target_attributes, target.shape[-1]).image
+        return drawn.to(target.dtype)
 
 
 def _content(batch: SwapBatch) -> Tensor:

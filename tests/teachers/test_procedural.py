@@ -122,10 +122,17 @@ def test_artefacts_vary_and_depend_on_the_generator_alone():
     assert torch.equal(*twice)
 
 
+def test_a_truth_that_the_batch_lacks_is_drawn():
+    batch = batch_of(4)
+    teacher = ProceduralTeacher(Waves(), 0.0, 0.0, seed=0)
+    assert torch.equal(teacher(batch._replace(truth=None), features(4)), batch.truth)
+
+
 def test_strict_errors():
     batch = batch_of(2)
+    unknown = batch._replace(truth=None, source_identity=None)
     with pytest.raises(UserError, match="knows the exact swap"):
-        ProceduralTeacher(Waves(), 0.0, 0.0, seed=0)(batch._replace(truth=None), features(2))
+        ProceduralTeacher(Waves(), 0.0, 0.0, seed=0)(unknown, features(2))
     with pytest.raises(UserError, match="can only fail on rendered people"):
         ProceduralTeacher(Waves(), 0.1, 0.0, seed=0)(batch._replace(source_identity=None), features(2))
     with pytest.raises(UserError, match=r"teacher\.artefacts=1\.5"):

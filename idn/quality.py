@@ -1,0 +1,111 @@
+"""Training of the quality scorer Q (arXiv:2201.03808, loss reweighting): a regressor of rated pictures."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import CatMetric
+from torchmetrics.functional.regression import spearman_corrcoef
+
+from idn.errors import UserError
+from idn.rated.pictures import Rated
+from idn.scorer import ScorerNetwork
+
+LEAST_SPREAD = 1 / 255
+"""Among pictures whose errors differ by no more than a grey level, an order means nothing."""
+
+
+class QualityModule(pl.LightningModule):
+    """Trains `network` to tell the label of a picture, by squared error.
+
+    optimizer, schedule: constructors that only lack the parameter groups, or the optimizer. Biases and BatchNorms get
+    no weight decay. `levels` holds, after a validation, what `by_label` says of all held-out pictures.
+    """
+
+    def __init__(
+        self,
+        network: ScorerNetwork,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        schedule: Callable[[Optimizer], LRScheduler],
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.optimizer, self.schedule = optimizer, schedule
+        self.seen = nn.ModuleList(CatMetric() for _ in range(4))
+        self.levels: list[tuple[float, float, float]] = []
+
+    def training_step(self, batch: Rated, batch_idx: int) -> Tensor:
+        """One batch. Raises UserError when the loss is not finite, with the network as it was before the batch."""
+        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        loss = (self.network(batch.images) - batch.labels).square().mean()
+        if not torch.isfinite(loss):
+            for buffer, before in statistics:
+                buffer.copy_(before)
+            raise UserError(
+                f"the loss became {loss.item()} at step {self.global_step}: the weights before this step are kept; "
+                "lower optim.lr"
+            )
+        self.log("train/loss", loss.detach(), batch_size=len(batch.images))
+        return loss
+
+    def validation_step(self, batch: Rated, batch_idx: int) -> None:
+        """Scores come together at the end, over all held-out pictures."""
+        scores = self.network(batch.images).float()
+        for metric, values in zip(self.seen, (scores, batch.labels, batch.errors, batch.pairs), strict=True):
+            metric.update(values)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what `agreement` says as `val/...`."""
+        scores, labels, errors, pairs = (metric.compute() for metric in self.seen)
+        self.log_dict({f"val/{name}": value for name, value in agreement(scores, labels, errors, pairs).items()})
+        self.levels = by_label(scores, labels, errors)
+        for metric in self.seen:
+            metric.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """One-dimensional parameters learn without weight decay."""
+        kernels = [parameter for parameter in self.parameters() if parameter.ndim > 1]
+        vectors = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
+        optimizer = self.optimizer([{"params": kernels}, {"params": vectors, "weight_decay": 0.0}])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule(optimizer), "interval": "step"}}
+
+
+def agreement(scores: Tensor, labels: Tensor, errors: Tensor, pairs: Tensor) -> dict[str, float]:
+    """How well scores tell quality. scores, labels: (P,) in [0, 1]; errors: (P,), infinite where nobody knows; pairs:
+    (P,) int64, equal for pictures of one source-target pair.
+
+    loss: mean squared difference of score and label. rank_label: Spearman's rank correlation of the two. Where all
+    errors are known, also rank_truth: rank correlation of the score with the error, its sign turned, so that 1 is
+    perfect; rank_truth_within: the same among pictures of one label, averaged over the labels; rank_truth_of_pair:
+    the same among the pictures of one pair, averaged; rank_truth_of_labels: what the labels themselves would reach
+    instead of rank_truth.
+    """
+    values = {"loss": (scores - labels).square().mean(), "rank_label": spearman_corrcoef(scores, labels)}
+    if errors.isfinite().all():
+        values["rank_truth"] = spearman_corrcoef(scores, -errors)
+        values["rank_truth_of_labels"] = spearman_corrcoef(labels, -errors)
+        for name, groups in (("rank_truth_within", labels), ("rank_truth_of_pair", pairs)):
+            if (mean := _mean_rank(scores, errors, groups)) is not None:
+                values[name] = mean
+    return {name: float(value) for name, value in values.items()}
+
+
+def _mean_rank(scores: Tensor, errors: Tensor, groups: Tensor) -> Tensor | None:
+    """Rank correlation of score and turned error in every group, averaged over the groups whose errors differ."""
+    members = [groups == group for group in groups.unique()]
+    ranks = [
+        spearman_corrcoef(scores[mine], -errors[mine])
+        for mine in members
+        if errors[mine].max() - errors[mine].min() > LEAST_SPREAD
+    ]
+    return torch.stack(ranks).mean() if ranks else None
+
+
+def by_label(scores: Tensor, labels: Tensor, errors: Tensor) -> list[tuple[float, float, float]]:
+    """Label, mean score and mean error (infinite if unknown) of every label, in growing order. Arguments: (P,)."""
+    rows = [(label, labels == label) for label in labels.unique()]
+    return [(float(label), float(scores[mine].mean()), float(errors[mine].mean())) for label, mine in rows]

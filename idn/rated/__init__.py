@@ -1,0 +1,1 @@
+"""Pictures whose quality is known: what a quality scorer learns from."""

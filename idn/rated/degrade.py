@@ -1,0 +1,117 @@
+"""Graded damage: strength 0 leaves a swapped face as it is, strength 1 is the worst that a failing swapper would show.
+
+The scales are chosen so that a strength costs about the same, as mean error inside the face, whatever the damage.
+Mixtures with another picture stop at equal parts: beyond them the picture would become a clean one again, of the wrong
+person, and no judge of single pictures could tell.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from kornia.enhance import jpeg_codec_differentiable
+from kornia.filters import gaussian_blur2d
+from torch import Generator, Tensor
+
+from idn.errors import UserError
+
+BLUR = 0.06
+"""Standard deviation of the blur at strength 1, as a share of the picture's side."""
+NOISE = 0.1
+"""Standard deviation of the noise at strength 1."""
+MIXTURE = 0.5
+"""Share of the other picture in a mixture at strength 1."""
+COLOUR = 0.14
+"""Largest shift of a colour channel at strength 1; the three channels go in a random direction."""
+JPEG_QUALITY = 90.0
+"""JPEG quality near strength 0; it falls geometrically to 1 at strength 1."""
+
+
+class Scene(NamedTuple):
+    """A teacher's answers to N pairs and what they can be spoiled with. Images are (N, 3, S, S) RGB in [0, 1]."""
+
+    answer: Tensor
+    """What the teacher showed."""
+    target: Tensor
+    """What it was to change."""
+    face: Tensor
+    """(N, 1, S, S) in [0, 1]: where it may change it."""
+    stranger: Tensor | None = None
+    """What it shows when another sample's source is swapped in; needed by "stranger" alone."""
+
+
+def degrade(scene: Scene, kinds: Sequence[str], strength: float, draw: Generator) -> Tensor:
+    """Spoil every answer in one way, drawn from `kinds`, over the whole picture or, as often, inside the face alone.
+
+    kinds: names of KINDS. strength: in [0, 1]. draw: generator on the CPU; it alone decides. Returns (N, 3, S, S) in
+    [0, 1]. Raises UserError for an unknown kind, ValueError for "stranger" in a scene that has none.
+    """
+    check_kinds(kinds)
+    if "stranger" in kinds and scene.stranger is None:
+        raise ValueError("scene: 'stranger' needs the picture of one")
+    n, device = len(scene.answer), scene.answer.device
+    chosen = torch.randint(len(kinds), (n,), generator=draw).to(device)
+    everywhere = (torch.rand(n, 1, 1, 1, generator=draw) < 0.5).to(device)
+    spoiled = scene.answer.clone()
+    for number, kind in enumerate(kinds):
+        rows = (chosen == number).nonzero().squeeze(1)
+        if len(rows) and strength > 0:
+            part = Scene(*(None if field is None else field[rows] for field in scene))
+            spoiled[rows] = KINDS[kind](part, strength, draw)
+    area = torch.where(everywhere, torch.ones_like(scene.face), scene.face)
+    return (scene.answer + area * (spoiled - scene.answer)).clamp(0, 1)
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Raise UserError unless there is at least one kind and all are known."""
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        what = f"names {unknown[0]}" if unknown else "is empty"
+        raise UserError(f"source.kinds {what}: choose from {', '.join(KINDS)}")
+
+
+def _blur(scene: Scene, strength: float, draw: Generator) -> Tensor:
+    """Gaussian blur."""
+    side = scene.answer.shape[-1]
+    sigma = strength * BLUR * side
+    kernel = 2 * min(math.ceil(3 * sigma), (side - 1) // 2) + 1
+    return gaussian_blur2d(scene.answer, (kernel, kernel), (sigma, sigma))
+
+
+def _noise(scene: Scene, strength: float, draw: Generator) -> Tensor:
+    """Independent normal noise on every number."""
+    return scene.answer + strength * NOISE * torch.randn(scene.answer.shape, generator=draw).to(scene.answer)
+
+
+def _target(scene: Scene, strength: float, draw: Generator) -> Tensor:
+    """The target shines through."""
+    return scene.answer + strength * MIXTURE * (scene.target - scene.answer)
+
+
+def _stranger(scene: Scene, strength: float, draw: Generator) -> Tensor:
+    """Another person shines through, in the same pose."""
+    return scene.answer + strength * MIXTURE * (scene.stranger - scene.answer)
+
+
+def _jpeg(scene: Scene, strength: float, draw: Generator) -> Tensor:
+    """JPEG of falling quality."""
+    quality = scene.answer.new_full((len(scene.answer),), JPEG_QUALITY ** (1 - strength))
+    return jpeg_codec_differentiable(scene.answer, quality)
+
+
+def _colour(scene: Scene, strength: float, draw: Generator) -> Tensor:
+    """One colour cast."""
+    direction = torch.randn(len(scene.answer), 3, 1, 1, generator=draw).to(scene.answer)
+    return scene.answer + strength * COLOUR * direction / direction.abs().amax(1, keepdim=True)
+
+
+KINDS: dict[str, Callable[[Scene, float, Generator], Tensor]] = {
+    "blur": _blur,
+    "noise": _noise,
+    "target": _target,
+    "stranger": _stranger,
+    "jpeg": _jpeg,
+    "colour": _colour,
+}
+"""Ways to spoil a picture: (scene, strength in (0, 1], generator) -> (N, 3, S, S), which may leave [0, 1]."""
