@@ -1,0 +1,168 @@
+"""The terms that train a swapper without a teacher, against literal restatements."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idn.errors import UserError
+from idn.losses.adversarial import (
+    AttributePreservation,
+    HingeDiscriminator,
+    HingeGenerator,
+    SamePersonReconstruction,
+    WeakFeatureMatching,
+)
+from idn.losses.objective import Objective
+from idn.losses.terms import IdentityLoss
+from idn.types import SwapAttempt, SwapReference, Verdict
+
+TERMS = {
+    "adversarial": HingeGenerator(),
+    "identity": IdentityLoss(),
+    "l1": SamePersonReconstruction("l1"),
+    "half_l2": SamePersonReconstruction("half_l2", share=0.2),
+    "features": WeakFeatureMatching(2),
+    "attributes": AttributePreservation(),
+}
+
+
+def verdict(n: int, g: torch.Generator, image: Tensor | None = None) -> Verdict:
+    """Two scales with two maps each; if an image is given, everything depends on it."""
+    pull = 0 if image is None else image.flatten(1).mean(1).view(n, 1, 1, 1)
+    logits = tuple(2 * torch.randn(n, 1, s, s, generator=g) + pull for s in (4, 2))
+    features = tuple(tuple(torch.randn(n, c, s, s, generator=g) + pull for c, s in ((3, 8), (5, 4))) for _ in range(2))
+    return Verdict(logits, features)
+
+
+def pair(n: int = 4) -> tuple[SwapAttempt, SwapReference, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    image = torch.rand(n, 3, 8, 8, generator=g).requires_grad_()
+    pull = image.flatten(1).mean(1)
+    embeddings = F.normalize(torch.randn(2, n, 6, generator=g), dim=2)
+    ours = F.normalize(embeddings[0] + pull[:, None], dim=1)
+    maps = [torch.randn(2, n, c, s, s, generator=g) for c, s in ((4, 2), (2, 4))]
+    attempt = SwapAttempt(image, ours, verdict(n, g, image), tuple(a + pull.view(n, 1, 1, 1) for a, _ in maps))
+    same = torch.arange(n) % 2 == 0
+    reference = SwapReference(
+        torch.rand(n, 3, 8, 8, generator=g), embeddings[1], same, verdict(n, g), tuple(b for _, b in maps)
+    )
+    return attempt, reference, image
+
+
+def rows(value: object, part: slice) -> object:
+    """Some samples of every tensor inside nested tuples."""
+    if isinstance(value, Tensor):
+        return value[part]
+    items = [rows(item, part) for item in value]
+    return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_one_value_per_sample_whatever_the_batch(name):
+    attempt, reference, _ = pair()
+    together = TERMS[name](attempt, reference)
+    alone = [TERMS[name](rows(attempt, slice(k, k + 1)), rows(reference, slice(k, k + 1))) for k in range(4)]
+    assert together.shape == (4,)
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_the_gradient_reaches_the_swap_of_every_sample_concerned(name):
+    attempt, reference, image = pair()
+    TERMS[name](attempt, reference).sum().backward()
+    reached = image.grad.flatten(1).abs().sum(1) > 0
+    assert reached.tolist() == (reference.same.tolist() if name in ("l1", "half_l2") else [True] * 4)
+
+
+def test_the_hinge_of_the_discriminator_is_the_published_one():
+    g = torch.Generator().manual_seed(1)
+    real, fake = verdict(3, g), verdict(3, g)
+    found = HingeDiscriminator()(real, fake)
+    for k in range(3):
+        expected = 0.0
+        for r, f in zip(real.logits, fake.logits, strict=True):
+            expected += sum(max(0.0, 1 - x) for x in r[k].flatten().tolist()) / r[k].numel() / 2
+            expected += sum(max(0.0, 1 + x) for x in f[k].flatten().tolist()) / f[k].numel() / 2
+        assert float(found[k]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_hinge_is_zero_beyond_the_margin_and_one_sided():
+    sure = Verdict((torch.full((2, 1, 3, 3), 1.5),), ())
+    fooled = Verdict((torch.full((2, 1, 3, 3), -1.5),), ())
+    assert HingeDiscriminator()(sure, fooled).tolist() == [0.0, 0.0]
+    assert HingeDiscriminator()(fooled, sure).tolist() == [5.0, 5.0]
+
+
+def test_the_swapper_wants_high_logits():
+    attempt, reference, _ = pair()
+    expected = -sum(x.flatten(1).mean(1) for x in attempt.verdict.logits) / 2
+    torch.testing.assert_close(TERMS["adversarial"](attempt, reference), expected)
+
+
+def test_feature_matching_compares_the_deepest_maps_only():
+    attempt, reference, _ = pair()
+    ours, theirs = attempt.verdict.features, reference.verdict.features
+    expected = sum((ours[scale][1] - theirs[scale][1]).abs().mean((1, 2, 3)) for scale in range(2)) / 2
+    torch.testing.assert_close(WeakFeatureMatching(1)(attempt, reference), expected)
+    every = sum((ours[s][m] - theirs[s][m]).abs().mean((1, 2, 3)) for s in range(2) for m in range(2)) / 4
+    torch.testing.assert_close(WeakFeatureMatching(2)(attempt, reference), every)
+
+
+def test_nothing_of_the_target_gets_a_gradient():
+    attempt, reference, _ = pair()
+    features = tuple(tuple(m.requires_grad_() for m in scale) for scale in reference.verdict.features)
+    attributes = tuple(m.requires_grad_() for m in reference.attributes)
+    (TERMS["features"](attempt, reference) + TERMS["attributes"](attempt, reference)).sum().backward()
+    assert all(m.grad is None for m in (*sum(features, ()), *attributes))
+
+
+def test_attributes_are_half_the_squares_summed_over_the_maps():
+    attempt, reference, _ = pair()
+    expected = torch.zeros(4)
+    for ours, theirs in zip(attempt.attributes, reference.attributes, strict=True):
+        expected += 0.5 * (ours - theirs).square().mean((1, 2, 3))
+    torch.testing.assert_close(TERMS["attributes"](attempt, reference), expected)
+
+
+def test_reconstruction_speaks_of_pairs_of_one_person_alone():
+    attempt, reference, _ = pair()
+    difference = attempt.image - reference.target
+    same = reference.same.float()
+    torch.testing.assert_close(TERMS["l1"](attempt, reference), difference.abs().mean((1, 2, 3)) * same)
+    half = 0.5 * difference.square().mean((1, 2, 3)) * same / 0.2
+    torch.testing.assert_close(TERMS["half_l2"](attempt, reference), half)
+
+
+def test_values_are_float32_whatever_the_networks_gave():
+    attempt, reference, _ = pair()
+    low = attempt._replace(verdict=Verdict(tuple(x.bfloat16() for x in attempt.verdict.logits), ()))
+    assert TERMS["adversarial"](low, reference).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: SamePersonReconstruction("l3"), "norm=l3"),
+        (lambda: SamePersonReconstruction("l1", share=0.0), "share=0.0"),
+        (lambda: WeakFeatureMatching(0), "deepest=0"),
+    ],
+)
+def test_impossible_options_are_refused(make, said):
+    with pytest.raises(UserError, match=said):
+        make()
+
+
+def test_attributes_of_a_swapper_without_an_encoder_are_refused():
+    attempt, reference, _ = pair()
+    with pytest.raises(UserError, match="swapper=ghost"):
+        TERMS["attributes"](attempt._replace(attributes=()), reference)
+    with pytest.raises(ValueError, match="at least one map"):
+        HingeGenerator()(attempt._replace(verdict=Verdict((), ())), reference)
+
+
+def test_the_objective_of_distillation_takes_them_as_they_are():
+    attempt, reference, _ = pair()
+    objective = Objective({"adversarial": TERMS["adversarial"], "l1": TERMS["l1"]}, {"adversarial": 1.0, "l1": 10.0})
+    total, parts = objective(attempt, reference, torch.ones(4))
+    assert total.item() == pytest.approx(float(parts["adversarial"] + 10 * parts["l1"]), rel=1e-5)

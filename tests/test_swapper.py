@@ -1,0 +1,524 @@
+"""Training without a teacher: what learns, what stays frozen, what is saved, and that resuming changes nothing."""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import timm
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from idn import cli
+from idn.callbacks import LAST_GOOD, KeepLastGood, PictureGrid, Snapshots
+from idn.data.module import SwapData
+from idn.discriminators import PatchDiscriminator, ProjectedDiscriminator
+from idn.errors import UserError
+from idn.losses.adversarial import (
+    AttributePreservation,
+    HingeGenerator,
+    SamePersonReconstruction,
+    WeakFeatureMatching,
+)
+from idn.losses.objective import Objective
+from idn.losses.terms import IdentityLoss
+from idn.run import start
+from idn.schedule import warmup_cosine
+from idn.swapper import FROZEN, SwapperModule, check_trainer
+from idn.types import SwapAttempt, SwapBatch, SwapReference
+from idn.weights import read_metadata, read_tensors
+from teachers.own import OwnTeacher
+from teachers.trainable import GhostSwapper, SimSwapSwapper
+
+Make = Callable[..., Any]
+SIZE = 32
+
+
+class Couples(Dataset):
+    """Pictures of which every second pair shows one person; remembers what was asked for."""
+
+    def __init__(self, inner: Dataset) -> None:
+        self.inner, self.asked = inner, []
+
+    def __getitem__(self, index: int) -> SwapBatch:
+        self.asked.append(index)
+        batch = self.inner[index]
+        same = torch.arange(len(batch.target)) % 2 == 0
+        target = torch.where(same.view(-1, 1, 1, 1), batch.source.flip(3) + 0 * batch.target, batch.target)
+        return batch._replace(target=target, same=same)
+
+
+class Same(Dataset):
+    """One batch, again and again."""
+
+    def __init__(self, batch: SwapBatch) -> None:
+        self.batch = batch
+
+    def __getitem__(self, index: int) -> SwapBatch:
+        return self.batch
+
+
+@pytest.fixture
+def couples(make_data: Make) -> Callable[..., SwapData]:
+    def make(spoil: int | None = None) -> SwapData:
+        data = make_data(spoil)
+        data.train = Couples(data.train)
+        return data
+
+    return make
+
+
+@pytest.fixture
+def build(make_module: Make) -> Callable[..., SwapperModule]:
+    """A module of tiny parts, always with the same random weights."""
+
+    def make(
+        family: str = "simswap",
+        total_steps: int = 6,
+        discriminator: nn.Module | None = None,
+        more: dict[str, nn.Module] | None = None,
+        lr: float = 2e-3,
+        **options: Any,
+    ) -> SwapperModule:
+        torch.manual_seed(0)
+        encoder = make_module().encoder
+        terms = {"adversarial": HingeGenerator(), "identity": IdentityLoss(), "features": WeakFeatureMatching()}
+        if family == "simswap":
+            swapper, terms["reconstruction"] = SimSwapSwapper(4, 2, 1, 8), SamePersonReconstruction("l1")
+        else:
+            swapper, terms["reconstruction"] = GhostSwapper(4, 4, 1, 8, SIZE), SamePersonReconstruction("half_l2", 0.5)
+            terms["attributes"] = AttributePreservation()
+        terms |= more or {}
+        return SwapperModule(
+            swapper=swapper,
+            discriminator=discriminator or PatchDiscriminator(2, 4, 2),
+            encoder=encoder,
+            objective=Objective(terms, dict.fromkeys(terms, 1.0) | {"reconstruction": 10.0}),
+            optimizer=partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.99)),
+            schedule=partial(warmup_cosine, total_steps=total_steps, warmup_steps=1),
+            size=SIZE,
+            frame="ffhq",
+            licence="Apache-2.0",
+            ema_decay=options.pop("ema_decay", 0.9),
+            **options,
+        )
+
+    return make
+
+
+def trainer_for(path: Path, steps: int, every: int = 3, **options: Any) -> pl.Trainer:
+    checkpoint = pl.callbacks.ModelCheckpoint(path, filename="last", enable_version_counter=False)
+    return pl.Trainer(
+        default_root_dir=path,
+        accelerator="cpu",
+        max_steps=steps,
+        val_check_interval=every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+        log_every_n_steps=1,
+        logger=pl.loggers.CSVLogger(path, name="", version=""),
+        callbacks=[
+            checkpoint,
+            KeepLastGood(path),
+            PictureGrid(path / "pictures", 2),
+            Snapshots(path / "snapshots", [0.0, 0.5, 1.0]),
+        ],
+        **options,
+    )
+
+
+def run(
+    path: Path,
+    module: SwapperModule,
+    data: SwapData,
+    steps: int,
+    every: int = 3,
+    resume: Path | None = None,
+    stop: int | None = None,
+    **options: Any,
+) -> pl.Trainer:
+    """Train; `stop` ends the run early, as if it had been killed after the checkpoint of that step."""
+    trainer = trainer_for(path, steps, every, **options)
+    if stop is not None:
+        trainer.callbacks.insert(0, Stop(stop))
+    start(trainer, module, data, resume)
+    return trainer
+
+
+class Stop(pl.Callback):
+    """Ends a run after the validation of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.global_step >= self.step
+
+
+def optimizer_state(trainer: pl.Trainer) -> list[torch.Tensor]:
+    states = [optimizer.state_dict()["state"] for optimizer in trainer.optimizers]
+    return [value for state in states for entry in state.values() for value in entry.values()]
+
+
+@pytest.mark.parametrize("family", ["simswap", "ghost"])
+def test_both_networks_learn_and_nothing_frozen_moves(family: str, tmp_path: Path, build: Make, couples: Make) -> None:
+    module, data = build(family), couples()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    trainer = run(tmp_path, module, data, 3)
+    after = module.state_dict()
+    parameters = dict(module.named_parameters())
+    learning = [key for key in parameters if key.startswith(("swapper.", "discriminator."))]
+    unmoved = [key for key in learning if torch.equal(before[key], after[key])]
+    # inside the margin of the hinge, real and made pictures pull the last bias of a critic equally hard
+    assert [key for key in unmoved if not key.endswith("judge.bias")] == []
+    assert [key for key in after if key.startswith("encoder.") and not torch.equal(before[key], after[key])] == []
+    assert trainer.global_step == 3 and data.train.asked[:3] == [0, 1, 2], "two optimizers, but one step per batch"
+    assert int(module.ema.updates) == 3
+
+
+def test_each_network_follows_its_own_loss_alone(build: Make, couples: Make) -> None:
+    module = build()
+    module.log_dict = lambda *_, **__: None
+    module.manual_backward = lambda loss, **options: loss.backward(**options)
+    total, judged, _ = module._step(couples().train[0], module.swapper, "train")
+    ours, theirs = list(module.swapper.parameters()), list(module.discriminator.parameters())
+    expected = torch.autograd.grad(total, ours, retain_graph=True)
+    expected += torch.autograd.grad(judged, theirs, retain_graph=True)
+    norms = module._differentiate(total, judged)
+    for parameter, gradient in zip([*ours, *theirs], expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-5, atol=1e-7)
+    assert float(norms[0]) == pytest.approx(math.sqrt(sum(float(p.grad.square().sum()) for p in ours)), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adversarial", "identity", "features", "reconstruction", "attributes"])
+def test_every_loss_alone_reaches_the_swapper(name: str, build: Make, couples: Make) -> None:
+    module = build("ghost")
+    attempt, reference = module.attempt(couples().train[0], module.swapper)
+    module.objective.terms[name](attempt, reference).sum().backward()
+    assert sum(float(p.grad.abs().sum()) for p in module.swapper.parameters() if p.grad is not None) > 0
+    assert all(p.grad is None for p in module.encoder.parameters())
+
+
+def test_losses_do_not_depend_on_the_batch_size(build: Make, couples: Make) -> None:
+    module, batch = build("ghost").eval(), couples().train[0]
+
+    def losses(part: slice) -> dict[str, torch.Tensor]:
+        some = SwapBatch(*(value if value is None else value[part] for value in batch))
+        attempt, reference = module.attempt(some, module.swapper)
+        found = {name: term(attempt, reference) for name, term in module.objective.terms.items()}
+        return found | {"discriminator": module.hinge(reference.verdict, attempt.verdict)}
+
+    together = losses(slice(0, 4))
+    alone = [losses(slice(k, k + 1)) for k in range(4)]
+    for name, values in together.items():
+        torch.testing.assert_close(values, torch.cat([one[name] for one in alone]), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["simswap", "ghost"])
+@pytest.mark.parametrize("split", [2, 4])
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    family: str, split: int, tmp_path: Path, build: Make, couples: Make
+) -> None:
+    whole, first, second = build(family), build(family), build(family)
+    straight = run(tmp_path / "whole", whole, couples(), 6, split)
+    run(tmp_path / "first", first, couples(), 6, split, stop=split)
+    assert first.ema.updates == split
+    data = couples()
+    resumed = run(tmp_path / "second", second, data, 6, split, resume=tmp_path / "first" / "last.ckpt")
+    assert data.train.asked[: 6 - split] == list(range(split, 6))
+    for key, value in whole.state_dict().items():
+        assert torch.equal(second.state_dict()[key], value), key
+    states = optimizer_state(straight), optimizer_state(resumed)
+    assert len(states[0]) == len(states[1]) > 10 and all(map(torch.equal, *states))
+    rates = [[group["lr"] for o in t.optimizers for group in o.param_groups] for t in (straight, resumed)]
+    assert rates[0] == rates[1]
+    for name in ("0.000", "0.500", "1.000"):
+        files = [tmp_path / where / "snapshots" / f"{name}.safetensors" for where in ("whole", "second")]
+        assert read_metadata(files[0]) == read_metadata(files[1])
+        tensors = [read_tensors(file) for file in files]
+        assert all(torch.equal(value, tensors[1][key]) for key, value in tensors[0].items())
+
+
+def test_snapshots_are_the_average_at_their_share_of_the_run(tmp_path: Path, build: Make, couples: Make) -> None:
+    halfway = build()
+    run(tmp_path / "half", halfway, couples(), 6, stop=3)
+    module = build()
+    run(tmp_path / "whole", module, couples(), 6)
+    folder = tmp_path / "whole" / "snapshots"
+    assert sorted(path.name for path in folder.iterdir()) == [f"{x}.safetensors" for x in ("0.000", "0.500", "1.000")]
+    for name, expected in (("0.500", halfway), ("1.000", module), ("0.000", build())):
+        tensors = read_tensors(folder / f"{name}.safetensors")
+        wanted = expected.ema.network.net.state_dict()
+        assert tensors.keys() == wanted.keys() and all(torch.equal(tensors[key], wanted[key]) for key in wanted)
+    notes = read_metadata(folder / "0.500.safetensors")
+    assert (notes["fraction"], notes["steps"], notes["encoder"]) == ("0.5", "3", "tiny")
+    assert (notes["size"], notes["template"], notes["encoder_dim"]) == ("32", "ffhq", "8")
+    assert notes["licence"] == notes["encoder_licence"] == "Apache-2.0" and notes["trained_with"].startswith("idn-")
+
+
+def test_a_longer_run_does_not_take_over_the_snapshots_of_a_shorter_one(
+    tmp_path: Path, build: Make, couples: Make
+) -> None:
+    run(tmp_path / "short", build(), couples(), 3)
+    run(tmp_path / "long", build(), couples(), 8, resume=tmp_path / "short" / "last.ckpt")
+    kept = {path.stem: read_metadata(path)["steps"] for path in (tmp_path / "long/snapshots").iterdir()}
+    assert kept == {"0.500": "4", "1.000": "8"}
+
+
+def test_the_file_is_a_teacher_that_answers_as_the_average_does(tmp_path: Path, build: Make, couples: Make) -> None:
+    module, data = build("ghost"), couples()
+    run(tmp_path, module, data, 3)
+    teacher = OwnTeacher(tmp_path / "snapshots/1.000.safetensors", "ffhq")
+    teacher.share(module.encoder)
+    batch = data.val[0]
+    source = module.encoder(batch.source)
+    with torch.no_grad():
+        torch.testing.assert_close(teacher(batch, source), module.ema(batch.target, source.embedding))
+
+
+def test_the_checkpoint_holds_what_learns_and_nothing_frozen(tmp_path: Path, build: Make, couples: Make) -> None:
+    torch.manual_seed(1)
+    file = tmp_path / "backbone.pth"
+    torch.save(timm.create_model("mobilenetv3_small_050", pretrained=False).state_dict(), file)
+    projected = ProjectedDiscriminator("mobilenetv3_small_050", file, 4)
+    projected.SMALLEST = SIZE
+    projected.heads[-1].layers = nn.ModuleList()
+    module = build(discriminator=projected)
+    trainer = trainer_for(tmp_path, 2, 2)
+    trainer.strategy.connect(module)
+    saved = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(saved)
+    kept = saved["state_dict"]
+    assert {key.split(".")[0] for key in kept} == {"swapper", "ema", "discriminator"}
+    assert any(key.startswith("discriminator.projections.") for key in kept)
+    assert not any(key.startswith(FROZEN) for key in kept)
+    module.on_load_checkpoint(saved)
+    assert saved["state_dict"].keys() == module.state_dict().keys()
+
+
+def test_the_checkpoint_holds_both_optimizers_and_schedules(tmp_path: Path, build: Make, couples: Make) -> None:
+    run(tmp_path, build(), couples(), 3)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert len(saved["optimizer_states"]) == len(saved["lr_schedulers"]) == 2
+    assert saved["global_step"] == 3
+    assert not any(key.startswith("encoder.") for key in saved["state_dict"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_learned(
+    tmp_path: Path, build: Make, couples: Make
+) -> None:
+    reference = build()
+    run(tmp_path / "reference", reference, couples(), 6, 4, stop=4)
+    spoiled = build()
+    with pytest.raises(UserError, match=r"the loss became nan at step 4.*lower optim\.lr"):
+        run(tmp_path / "spoiled", spoiled, couples(spoil=4), 6, 6)
+    kept = torch.load(tmp_path / "spoiled" / LAST_GOOD, weights_only=True)
+    assert kept["global_step"] == 4
+    for key, value in kept["state_dict"].items():
+        assert torch.isfinite(value).all() and torch.equal(value, reference.state_dict()[key]), key
+        assert torch.equal(spoiled.state_dict()[key], value), key
+
+
+class Trap(nn.Module):
+    """A finite loss whose gradient is not a number."""
+
+    def forward(self, attempt: SwapAttempt, reference: SwapReference) -> torch.Tensor:
+        return (attempt.image * 0).flatten(1).sum(1).sqrt()
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_too(tmp_path: Path, build: Make, couples: Make) -> None:
+    module = build(more={"trap": Trap()})
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    with pytest.raises(UserError, match="the gradient of the swapper became nan at step 0"):
+        run(tmp_path, module, couples(), 3)
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+
+
+def test_validation_logs_the_promised_metrics_and_draws(tmp_path: Path, build: Make, couples: Make) -> None:
+    trainer = run(tmp_path, build("ghost"), couples(), 3)
+    wanted = {"loss", "loss_discriminator", "identity_swap", "identity_target", "swap_gain", "psnr_truth"}
+    wanted |= {"ssim_truth", "psnr_target", *(f"loss_{name}" for name in build("ghost").objective.terms)}
+    assert {f"val/{name}" for name in wanted} <= set(trainer.callback_metrics)
+    assert (tmp_path / "pictures" / "step_000003.png").is_file()
+
+
+def test_validation_without_an_exact_swap_leaves_its_metrics_out(tmp_path: Path, build: Make, couples: Make) -> None:
+    data = couples()
+    data.val = [batch._replace(truth=None) for batch in (data.val[0], data.val[1])]
+    trainer = run(tmp_path, build(), data, 3)
+    assert "val/identity_swap" in trainer.callback_metrics and "val/swap_gain" not in trainer.callback_metrics
+
+
+def test_rates_and_clipping_are_applied(tmp_path: Path, build: Make, couples: Make) -> None:
+    module = build(rates={"identity": 3.0, "discriminator": 0.5}, clip=1e-3)
+    optimizers, _ = module.configure_optimizers()
+    base = 2e-3 / 2  # the warm-up starts at half
+    assert [g["lr"] for o in optimizers for g in o.param_groups] == pytest.approx([3 * base, base, 0.5 * base])
+    module.manual_backward = lambda loss, **options: loss.backward(**options)
+    module.log_dict = lambda *_, **__: None
+    norms = module._differentiate(*module._step(couples().train[0], module.swapper, "train")[:2])
+    for network, norm in zip((module.swapper, module.discriminator), norms, strict=True):
+        clipped = math.sqrt(sum(float(p.grad.square().sum()) for p in network.parameters()))
+        assert float(norm) > 1e-3 and clipped == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_bfloat16_trains(tmp_path: Path, build: Make, couples: Make) -> None:
+    module = build("ghost")
+    trainer = run(tmp_path, module, couples(), 3, precision="bf16-mixed")
+    assert trainer.global_step == 3 and math.isfinite(trainer.callback_metrics["val/loss"])
+    assert all(value.dtype == torch.float32 for value in module.swapper.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"precision": "16-mixed"}, "precision=16-mixed .* 32-true or bf16-mixed"),
+        ({"gradient_clip_val": 1.0}, "adversarial.clip"),
+        ({"accumulate_grad_batches": 2}, "data.batch"),
+        ({"world_size": 2}, "trainer.devices"),
+    ],
+)
+def test_trainers_that_do_not_fit_are_refused(change: dict[str, Any], said: str) -> None:
+    fits = {"precision": "32-true", "gradient_clip_val": None, "accumulate_grad_batches": 1, "world_size": 1}
+    check_trainer(SimpleNamespace(**fits))
+    with pytest.raises(UserError, match=said):
+        check_trainer(SimpleNamespace(**fits | change))
+
+
+def test_options_that_do_not_fit_are_refused(build: Make) -> None:
+    with pytest.raises(UserError, match=r"rates names style, but there are identity, network, discriminator"):
+        build(rates={"style": 2.0})
+    with pytest.raises(UserError, match=r"fractions=\[0.5, 1.5\]"):
+        Snapshots("x", [0.5, 1.5])
+    with pytest.raises(UserError, match="different shares"):
+        Snapshots("x", [0.5, 0.50001])
+
+
+def test_the_swapper_learns(tmp_path: Path, build: Make, couples: Make) -> None:
+    module, data = build(total_steps=80, lr=1e-2), couples()
+    batch = data.train[0]
+    data.train = Same(batch)
+
+    @torch.no_grad()
+    def errors() -> dict[str, float]:
+        attempt, reference = module.attempt(batch, module.ema.network)
+        return {name: float(term(attempt, reference).mean()) for name, term in module.objective.terms.items()}
+
+    before = errors()
+    run(tmp_path, module, data, 80, 80)
+    after = errors()
+    assert after["reconstruction"] < 0.6 * before["reconstruction"]
+    assert after["identity"] < 0.8 * before["identity"]
+
+
+# The command line.
+
+FAST = ["data.size=32", "data.batch=4", "data.val_batches=1", "swapper.width=4", "discriminator.width=4"]
+FAST += ["trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture
+def idn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run `idn ...` in this process, in an empty folder: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["idn", *words])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 1
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_a_teacher_of_ones_own_teaches_a_student(idn, tmp_path: Path) -> None:
+    status, out, err = idn("teacher", *FAST, "licence=CC0", "hydra.run.dir=run")
+    assert status == 0, err
+    for name in ("teacher.safetensors", "summary.json", "metrics/metrics.csv", "checkpoints/last.ckpt"):
+        assert (tmp_path / "run" / name).is_file()
+    assert len(list((tmp_path / "run/snapshots").iterdir())) == 7 and list((tmp_path / "run/pictures").glob("*.png"))
+    assert "val/swap_gain" in json.loads((tmp_path / "run/summary.json").read_text())
+    notes = read_metadata(tmp_path / "run/teacher.safetensors")
+    assert (notes["family"], notes["licence"], notes["fraction"], notes["steps"]) == ("simswap", "CC0", "1", "2")
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("next: idn train data.size=32 ") and "teacher=own teacher.weights=" in last
+    words = [word for word in last.removeprefix("next: idn ").split() if not word.startswith("teacher.weights=")]
+    words += [f"teacher.weights={tmp_path}/run/teacher.safetensors", "student.width=0.25", *FAST[5:]]
+    status, out, err = idn(*words)
+    assert status == 0 and "CC0 (its identity encoder: Apache-2.0)" in out, err
+
+
+def test_a_run_is_resumed_and_ends_between_validations(idn, tmp_path: Path) -> None:
+    status, out, err = idn("teacher", *FAST, "hydra.run.dir=a")
+    assert status == 0, err
+    more = ["resume=a/checkpoints/last.ckpt", "trainer.max_steps=3", "hydra.run.dir=b"]
+    status, out, err = idn("teacher", *FAST, *more)
+    assert status == 0 and "after 3 steps" in out, err
+    assert torch.load(tmp_path / "b/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trainer.precision=16-true"], "trainer.precision=16-true does not fit"),
+        (["trainer.gradient_clip_val=1"], "adversarial.clip"),
+        (["trainer.accumulate_grad_batches=2"], "raise data.batch"),
+        (["swapper=ghost_small", "swapper.width=4", "data.size=32"], "swapper.halvings=5 and data.size=32"),
+        (["swapper.halvings=5"], "data.size=32 does not fit swapper.halvings=5"),
+        (["swapper_loss=ghost"], "swapper=ghost"),
+        (["discriminator.scales=6"], "discriminator.scales"),
+        (["discriminator=projected", "discriminator.weights=nowhere.pth"], "nowhere.pth"),
+        (["callbacks.snapshots.fractions=[2]"], "callbacks.snapshots.fractions"),
+        (["resume=nowhere.ckpt"], "resume=nowhere.ckpt does not exist"),
+        (["teacher=own"], "teacher"),
+    ],
+)
+def test_bad_options_get_one_sentence(words: list[str], said: str, idn) -> None:
+    status, out, err = idn("teacher", *FAST, *words)
+    assert status == 2 and said in out + err and "Traceback" not in out + err
+    assert len((out + err).strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_default_learns_to_swap_procedural_faces(idn, tmp_path: Path) -> None:
+    options = ["data.size=64", "data.val_batches=4", "trainer.max_steps=400", "trainer.val_check_interval=400"]
+    status, _, err = idn("teacher", *options, "trainer.accelerator=cpu", "hydra.run.dir=run")
+    assert status == 0, err
+    reached = json.loads((tmp_path / "run/summary.json").read_text())
+    assert reached["val/identity_swap"] > reached["val/identity_target"] + 0.2
+    assert reached["val/swap_gain"] > 0.5
+
+
+@pytest.mark.parametrize(("recipe", "parameters"), [("simswap", 55_051_779), ("ghost", 184_343_381)])
+def test_a_recipe_is_a_published_network_with_published_weights(recipe: str, parameters: int) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from idn.cli.building import build as instantiate
+
+    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+        cfg = compose("teacher", [f"recipe={recipe}"])
+    with torch.device("meta"):
+        swapper = instantiate(cfg.swapper)(dim=512)
+    swapper.check_size(cfg.data.size)
+    assert sum(p.numel() for p in swapper.parameters()) == parameters
+    objective = instantiate(cfg.swapper_loss)
+    published = {
+        "simswap": {"adversarial": 1.0, "identity": 30.0, "reconstruction": 10.0, "features": 10.0},
+        "ghost": {"adversarial": 1.0, "identity": 20.0, "reconstruction": 10.0, "attributes": 10.0},
+    }
+    assert objective.weights == published[recipe]
+    rates = instantiate(cfg.adversarial.rates)
+    assert set(rates.values()) == {1.0} and cfg.optim.lr == 4e-4
