@@ -1,9 +1,11 @@
 """One training run from start to summary: fit, save what was learned, say where it is and what to do next."""
 
 import json
+import math
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -14,7 +16,10 @@ import idn
 from idn.distill import DistillModule
 from idn.errors import UserError
 from idn.identity.trained import save_trained
+from idn.quality import QualityModule
 from idn.recognition import RecognitionModule
+from idn.scorer import Kind, ScorerNotes, save_scorer
+from idn.swapper import SwapperModule, check_trainer
 
 MEANING = {
     "val/swap_gain": "dB closer to the exact swap than the target is, inside the face",
@@ -30,18 +35,53 @@ MEANING = {
 }
 """What the summary shows, in this order."""
 
+SWAPPER_MEANING = {
+    "val/swap_gain": "dB closer to the exact swap than the target is, inside the face",
+    "val/psnr_truth": "dB to the exact swap, inside the face",
+    "val/ssim_truth": "similarity to the exact swap, inside the face",
+    "val/identity_swap": "cosine of the swap to the source",
+    "val/identity_target": "cosine of the untouched target to the source",
+    "val/psnr_target": "dB to the target: what was not changed",
+    "val/loss": "objective",
+}
+"""What the summary of a swapper of one's own shows, in this order."""
+
+SCORER_MEANING = {
+    "val/loss": "mean squared difference of score and label",
+    "val/rank_label": "rank correlation of score and label",
+    "val/rank_truth": "rank correlation of score and true error; 1 is perfect",
+    "val/rank_truth_within": "the same among pictures of one label",
+    "val/rank_truth_of_pair": "the same among pictures of one pair",
+    "val/rank_truth_of_labels": "what the labels themselves would reach",
+}
+"""What the summary of a quality scorer shows, in this order."""
+
+LABELS = {"snapshots": "completed share of the teacher's training", "degradations": "1 - strength of the damage"}
+"""What a label means, by kind of scorer."""
+
+
+class Declared(Protocol):
+    """What is read of a teacher's record."""
+
+    name: str
+    licence: str
+    commercial: bool | None
+
+
+def terms(record: Declared) -> dict[str, str]:
+    """The teacher behind a file, and the terms of its weights."""
+    commercial = {True: "allowed", False: "forbidden", None: "unknown"}[record.commercial]
+    return {"teacher": record.name, "teacher_licence": record.licence, "teacher_commercial_use": commercial}
+
 
 def lineage(module: DistillModule) -> dict[str, str]:
-    """Where a student comes from, for its file: teacher and encoder with their licences."""
-    record = module.teacher.record
-    commercial = {True: "allowed", False: "forbidden", None: "unknown"}[record.commercial]
+    """Where a student comes from, for its file: teacher, encoder and quality scorer with their licences."""
     return {
-        "teacher": record.name,
-        "teacher_licence": record.licence,
-        "teacher_commercial_use": commercial,
+        **terms(module.teacher.record),
         "identity_encoder": module.encoder.name,
         "identity_encoder_licence": module.encoder.licence,
         "trained_with": f"idn-distill {idn.__version__}",
+        **({} if module.trust.scorer is None else {"quality_scorer": module.trust.scorer.origin}),
     }
 
 
@@ -103,6 +143,10 @@ def fit(
     options: what the user typed, repeated in the command to try next. Returns the last value of `metric`. Raises
     UserError if that was never logged.
     """
+    check_resume(resume, trainer)
+    if trainer.is_global_zero:
+        name, licence, commercial = terms(module.teacher.record).values()
+        print(f"teacher: {name}; licence: {licence}; commercial use {commercial}")
     metrics = complete(trainer, module, data, out, resume)
     if metric not in metrics:
         raise UserError(f"metric={metric} was not logged: choose one of {', '.join(sorted(metrics)) or 'none'}")
@@ -119,30 +163,70 @@ def summarise(
     metrics: Mapping[str, float], out: Path, student: Path, trainer: pl.Trainer, options: Sequence[str]
 ) -> None:
     """Print the table of the last validation, then where everything is and what to try next."""
-    console = Console()
-    table = Table(title=f"held-out people, after {trainer.global_step} steps", title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("meaning")
-    for key, meaning in MEANING.items():
-        if key in metrics:
-            table.add_row(key.removeprefix("val/"), f"{metrics[key]:.4f}", meaning)
-    console.print(table)
-    picture = max((out / "pictures").glob("*.png"), default=None)
+    Console().print(metric_table(f"held-out people, after {trainer.global_step} steps", metrics, MEANING))
     checkpoint = out / "checkpoints" / "last.ckpt"
-    for name, path in (
-        ("student", student),
-        ("checkpoint", checkpoint),
-        ("metrics", out / "metrics" / "metrics.csv"),
-        ("picture", picture),
-    ):
-        if path is not None and path.exists():
-            print(f"{name:<11}{path}")
+    print_places({"student": student, **places(out)})
     kept = "".join(f"{word} " for word in options if not word.startswith(("resume=", "trainer.max_steps=")))
     print(
         f"next: idn train {kept}resume={checkpoint} trainer.max_steps={2 * trainer.max_steps}"
         "   or the long run: idn train experiment=procedural_full"
     )
+
+
+def metric_table(title: str, metrics: Mapping[str, float], meanings: Mapping[str, str]) -> Table:
+    """A row for every metric that is there, in the order of `meanings`."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("meaning")
+    for key, meaning in meanings.items():
+        if key in metrics:
+            table.add_row(key.removeprefix("val/"), f"{metrics[key]:.4f}", meaning)
+    return table
+
+
+def places(out: Path) -> dict[str, Path]:
+    """What a run leaves behind besides its result."""
+    picture = max((out / "pictures").glob("*.png"), default=out / "pictures")
+    last = out / "checkpoints" / "last.ckpt"
+    return {"checkpoint": last, "metrics": out / "metrics" / "metrics.csv", "picture": picture}
+
+
+def print_places(paths: Mapping[str, Path]) -> None:
+    """One line for every path that exists."""
+    for name, path in paths.items():
+        if path.exists():
+            print(f"{name:<11}{path}")
+
+
+def fit_swapper(
+    trainer: pl.Trainer,
+    module: SwapperModule,
+    data: pl.LightningDataModule,
+    out: Path,
+    resume: str | None,
+    metric: str,
+    options: Sequence[str] = (),
+) -> float:
+    """Train a swapper, save its average as `out/teacher.safetensors` and print what was reached.
+
+    options: what the user typed; those that a student must share are repeated in the command to try next. Returns the
+    last value of `metric`. Raises UserError if that was never logged, or if the trainer does not fit.
+    """
+    check_trainer(trainer)
+    metrics = complete(trainer, module, data, out, resume)
+    if trainer.is_global_zero:
+        path = out / "teacher.safetensors"
+        module.save(path, trainer.global_step / trainer.max_steps)
+        (out / "summary.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        Console().print(metric_table(f"held-out people, after {trainer.global_step} steps", metrics, SWAPPER_MEANING))
+        print_places({"teacher": path, "snapshots": out / "snapshots", **places(out)})
+        print(f"{'licence':<11}{module.licence} (identity encoder: {module.encoder.licence})")
+        kept = "".join(f"{word} " for word in options if word.startswith(("data", "identity", "seed")))
+        print(f"next: idn train {kept}teacher=own teacher.weights={path}")
+    if metric not in metrics:
+        raise UserError(f"metric={metric} was not logged: choose one of {', '.join(sorted(metrics)) or 'none'}")
+    return metrics[metric]
 
 
 def fit_recogniser(
@@ -167,3 +251,48 @@ def fit_recogniser(
         print(f"encoder         {path}")
         print(f"next: idn train identity.weights={path}")
     return metrics["val/accuracy"]
+
+
+def fit_scorer(
+    trainer: pl.Trainer,
+    module: QualityModule,
+    data: pl.LightningDataModule,
+    out: Path,
+    resume: str | None,
+    kind: Kind,
+    record: Declared,
+    command: str,
+) -> float:
+    """Train a quality scorer, save it as `out/scorer.safetensors`, and return its loss on held-out people.
+
+    kind: what its labels are. record: of the teacher whose pictures it saw. command: the line that trained it.
+    """
+    metrics = complete(trainer, module, data, out, resume)
+    if trainer.is_global_zero:
+        path = out / "scorer.safetensors"
+        notes = ScorerNotes(kind=kind, **terms(record), command=command, metrics=metrics)
+        save_scorer(module.network, path, notes)
+        levels = [
+            {"label": label, "score": score, **({"error": error} if math.isfinite(error) else {})}
+            for label, score, error in module.levels
+        ]
+        summary = metrics | {"kind": kind, "teacher": record.name, "levels": levels}
+        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        summarise_scorer(metrics, module.levels, notes, trainer.global_step)
+        print(f"scorer     {path}")
+        print(f"next: idn train reweight=identity_quality reweight.scorer={path}")
+    return metrics["val/loss"]
+
+
+def summarise_scorer(
+    metrics: Mapping[str, float], levels: Sequence[tuple[float, float, float]], notes: ScorerNotes, steps: int
+) -> None:
+    """Print the last validation: as a whole, then by label (see `idn.quality.by_label`)."""
+    title = f"{notes.kind} of {notes.teacher}, held-out people, after {steps} steps"
+    table = metric_table(title, metrics, SCORER_MEANING)
+    each = Table(title=f"label: {LABELS[notes.kind]}", title_justify="left")
+    for name in ("label", "mean score", "mean error"):
+        each.add_column(name, justify="right")
+    for label, score, error in levels:
+        each.add_row(f"{label:.3f}", f"{score:.3f}", f"{error:.4f}" if math.isfinite(error) else "unknown")
+    Console().print(table, each)

@@ -40,6 +40,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # what a damaged file makes its reader raise can be almost anything
         detail = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        if "maximum supported version" in str(error):
+            newer = f"{path} was written by a newer PyTorch ({torch.__version__} is here): update it"
+            raise UserError(newer) from error
         raise UserError(f"{path} is damaged or cut short ({detail}): get it again") from error
     return _network(value, path)
 

@@ -60,8 +60,13 @@ def test_group_files_name_constructors_that_take_their_options(path: Path) -> No
 def test_experiments_are_overrides_that_compose(name: str) -> None:
     raw = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
     assert not targets(raw), "an experiment only overrides"
-    for node in targets(composed("train", f"experiment={name}")):
+    verb = "pipeline" if "stages" in raw else "train"
+    cfg = composed(verb, f"experiment={name}", *(["root=photos"] if OmegaConf.is_missing(raw, "root") else []))
+    for node in targets(cfg):
         check(node)
+    for stage in cfg.get("stages", {}).values():
+        for node in targets(composed(stage.verb, *cfg.shared, *stage.get("options", []))):
+            check(node)
 
 
 def test_installed_and_checked_out_configs_are_the_same_tree() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"types", "images", "geometry", "frozen", "errors", "weights", "pickles", "onnx_graph"}
+BASE = {"types", "images", "geometry", "frozen", "errors", "weights", "pickles", "onnx_graph", "watermark"}
+BASE |= {"cache_manifest", "shards"}
 PACKAGES = {
     "models",
     "identity",
@@ -14,6 +15,7 @@ PACKAGES = {
     "metrics",
     "data",
     "teachers",
+    "discriminators",
     "perceptual",
     "scorer",
     "ema",
@@ -22,11 +24,17 @@ PACKAGES = {
     "picture",
 }
 ABOVE = {
+    "cache": {"data", "metrics"},
     "distill": {"losses", "metrics", "ema"},
+    "swapper": {"losses", "metrics", "ema"},
     "recognition": {"losses", "metrics", "identity"},
     "callbacks": {"picture"},
     "progress": set(),
-    "run": {"distill", "recognition", "identity"},
+    "trust": {"losses", "scorer"},
+    "rated": {"data", "metrics"},
+    "quality": {"rated", "scorer"},
+    "run": {"distill", "recognition", "identity", "quality", "scorer", "swapper"},
+    "pipeline": set(),
     "importing": {"models", "identity"},
 }
 FREE = {"cli", "__main__", "__init__"}

@@ -3,6 +3,7 @@ import os
 import pickle
 import sys
 import types
+import zipfile
 from collections import OrderedDict, defaultdict
 from pathlib import Path
 
@@ -318,3 +319,26 @@ def test_real_files(name):
     tensors = read_tensors(SHARED / name)
     assert len(tensors) > 100
     assert all(tensor.device.type == "cpu" for tensor in tensors.values())
+
+
+def test_a_file_of_a_future_pytorch_asks_for_an_update(tmp_path):
+    now, future = tmp_path / "now.pt", tmp_path / "future.pt"
+    torch.save({"w": torch.zeros(2)}, now)
+    with zipfile.ZipFile(now) as source, zipfile.ZipFile(future, "w") as copy:
+        for name in source.namelist():
+            copy.writestr(name, b"99\n" if name.endswith("/version") else source.read(name))
+    with pytest.raises(UserError, match=r"written by a newer PyTorch .*: update it"):
+        read_tensors(future)
+
+
+def test_a_file_saved_on_a_gpu_is_read_without_one(tmp_path):
+    here, there = tmp_path / "cpu.pt", tmp_path / "cuda.pt"
+    torch.save({"w": torch.arange(3.0)}, here)
+    place, other = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"
+    with zipfile.ZipFile(here) as source, zipfile.ZipFile(there, "w") as copy:
+        entry = next(name for name in source.namelist() if name.endswith("/data.pkl"))
+        assert place in source.read(entry)
+        for name in source.namelist():
+            content = source.read(name)
+            copy.writestr(name, content.replace(place, other) if name == entry else content)
+    assert torch.equal(read_tensors(there)["w"], torch.arange(3.0))

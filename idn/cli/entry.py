@@ -1,0 +1,128 @@
+"""The entry point: which verb, are its options a config, and one sentence for what went wrong."""
+
+import difflib
+import errno
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+import idn
+from idn.cli import verbs
+from idn.cli.building import conf_dir, wandb_offline
+from idn.errors import UserError
+from idn.memory import keep_large_buffers
+
+LIBRARY_NOISE = (
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen networks are meant to be
+    r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of torch
+    r"The '(train|val)_dataloader' does not have many workers",  # the default draws its data in the process
+)
+"""Warnings of the libraries that say nothing a user could act on."""
+
+VERBS: dict[str, tuple[str, Callable[[DictConfig], Any]]] = {
+    "train": ("teach a 0.5M-parameter student to swap faces, from a frozen teacher", verbs.train),
+    "align": ("find the faces in a folder of photographs and crop them for training", verbs.align),
+    "teachers": ("list the teachers, what file each needs, and examine one before training", verbs.teachers),
+    "cache": ("ask a slow teacher once and keep its answers, to train from them without it", verbs.cache),
+    "teacher": ("train a swapper of your own, on photographs or procedural faces, to teach students", verbs.teacher),
+    "quality": ("train a scorer of the teacher's pictures, which tells how far to trust each", verbs.quality),
+    "pipeline": ("run teacher, quality, cache and student one after the other", verbs.pipeline),
+    "identity": ("train an identity encoder on procedural faces or on a folder per identity", verbs.identity),
+    "import": ("read a published MobileFaceSwap or ArcFace checkpoint, without Paddle", verbs.import_student),
+}
+
+
+def usage() -> str:
+    """What `idn --help` prints."""
+    lines = [f"  {verb:<10}{line}" for verb, (line, _) in VERBS.items()]
+    return "\n".join(
+        [
+            f"idn {idn.__version__}: trains face swappers that run on a phone.",
+            "",
+            "usage: idn <verb> [option=value ...]      options are Hydra overrides",
+            "       idn <verb> --help                  the options of a verb and its whole config",
+            "       idn <verb> -m option=a,b ...       one run per combination",
+            "",
+            "verbs:",
+            *lines,
+            "",
+            "start with: idn train",
+        ]
+    )
+
+
+def explain(error: Exception) -> str | None:
+    """One sentence for what a user can mend, None for what is a defect of the program."""
+    if isinstance(error, UserError):
+        return str(error).strip().rsplit("UserError: ", 1)[-1]  # a loader process wraps it in its own traceback
+    if isinstance(error, MissingMandatoryValue):
+        return f"an option has no value yet: {str(error).splitlines()[0]}; give it as option=value"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full: free some space and run again; what was already written is kept"
+    if isinstance(error, FileNotFoundError | PermissionError) and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    return None
+
+
+def guarded(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """The task with its user errors printed as one sentence and turned into exit status 2."""
+
+    def run(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except (UserError, MissingMandatoryValue, OSError) as error:
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            print(f"idn: {sentence}", file=sys.stderr)
+            sys.exit(2)
+
+    return run
+
+
+def check_options(verb: str, options: list[str]) -> None:
+    """Print one sentence and exit with status 2 if the options do not make a config."""
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            compose(verb, options)
+    except HydraException as error:
+        said = " ".join(str(error).split("\n\n")[0].splitlines()[:2])
+        said = said.split(" To append to your config")[0].split("\nConfig search path")[0]
+        print(f"idn: {said}: see idn {verb} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def main() -> None:
+    """Entry point of `idn` and `python -m idn`."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return
+    if words[0] in ("-V", "--version"):
+        print(f"idn {idn.__version__}")
+        return
+    verb = words[0]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(VERBS)}"
+        print(f"idn: there is no verb {verb!r}: {hint}", file=sys.stderr)
+        sys.exit(2)
+    keep_large_buffers()
+    for noise in LIBRARY_NOISE:
+        warnings.filterwarnings("ignore", message=noise)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
+    flags = [word for word in words[1:] if word in ("-m", "--multirun")]  # argparse wants them before the overrides
+    if not any(word.startswith("-") for word in words[1:]):
+        check_options(verb, words[1:])
+    sys.argv = [f"idn {verb}", *flags, *(word for word in words[1:] if word not in flags)]
+    launch = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
+    launch(guarded(VERBS[verb][1]))()

@@ -1,0 +1,201 @@
+"""What each verb does with its composed config."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from idn.cli.building import assemble, assemble_frozen, build, build_trainer, conf_dir, run_dir
+from idn.errors import UserError
+
+CACHE_GROUPS = ("data", "teacher", "identity", "reweight")
+"""Parts of a config that decide what a cache holds."""
+
+
+def train(cfg: DictConfig) -> float:
+    """Distil a student from a frozen teacher. Returns the metric that sweeps optimise."""
+    import pytorch_lightning as pl
+
+    from idn.run import fit
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    module, data = assemble(cfg)
+    options = HydraConfig.get().overrides.task
+    return fit(build_trainer(cfg), module, data, out=run_dir(), resume=cfg.resume, metric=cfg.metric, options=options)
+
+
+def cache(cfg: DictConfig) -> None:
+    """Ask a teacher about numbered pairs and keep its answers; an interrupted run is continued."""
+    import pytorch_lightning as pl
+
+    from idn.cache import write_cache
+    from idn.shards import PictureFormat
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    groups = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in CACHE_GROUPS}
+    groups["data"] = {name: value for name, value in groups["data"].items() if name not in ("workers", "cache")}
+    groups["reweight"] = {"scorer": groups["reweight"].get("scorer")}
+    pictures = PictureFormat(cfg.format, cfg.quality)
+    data, encoder, teacher = assemble_frozen(cfg)
+    write_cache(
+        out=cfg.out,
+        data=data,
+        teacher=teacher,
+        encoder=encoder,
+        scorer=build(cfg.reweight).scorer,
+        pairs=cfg.pairs,
+        pictures=pictures,
+        shard_pairs=cfg.shard,
+        seed=cfg.seed,
+        options=groups | {name: cfg[name] for name in ("pairs", "shard")},
+        device=cfg.device,
+    )
+    options = HydraConfig.get().overrides.task
+    kept = "".join(f"{word} " for word in options if word.startswith(("data", "identity", "seed")))
+    print(f"next: idn train {kept}teacher=cached teacher.path={cfg.out}")
+
+
+def teacher(cfg: DictConfig) -> float:
+    """Train a swapper that can become a teacher. Returns the metric that sweeps optimise."""
+    import pytorch_lightning as pl
+
+    from idn.run import fit_swapper
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data, encoder = build(cfg.data), build(cfg.identity)
+    module = build(
+        cfg.adversarial,
+        swapper=build(cfg.swapper)(dim=encoder.embedding_dim),
+        discriminator=build(cfg.discriminator),
+        encoder=encoder,
+        objective=build(cfg.swapper_loss),
+        optimizer=build(cfg.optim),
+        schedule=build(cfg.schedule),
+    )
+    options = HydraConfig.get().overrides.task
+    return fit_swapper(
+        build_trainer(cfg), module, data, out=run_dir(), resume=cfg.resume, metric=cfg.metric, options=options
+    )
+
+
+def identity(cfg: DictConfig) -> float:
+    """Train an identity encoder. Returns its verification accuracy."""
+    import pytorch_lightning as pl
+
+    from idn.run import fit_recogniser
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build(cfg.identity_data)
+    module = build(
+        cfg.recognition,
+        network=build(cfg.network),
+        classes=data.classes,
+        people=data.people,
+        optimizer=build(cfg.optim),
+        schedule=build(cfg.schedule),
+    )
+    command = " ".join(["idn identity", *HydraConfig.get().overrides.task])
+    return fit_recogniser(
+        build_trainer(cfg), module, data, out=run_dir(), resume=cfg.resume, licence=cfg.licence, command=command
+    )
+
+
+def quality(cfg: DictConfig) -> float:
+    """Train a quality scorer. Returns its loss on held-out people."""
+    import pytorch_lightning as pl
+
+    from idn.data.module import StreamData
+    from idn.quality import QualityModule
+    from idn.rated.pictures import collect
+    from idn.run import check_resume, fit_scorer
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    source, data, encoder = build(cfg.source), build(cfg.data), build(cfg.identity)
+    trainer = build_trainer(cfg)
+    check_resume(cfg.resume, trainer)
+    module = QualityModule(build(cfg.scorer), build(cfg.optim), build(cfg.schedule))
+    source.meet(data, encoder, trainer.strategy.root_device)
+    train = collect(source, data, "train", cfg.pairs, cfg.batch, run_dir(), cfg.seed)
+    val = collect(source, data, "val", cfg.val_pairs, cfg.batch, run_dir())
+    return fit_scorer(
+        trainer,
+        module,
+        StreamData(train, val, len(val)),
+        out=run_dir(),
+        resume=cfg.resume,
+        kind=source.kind,
+        record=source.record,
+        command=" ".join(["idn quality", *HydraConfig.get().overrides.task]),
+    )
+
+
+def align(cfg: DictConfig) -> None:
+    """Find, frame and crop the faces of a folder of photographs; say what was left out."""
+    if not Path(cfg.src).is_dir():
+        raise UserError(f"src={cfg.src} is not a folder: give the folder of your photographs")
+    build(cfg.align)
+    print(f"next: idn train data=faces data.root={cfg.dst} identity=mobilefacenet identity.weights=FILE teacher=blend")
+
+
+def import_student(cfg: DictConfig) -> None:
+    """Turn a published checkpoint into a student or encoder file of this project."""
+    print(build(cfg.importer))
+
+
+def teacher_files(weights_dir: str) -> dict[str, list[str]]:
+    """By teacher, the files in `weights_dir` that its config asks for, its own first; "" for one only the user has."""
+    found = {}
+    for path in sorted((conf_dir() / "teacher").glob("*.yaml")):
+        cfg = compose("train", [f"teacher={path.stem}"])
+        cfg.weights_dir = weights_dir
+        found[path.stem] = list(dict.fromkeys(_files(cfg.teacher)))
+    return found
+
+
+def _files(node: DictConfig) -> Iterator[str]:
+    """Values of all options that name a file of weights, this level before those below."""
+    for key in ("weights", "path"):
+        if key in node or OmegaConf.is_missing(node, key):
+            value = None if OmegaConf.is_missing(node, key) else node[key]
+            yield "" if value is None else str(value)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and isinstance(node._get_node(key), DictConfig):
+            yield from _files(node[key])
+
+
+def teachers(cfg: DictConfig) -> None:
+    """List the teachers, or examine one."""
+    files = teacher_files(cfg.weights_dir)
+    if cfg.check is None:
+        build(cfg.catalogue, files=files)
+        return
+    if cfg.check not in files:
+        raise UserError(f"check={cfg.check} is no teacher: choose one of {', '.join(files)}")
+    described = compose("train", [f"teacher={cfg.check}"])
+    for key in ("data", "identity", "weights_dir", "seed"):
+        described[key] = cfg[key]
+    if unknown := cfg.teacher.keys() - described.teacher.keys():
+        known = ", ".join(key for key in described.teacher if key != "_target_")
+        raise UserError(f"teacher={cfg.check} has no option {unknown.pop()}: choose one of {known}")
+    described.teacher = OmegaConf.merge(described.teacher, cfg.teacher)
+    if cfg.weights is not None:
+        described.teacher["path" if "path" in described.teacher else "weights"] = cfg.weights
+    data = build(described.data)
+    teacher, encoder = build(described.teacher), build(described.identity)
+    build(cfg.examination, teacher=teacher, encoder=encoder, data=data.val, collate=data.collate)
+
+
+def pipeline(cfg: DictConfig) -> None:
+    """Run the stages of an experiment that are not finished yet."""
+    from idn.pipeline import Pipeline, Stage
+
+    stages: dict[str, Any] = {}
+    for name, options in OmegaConf.to_container(cfg.stages, resolve=True, throw_on_missing=True).items():
+        known = Stage.__dataclass_fields__
+        if options is not None and (unknown := set(options) - set(known)):
+            raise UserError(f"stages.{name} has no option {unknown.pop()}: choose one of {', '.join(known)}")
+        stages[name] = options and Stage(**{**options, "options": [*cfg.shared, *options.get("options", ())]})
+    Pipeline(stages, cfg.out, cfg.jobs).run()

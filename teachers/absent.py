@@ -1,0 +1,32 @@
+"""No teacher: what a student learns from its other losses alone."""
+
+from torch import Tensor
+
+from idn.types import IdentityFeatures, SwapBatch
+from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+
+RECORD = TeacherRecord(
+    name="absent",
+    licence="Apache-2.0 (this program; it has no weights)",
+    commercial=True,
+    target=FaceInput(),
+    source=SourceInput("nothing"),
+    full_precision=True,
+)
+
+
+class AbsentTeacher(FrozenTeacher):
+    """Shows the target, unchanged: the baseline against which distillation is measured.
+
+    Where source and target are one person the target is the right answer; everywhere else it is the wrong person. With
+    `reweight=identity` its trust is therefore high on the former and near 0 on the latter, and the student is left with
+    reconstruction of same-identity pairs, the identity loss and the mask.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(RECORD, frame=None)
+        self.freeze()
+
+    def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+        """Return the target, (N, 3, S, S) RGB in [0, 1]."""
+        return target
