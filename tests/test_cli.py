@@ -111,6 +111,17 @@ def test_a_run_that_ends_between_validations_is_validated_and_saved_at_its_end(i
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
 
 
+def test_the_last_checkpoint_is_the_last_even_when_nothing_gets_better(idn_cli, tmp_path: Path) -> None:
+    words = [*FAST, "trainer.max_steps=6", "callbacks.best.monitor=val/identity_target", "hydra.run.dir=run"]
+    status, _, err = idn_cli("train", *words)
+    assert status == 0, err
+    saved = {
+        name: torch.load(tmp_path / f"run/checkpoints/{name}.ckpt", weights_only=True)["global_step"]
+        for name in ("best", "last")
+    }
+    assert saved["last"] == 6 and saved["best"] < 6
+
+
 def test_the_student_file_says_where_it_comes_from(idn_cli, tmp_path: Path) -> None:
     from safetensors import safe_open
 
