@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from idn.cli import build, conf_dir
+from idn.cli import conf_dir
+from idn.cli.building import build
 from idn.frozen import Frozen
 from idn.images import IMAGENET_MEAN, IMAGENET_STD
 from idn.types import IdentityFeatures, SwapBatch
