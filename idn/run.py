@@ -3,7 +3,8 @@
 import json
 import math
 import pickle
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -166,11 +167,20 @@ def summarise(
     Console().print(metric_table(f"held-out people, after {trainer.global_step} steps", metrics, MEANING))
     checkpoint = out / "checkpoints" / "last.ckpt"
     print_places({"student": student, **places(out)})
-    kept = "".join(f"{word} " for word in options if not word.startswith(("resume=", "trainer.max_steps=")))
+    kept = repeated(word for word in options if not word.startswith(("resume=", "trainer.max_steps=")))
     print(
         f"next: idn train {kept}resume={checkpoint} trainer.max_steps={2 * trainer.max_steps}"
         "   or the long run: idn train experiment=procedural_full"
     )
+
+
+SHARED = ("data", "identity=", "identity.", "seed")
+"""Beginnings of options that a student must be given exactly as its teacher, scorer or cache was."""
+
+
+def repeated(options: Iterable[str], beginnings: tuple[str, ...] = ("",)) -> str:
+    """The options that begin so, ready to be pasted into a shell; a space follows each."""
+    return "".join(f"{shlex.quote(word)} " for word in options if word.startswith(beginnings))
 
 
 def metric_table(title: str, metrics: Mapping[str, float], meanings: Mapping[str, str]) -> Table:
@@ -222,8 +232,7 @@ def fit_swapper(
         Console().print(metric_table(f"held-out people, after {trainer.global_step} steps", metrics, SWAPPER_MEANING))
         print_places({"teacher": path, "snapshots": out / "snapshots", **places(out)})
         print(f"{'licence':<11}{module.licence} (identity encoder: {module.encoder.licence})")
-        kept = "".join(f"{word} " for word in options if word.startswith(("data", "identity", "seed")))
-        print(f"next: idn train {kept}teacher=own teacher.weights={path}")
+        print(f"next: idn train {repeated(options, SHARED)}teacher=own teacher.weights={path}")
     if metric not in metrics:
         raise UserError(f"metric={metric} was not logged: choose one of {', '.join(sorted(metrics)) or 'none'}")
     return metrics[metric]
@@ -280,7 +289,7 @@ def fit_scorer(
         (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         summarise_scorer(metrics, module.levels, notes, trainer.global_step)
         print(f"scorer     {path}")
-        print(f"next: idn train reweight=identity_quality reweight.scorer={path}")
+        print(f"next: idn train {repeated(command.split(), SHARED)}reweight=identity_quality reweight.scorer={path}")
     return metrics["val/loss"]
 
 

@@ -16,6 +16,8 @@ from teachers.catalogue import CATALOGUE, UNKNOWN
 from teachers.selftest import examine
 
 _FACES = 4
+_WIDE = 160
+"""Columns that the list needs: a file name cut short helps nobody, a line that the terminal folds can be read."""
 _TERMS = {True: "allowed", False: "forbidden", None: "ask"}
 _MARKS = {True: "[green]passed[/]", False: "[red]failed[/]", None: ""}
 
@@ -39,7 +41,7 @@ def show_catalogue(files: Mapping[str, Sequence[str]]) -> None:
             "\n".join([*(path.name for path in needed), *own]) or "none",
             "\n".join("yes" if path.is_file() else "no" for path in needed),
         )
-    Console().print(table)
+    Console(width=max(Console().width, _WIDE)).print(table)
     folders = sorted({str(Path(file).parent) for several in files.values() for file in several if file})
     print(f"looked in {', '.join(folders)}: put downloaded files there, or set weights_dir=DIR or IDN_WEIGHTS")
 

@@ -56,6 +56,7 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
     [
         (["trainer.max_stepz=3"], "max_stepz"),
         (["teacher=nobody"], "teacher/nobody"),
+        (["experiment=nobody"], "experiment/nobody"),
         (["data.size=big"], "data.size=big is not a number"),
         (["data.size=100"], "data.size=100 is not divisible by 32"),
         (["resume=nowhere.ckpt"], "resume=nowhere.ckpt does not exist"),
@@ -267,6 +268,7 @@ def test_teachers_examines_one(idn_cli) -> None:
     ("words", "said"),
     [
         (["check=nobody"], "check=nobody is no teacher: choose one of absent, blend"),
+        (["check=blend", "weights=soft.pth"], "teacher=blend has no file: leave weights=soft.pth out"),
         (["check=blend", "+teacher.soft=1"], "teacher=blend has no option soft: choose one of frame"),
         (["check=faceshifter", "weights=gone.ckpt"], "gone.ckpt does not exist"),
         (["check=blend", "device=abacus"], "device=abacus is not available"),
@@ -369,3 +371,14 @@ def test_quality_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -
     status, out, err = idn_cli("quality", *RATED, *words)
     assert status != 0
     assert said in out + err and len((out + err).strip().splitlines()) == 1, "one sentence"
+
+
+def test_the_next_command_can_be_pasted_into_a_shell() -> None:
+    from idn.run import SHARED, repeated
+
+    options = ["data.root=my photos", "teacher.shares={a: 2}", "identity=arcface", "seed=3", "identity_data=folder"]
+    assert (
+        repeated(options)
+        == "'data.root=my photos' 'teacher.shares={a: 2}' identity=arcface seed=3 identity_data=folder "
+    )
+    assert repeated(options, SHARED) == "'data.root=my photos' identity=arcface seed=3 "

@@ -3,6 +3,7 @@
 import difflib
 import errno
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from idn.errors import UserError
 from idn.memory import keep_large_buffers
 
 LIBRARY_NOISE = (
+    r"The dirpath has changed from",  # a resumed run writes into a folder of its own
     r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen networks are meant to be
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of torch
     r"The '(train|val)_dataloader' does not have many workers",  # the default draws its data in the process
@@ -96,7 +98,7 @@ def check_options(verb: str, options: list[str]) -> None:
     except HydraException as error:
         said = " ".join(str(error).split("\n\n")[0].splitlines()[:2])
         said = said.split(" To append to your config")[0].split("\nConfig search path")[0]
-        print(f"idn: {said}: see idn {verb} --help", file=sys.stderr)
+        print(f"idn: {said.rstrip('.')}: see idn {verb} --help", file=sys.stderr)
         sys.exit(2)
 
 
@@ -125,4 +127,7 @@ def main() -> None:
         check_options(verb, words[1:])
     sys.argv = [f"idn {verb}", *flags, *(word for word in words[1:] if word not in flags)]
     launch = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
-    launch(guarded(VERBS[verb][1]))()
+    try:
+        launch(guarded(VERBS[verb][1]))()
+    except BrokenPipeError:  # whoever read what we print, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -32,6 +32,7 @@ def cache(cfg: DictConfig) -> None:
     import pytorch_lightning as pl
 
     from idn.cache import write_cache
+    from idn.run import SHARED, repeated
     from idn.shards import PictureFormat
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -53,8 +54,7 @@ def cache(cfg: DictConfig) -> None:
         options=groups | {name: cfg[name] for name in ("pairs", "shard")},
         device=cfg.device,
     )
-    options = HydraConfig.get().overrides.task
-    kept = "".join(f"{word} " for word in options if word.startswith(("data", "identity", "seed")))
+    kept = repeated(HydraConfig.get().overrides.task, SHARED)
     print(f"next: idn train {kept}teacher=cached teacher.path={cfg.out}")
 
 
@@ -182,7 +182,10 @@ def teachers(cfg: DictConfig) -> None:
         raise UserError(f"teacher={cfg.check} has no option {unknown.pop()}: choose one of {known}")
     described.teacher = OmegaConf.merge(described.teacher, cfg.teacher)
     if cfg.weights is not None:
-        described.teacher["path" if "path" in described.teacher else "weights"] = cfg.weights
+        option = next((name for name in ("weights", "path") if name in described.teacher), None)
+        if option is None:
+            raise UserError(f"teacher={cfg.check} has no file: leave weights={cfg.weights} out")
+        described.teacher[option] = cfg.weights
     data = build(described.data)
     teacher, encoder = build(described.teacher), build(described.identity)
     build(cfg.examination, teacher=teacher, encoder=encoder, data=data.val, collate=data.collate)
