@@ -3,8 +3,7 @@
 import json
 import math
 import pickle
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from idn.identity.trained import save_trained
 from idn.quality import QualityModule
 from idn.recognition import RecognitionModule
 from idn.scorer import Kind, ScorerNotes, save_scorer
+from idn.summary import SHARED, metric_table, places, print_places, repeated
 from idn.swapper import SwapperModule, check_trainer
 
 MEANING = {
@@ -168,45 +168,9 @@ def summarise(
     checkpoint = out / "checkpoints" / "last.ckpt"
     print_places({"student": student, **places(out)})
     kept = repeated(word for word in options if not word.startswith(("resume=", "trainer.max_steps=")))
-    print(
-        f"next: idn train {kept}resume={checkpoint} trainer.max_steps={2 * trainer.max_steps}"
-        "   or the long run: idn train experiment=procedural_full"
-    )
-
-
-SHARED = ("data", "identity=", "identity.", "seed")
-"""Beginnings of options that a student must be given exactly as its teacher, scorer or cache was."""
-
-
-def repeated(options: Iterable[str], beginnings: tuple[str, ...] = ("",)) -> str:
-    """The options that begin so, ready to be pasted into a shell; a space follows each."""
-    return "".join(f"{shlex.quote(word)} " for word in options if word.startswith(beginnings))
-
-
-def metric_table(title: str, metrics: Mapping[str, float], meanings: Mapping[str, str]) -> Table:
-    """A row for every metric that is there, in the order of `meanings`."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("meaning")
-    for key, meaning in meanings.items():
-        if key in metrics:
-            table.add_row(key.removeprefix("val/"), f"{metrics[key]:.4f}", meaning)
-    return table
-
-
-def places(out: Path) -> dict[str, Path]:
-    """What a run leaves behind besides its result."""
-    picture = max((out / "pictures").glob("*.png"), default=out / "pictures")
-    last = out / "checkpoints" / "last.ckpt"
-    return {"checkpoint": last, "metrics": out / "metrics" / "metrics.csv", "picture": picture}
-
-
-def print_places(paths: Mapping[str, Path]) -> None:
-    """One line for every path that exists."""
-    for name, path in paths.items():
-        if path.exists():
-            print(f"{name:<11}{path}")
+    plain = not any(word.startswith(("experiment=", "teacher=", "data=")) for word in options)
+    longer = "   or the long run: idn train experiment=procedural_full" if plain else ""
+    print(f"next: idn train {kept}resume={checkpoint} trainer.max_steps={2 * trainer.max_steps}{longer}")
 
 
 def fit_swapper(

@@ -374,7 +374,7 @@ def test_quality_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -
 
 
 def test_the_next_command_can_be_pasted_into_a_shell() -> None:
-    from idn.run import SHARED, repeated
+    from idn.summary import SHARED, repeated
 
     options = ["data.root=my photos", "teacher.shares={a: 2}", "identity=arcface", "seed=3", "identity_data=folder"]
     assert (

@@ -33,8 +33,9 @@ ABOVE = {
     "trust": {"losses", "scorer"},
     "rated": {"data", "metrics"},
     "quality": {"rated", "scorer"},
-    "run": {"distill", "recognition", "identity", "quality", "scorer", "swapper"},
+    "run": {"distill", "recognition", "identity", "quality", "scorer", "swapper", "summary"},
     "pipeline": set(),
+    "summary": set(),
     "importing": {"models", "identity"},
 }
 FREE = {"cli", "__main__", "__init__"}

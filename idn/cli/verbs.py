@@ -32,8 +32,8 @@ def cache(cfg: DictConfig) -> None:
     import pytorch_lightning as pl
 
     from idn.cache import write_cache
-    from idn.run import SHARED, repeated
     from idn.shards import PictureFormat
+    from idn.summary import SHARED, repeated
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     groups = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in CACHE_GROUPS}
