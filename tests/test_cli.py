@@ -321,7 +321,8 @@ def test_quality_trains_a_scorer_that_train_trusts(kind: str, unfinished: list[s
     status, out, err = idn_cli("quality", *RATED, *source, "hydra.run.dir=q")
     assert status == 0, err
     assert f"{kind} of " in out and "rank_truth" in out
-    assert out.strip().splitlines()[-1].startswith("next: idn train reweight=identity_quality reweight.scorer=")
+    follow = out.strip().splitlines()[-1]
+    assert follow.startswith("next: idn train data.size=32 data.batch=4 reweight=identity_quality reweight.scorer=")
     summary = json.loads((tmp_path / "q/summary.json").read_text())
     assert summary["kind"] == kind and {"val/loss", "val/rank_truth", "val/rank_truth_within"} <= set(summary)
     labels = [0.25, 0.5, 1] if kind == "snapshots" else [0, 0.5, 1]
