@@ -153,9 +153,7 @@ class _Critic(nn.Module):
     def __init__(self, c_in: int, width: int, depth: int) -> None:
         super().__init__()
         widths = [width * min(2**level, _WIDEST) for level in range(depth)]
-        self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in zip([c_in, *widths], widths, strict=False)
-        )
+        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairwise([c_in, *widths]))
         self.judge = spectral_norm(nn.Conv2d(widths[-1] if widths else c_in, 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -1,8 +1,12 @@
-"""Networks that are used and never trained."""
+"""Networks that are used and never trained, and building them for the weights of a file."""
 
-from typing import Self
+from collections.abc import Callable
+from typing import Self, TypeVar
 
+import torch
 from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Frozen(nn.Module):
@@ -19,3 +23,16 @@ class Frozen(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: BatchNorm statistics of a frozen network must not move."""
         return super().train(False)
+
+
+def hollow(build: Callable[[], Network]) -> Network:
+    """What `build` builds, on the CPU, without the time that random initial weights take.
+
+    Its parameters are whatever lay in memory and its buffers are zero, until a file fills them.
+    """
+    with torch.device("meta"):
+        network = build()
+    network.to_empty(device="cpu")
+    for buffer in network.buffers():
+        buffer.zero_()
+    return network

@@ -7,7 +7,6 @@ and doubles its size seven times, denormalising at every scale by the pyramid's 
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +22,6 @@ UP = (1024, 512, 256, 128, 64, 32)
 """Channels after each of its doublings, before the skip joins."""
 WIDTHS = (1024, 1024, 1024, 1024, 512, 256, 128, 64)
 """Channels that enter each block of the published generators, from 2 px to 256 px. The last block leaves RGB."""
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def double(x: Tensor) -> Tensor:
@@ -113,16 +110,3 @@ def repeats(tensors: Mapping[str, Tensor], pattern: str) -> Counter[str]:
     each value of the first group, how many values the second one takes."""
     layers = {match.groups() for match in (re.match(pattern, key) for key in tensors) if match}
     return Counter(first for first, _ in layers)
-
-
-def hollow(build: Callable[[], Network]) -> Network:
-    """What `build` builds, on the CPU, without the time that random initial weights take.
-
-    Its parameters are whatever lay in memory and its buffers are zero, until a file fills them.
-    """
-    with torch.device("meta"):
-        network = build()
-    network.to_empty(device="cpu")
-    for buffer in network.buffers():
-        buffer.zero_()
-    return network

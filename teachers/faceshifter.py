@@ -1,6 +1,7 @@
 """FaceShifter's AEI-Net in the layout of maum-ai/faceshifter: for those who trained their own, none was published."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from idn.errors import UserError
+from idn.frozen import hollow
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.aei import (
     DOWN,
@@ -20,7 +22,6 @@ from teachers.aei import (
     doubling,
     generate,
     halving,
-    hollow,
     pyramid,
     repeats,
     width,
@@ -48,11 +49,12 @@ class AttributeEncoder(nn.Module):
     def __init__(self, down: Sequence[int] = DOWN, up: Sequence[int] = UP) -> None:
         super().__init__()
         self.channels = (down[-1], *(u + d for u, d in zip(up, down[-2::-1], strict=True)), up[-1] + down[0])
-        self.Encoder = nn.ModuleDict(
-            {f"layer_{i}": halving(*c, bias=True) for i, c in enumerate(zip((3, *down), down, strict=False))}
-        )
+        self.Encoder = nn.ModuleDict({f"layer_{i}": halving(*c, bias=True) for i, c in enumerate(pairwise((3, *down)))})
         self.Decoder = nn.ModuleDict(
-            {f"layer_{i}": doubling(*c, True, ("0", "1")) for i, c in enumerate(zip(self.channels, up, strict=False))}
+            {
+                f"layer_{i}": doubling(*c, True, ("0", "1"))
+                for i, c in enumerate(zip(self.channels[: len(up)], up, strict=True))
+            }
         )
 
     def forward(self, target: Tensor) -> list[Tensor]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from operator import add
 from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idn.frozen import hollow
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.aei import (
     DOWN,
@@ -20,7 +22,6 @@ from teachers.aei import (
     doubling,
     generate,
     halving,
-    hollow,
     pyramid,
     repeats,
     width,
@@ -58,9 +59,9 @@ class PyramidEncoder(nn.Module):
         joined = [u if adds else u + d for u, d in zip(up, down[-2::-1], strict=True)]
         self.channels = (down[-1], *joined, joined[-1])
         self.join = add if adds else concatenate
-        for i, channels in enumerate(zip((3, *down), down, strict=False), 1):
+        for i, channels in enumerate(pairwise((3, *down)), 1):
             self.add_module(f"conv{i}", halving(*channels, bias=False))
-        for i, channels in enumerate(zip(self.channels, up, strict=False), 1):
+        for i, channels in enumerate(zip(self.channels[: len(up)], up, strict=True), 1):
             self.add_module(f"deconv{i}", doubling(*channels, False, ("deconv", "bn")))
 
     def forward(self, target: Tensor) -> list[Tensor]:

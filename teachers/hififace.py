@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from idn.errors import UserError
-from idn.frozen import Frozen
+from idn.frozen import Frozen, hollow
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from idn.weights import read_tensors
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
@@ -60,9 +60,7 @@ class HifiFaceTeacher(FrozenTeacher):
         super().__init__(replace(RECORD, source=replace(RECORD.source, kind=kind)), frame, encoder)
         tensors = generator_tensors(read_network(weights, RECORD, FAMILY))
         self.shape = shape
-        with torch.device("meta"):
-            net = HifiFaceNet(_width(tensors))
-        self.net = net.to_empty(device="cpu")
+        self.net = hollow(lambda: HifiFaceNet(_width(tensors)))
         load_network(self.net, tensors, f"{weights}", FAMILY)
         self.freeze()
 
@@ -121,11 +119,7 @@ class Deep3DShape(Frozen):
             )
         if found == FAMILY:
             tensors = {k.removeprefix(_SHAPE_PREFIX): v for k, v in tensors.items() if k.startswith(_SHAPE_PREFIX)}
-        with torch.device("meta"):
-            net = Deep3DNet()
-        self.net = net.to_empty(device="cpu")
-        for buffer in self.net.buffers():
-            buffer.zero_()
+        self.net = hollow(Deep3DNet)
         load_network(self.net, tensors, weights, SHAPE_FAMILY)
         self.freeze()
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idn.errors import UserError
+from idn.frozen import hollow
 from idn.images import IMAGENET_MEAN, IMAGENET_STD, normalize
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import Channels, FaceInput, FrozenTeacher, SourceInput, TeacherRecord
@@ -187,9 +188,8 @@ class SimSwapTeacher(FrozenTeacher):
         )
         super().__init__(record, frame, encoder)
         tensors = read_network(weights, record, published.family)
-        with torch.device("meta"):
-            net = SimSwapNet(published.widths, published.first, published.blocks, record.source.dim)
-        self.net = net.to_empty(device="cpu")
+        dim = record.source.dim
+        self.net = hollow(lambda: SimSwapNet(published.widths, published.first, published.blocks, dim))
         load_network(self.net, tensors, weights, published.family)
         self.compared = False
         self.freeze()

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from idn.errors import UserError
+from idn.frozen import hollow
 from idn.images import normalize, to_01, to_pm1
 from idn.weights import write_tensors
 from teachers.ghost import GhostNet, PyramidEncoder
@@ -173,12 +173,9 @@ def rebuild(family: str, config: str) -> TrainableSwapper:
     if family not in SWAPPERS:
         raise UserError(f"swapper family {family} is unknown: it is none of {', '.join(SWAPPERS)}")
     try:
-        with torch.device("meta"):
-            swapper = SWAPPERS[family](**json.loads(config))
+        return hollow(lambda: SWAPPERS[family](**json.loads(config)))
     except (TypeError, ValueError) as error:
         raise UserError(f"no {family} swapper has the arguments {config} ({error})") from error
-    swapper.to_empty(device="cpu")
-    return swapper
 
 
 def _positive(config: Mapping[str, int | str]) -> None:

@@ -1,6 +1,7 @@
 """Small stand-ins that make a training run take seconds."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import Dataset
 
+from idn import cli
 from idn.cache import CacheReport, write_cache
 from idn.data.module import SwapData
 from idn.distill import DistillModule
@@ -165,3 +167,20 @@ def make_cache(make_module: Callable[..., DistillModule], make_data: Callable[..
         )
 
     return make
+
+
+@pytest.fixture
+def idn_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run `idn ...` in this process, in an empty folder: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["idn", *words])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 1
+        return status, *capsys.readouterr()
+
+    return call

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,6 @@ from idn.errors import UserError
 
 FAST = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.max_steps=2"]
 FAST += ["trainer.val_check_interval=2", "trainer.accelerator=cpu"]
-
-
-@pytest.fixture
-def idn_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run `idn ...` in this process, in an empty folder: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["idn", *words])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 1
-        return status, *capsys.readouterr()
-
-    return call
 
 
 def test_help_lists_every_verb(idn_cli) -> None:

@@ -1,7 +1,6 @@
 """`idn teacher` as a user meets it, and the student that learns from what it makes."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,25 +15,8 @@ FAST = ["data.size=32", "data.batch=4", "data.val_batches=1", "swapper.width=4",
 FAST += ["trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.accelerator=cpu"]
 
 
-@pytest.fixture
-def idn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run `idn ...` in this process, in an empty folder: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["idn", *words])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 1
-        return status, *capsys.readouterr()
-
-    return call
-
-
-def test_a_teacher_of_ones_own_teaches_a_student(idn, tmp_path: Path) -> None:
-    status, out, err = idn("teacher", *FAST, "licence=CC0", "hydra.run.dir=run")
+def test_a_teacher_of_ones_own_teaches_a_student(idn_cli, tmp_path: Path) -> None:
+    status, out, err = idn_cli("teacher", *FAST, "licence=CC0", "hydra.run.dir=run")
     assert status == 0, err
     for name in ("teacher.safetensors", "summary.json", "metrics/metrics.csv", "checkpoints/last.ckpt"):
         assert (tmp_path / "run" / name).is_file()
@@ -46,15 +28,15 @@ def test_a_teacher_of_ones_own_teaches_a_student(idn, tmp_path: Path) -> None:
     assert last.startswith("next: idn train data.size=32 ") and "teacher=own teacher.weights=" in last
     words = [word for word in last.removeprefix("next: idn ").split() if not word.startswith("teacher.weights=")]
     words += [f"teacher.weights={tmp_path}/run/teacher.safetensors", "student.width=0.25", *FAST[5:]]
-    status, out, err = idn(*words)
+    status, out, err = idn_cli(*words)
     assert status == 0 and "CC0 (its identity encoder: Apache-2.0)" in out, err
 
 
-def test_a_run_is_resumed_and_ends_between_validations(idn, tmp_path: Path) -> None:
-    status, out, err = idn("teacher", *FAST, "hydra.run.dir=a")
+def test_a_run_is_resumed_and_ends_between_validations(idn_cli, tmp_path: Path) -> None:
+    status, out, err = idn_cli("teacher", *FAST, "hydra.run.dir=a")
     assert status == 0, err
     more = ["resume=a/checkpoints/last.ckpt", "trainer.max_steps=3", "hydra.run.dir=b"]
-    status, out, err = idn("teacher", *FAST, *more)
+    status, out, err = idn_cli("teacher", *FAST, *more)
     assert status == 0 and "after 3 steps" in out, err
     assert torch.load(tmp_path / "b/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
 
@@ -75,16 +57,16 @@ def test_a_run_is_resumed_and_ends_between_validations(idn, tmp_path: Path) -> N
         (["teacher=own"], "teacher"),
     ],
 )
-def test_bad_options_get_one_sentence(words: list[str], said: str, idn) -> None:
-    status, out, err = idn("teacher", *FAST, *words)
+def test_bad_options_get_one_sentence(words: list[str], said: str, idn_cli) -> None:
+    status, out, err = idn_cli("teacher", *FAST, *words)
     assert status == 2 and said in out + err and "Traceback" not in out + err
     assert len((out + err).strip().splitlines()) == 1
 
 
 @pytest.mark.slow
-def test_the_default_learns_to_swap_procedural_faces(idn, tmp_path: Path) -> None:
+def test_the_default_learns_to_swap_procedural_faces(idn_cli, tmp_path: Path) -> None:
     options = ["data.size=64", "data.val_batches=4", "trainer.max_steps=400", "trainer.val_check_interval=400"]
-    status, _, err = idn("teacher", *options, "trainer.accelerator=cpu", "hydra.run.dir=run")
+    status, _, err = idn_cli("teacher", *options, "trainer.accelerator=cpu", "hydra.run.dir=run")
     assert status == 0, err
     reached = json.loads((tmp_path / "run/summary.json").read_text())
     assert reached["val/identity_swap"] > reached["val/identity_target"] + 0.2

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from idn.errors import UserError
-from idn.frozen import Frozen
+from idn.frozen import Frozen, hollow
 from idn.identity.crop import check_template, face_crop
 from idn.images import to_pm1
 from idn.onnx_graph import OnnxGraph, OnnxNode, read_onnx
@@ -123,7 +123,7 @@ class IResNetEncoder(Frozen):
         self.frame, self.template = check_template("frame", frame), check_template("template", template)
         tensors = iresnet_tensors(weights)
         _check_depth(tensors, depth, weights)
-        self.net = _unfilled(DEPTHS[depth])
+        self.net = hollow(lambda: IResNet(DEPTHS[depth]))
         load_strict(self.net, tensors, f"iResNet {weights}")
         self.freeze()
 
@@ -171,16 +171,6 @@ def _check_depth(tensors: dict[str, Tensor], depth: int, path: str | Path) -> No
             f"{path} is no iResNet: its stages have {blocks} blocks, those of iResNet-{depth} {DEPTHS[depth]}"
         )
     raise UserError(f"{path} holds iResNet-{meant}, not iResNet-{depth}: set depth={meant} or choose another file")
-
-
-def _unfilled(blocks: Sequence[int]) -> IResNet:
-    """A network that waits for its weights: nothing is drawn from the random numbers of the run."""
-    with torch.device("meta"):
-        net = IResNet(blocks)
-    net.to_empty(device="cpu")
-    for buffer in net.buffers():
-        buffer.zero_()
-    return net
 
 
 class _ForeignGraphError(Exception):
