@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from machine import describe
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from idn.images import to_01, to_pm1
+from idn.machine import describe
 from idn.memory import keep_large_buffers
 from idn.models import dynamic
 from idn.models.network import IDN

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 import timm
 import torch
 from hydra import compose, initialize_config_dir
-from machine import describe
 from torch.utils.data import Dataset
 
 from idn.cache import write_cache
 from idn.cli import assemble, conf_dir
 from idn.distill import DistillModule
 from idn.identity.arcface import ArcFaceNet
+from idn.machine import describe
 from idn.memory import keep_large_buffers
 from idn.perceptual import TimmFeatures
 from idn.shards import PictureFormat

@@ -9,10 +9,10 @@ Draws pairs of procedural people, half of them one person in two situations, and
 import argparse
 
 import torch
-from machine import describe
 
 from idn.data.procedural import FaceRenderer, verification_pairs
 from idn.identity.trained import TrainedMobileFaceNet
+from idn.machine import describe
 from idn.recognition import verify
 
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 
 import torch
 from hydra import compose, initialize_config_dir
-from machine import describe
 
 from idn.cli import assemble, conf_dir
 from idn.distill import DistillModule
+from idn.machine import describe
 from idn.memory import keep_large_buffers
 from idn.metrics import identity_cosine
 from idn.types import Prediction, Supervision
