@@ -78,6 +78,10 @@ class IdentityEncoder(Protocol):
     embedding_dim: int
     feature_channels: int
     feature_size: int
+    template: str
+    """Alignment template of the crop that it looks at."""
+    input_size: int
+    """Side of that crop in pixels."""
 
     def __call__(self, images: Tensor) -> IdentityFeatures:
         """images: (N, 3, S, S) RGB in [0, 1], in the framing that the encoder was told to expect."""

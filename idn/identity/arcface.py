@@ -104,6 +104,7 @@ class ArcFaceEncoder(Frozen):
     embedding_dim = 512
     feature_channels = 512
     feature_size = 7
+    input_size = _SIZE
 
     def __init__(self, weights: str | Path | None, frame: str, template: str = "arcface_112_v2") -> None:
         super().__init__()

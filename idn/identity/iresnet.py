@@ -104,6 +104,7 @@ class IResNetEncoder(Frozen):
     embedding_dim = 512
     feature_channels = 512
     feature_size = 7
+    input_size = _SIZE
 
     def __init__(
         self,

@@ -136,6 +136,7 @@ class MobileFaceNetEncoder(Frozen):
         self.net = MobileFaceNet(1.0, 128, 112, "arcface_112_v2", frame)
         load_strict(self.net, rename_foamliu(read_tensors(Path(weights))), f"MobileFaceNet {weights}")
         self.embedding_dim, self.feature_channels, self.feature_size = 128, _FEATURE_CHANNELS, 7
+        self.template, self.input_size = self.net.template, self.net.input_size
         self.net.fold()
         self.to(memory_format=torch.channels_last).freeze()
 

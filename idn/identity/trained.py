@@ -68,6 +68,7 @@ class TrainedMobileFaceNet(Frozen):
         self.name, self.licence = f"MobileFaceNet {path.stem}", metadata["licence"]
         self.embedding_dim = self.net.embedding_dim
         self.feature_channels, self.feature_size = self.net.feature_channels, self.net.feature_size
+        self.template, self.input_size = self.net.template, self.net.input_size
         self.net.fold()
         self.to(memory_format=torch.channels_last).freeze()
 

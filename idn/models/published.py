@@ -42,8 +42,11 @@ LINEAGE = {
     "teacher_licence": "CC-BY-NC-4.0",
     "teacher_commercial_use": "forbidden",
     "identity_encoder": "ArcFace IR-SE-101 (foamliu)",
+    "template": "arcface_112_v2",
+    "size": "224",
 }
-"""Where the published student comes from: the licence of its teacher is a question to whoever uses it."""
+"""Where the published student comes from, the licence of its teacher being a question to whoever uses it; and the
+framing of its crops."""
 
 
 def import_mobilefaceswap(path: str | Path) -> Student:
