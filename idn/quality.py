@@ -1,7 +1,7 @@
 """Training of the quality scorer Q (arXiv:2201.03808, loss reweighting): a regressor of rated pictures."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -12,18 +12,32 @@ from torchmetrics import CatMetric
 from torchmetrics.functional.regression import spearman_corrcoef
 
 from idn.errors import UserError
-from idn.rated.pictures import Rated
+from idn.rated.pictures import Known, Rated
 from idn.scorer import ScorerNetwork
 
 LEAST_SPREAD = 1 / 255
-"""Among pictures whose errors differ by no more than a grey level, an order means nothing."""
+"""Among pictures whose errors differ by no more than a grey level, an order means nothing; as much of 1 - SSIM is as
+little."""
+
+
+class Level(NamedTuple):
+    """Means over the pictures of one grade."""
+
+    grade: float
+    """What they have in common."""
+    label: float
+    """Mean label."""
+    score: float
+    """Mean score."""
+    error: float
+    """Mean absolute error to the exact swap, infinite where nobody knows."""
 
 
 class QualityModule(pl.LightningModule):
     """Trains `network` to tell the label of a picture, by squared error.
 
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer. Biases and BatchNorms get
-    no weight decay. `levels` holds, after a validation, what `by_label` says of all held-out pictures.
+    no weight decay. `levels` holds, after a validation, what `by_grade` says of all held-out pictures.
     """
 
     def __init__(
@@ -35,13 +49,13 @@ class QualityModule(pl.LightningModule):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.optimizer, self.schedule = optimizer, schedule
-        self.seen = nn.ModuleList(CatMetric() for _ in range(4))
-        self.levels: list[tuple[float, float, float]] = []
+        self.seen = nn.ModuleList(CatMetric() for _ in range(1 + len(Known._fields)))
+        self.levels: list[Level] = []
 
     def training_step(self, batch: Rated, batch_idx: int) -> Tensor:
         """One batch. Raises UserError when the loss is not finite, with the network as it was before the batch."""
         statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
-        loss = (self.network(batch.images) - batch.labels).square().mean()
+        loss = (self.network(batch.images) - batch.known.labels).square().mean()
         if not torch.isfinite(loss):
             for buffer, before in statistics:
                 buffer.copy_(before)
@@ -55,14 +69,15 @@ class QualityModule(pl.LightningModule):
     def validation_step(self, batch: Rated, batch_idx: int) -> None:
         """Scores come together at the end, over all held-out pictures."""
         scores = self.network(batch.images).float()
-        for metric, values in zip(self.seen, (scores, batch.labels, batch.errors, batch.pairs), strict=True):
+        for metric, values in zip(self.seen, (scores, *batch.known), strict=True):
             metric.update(values)
 
     def on_validation_epoch_end(self) -> None:
         """Log what `agreement` says as `val/...`."""
-        scores, labels, errors, pairs = (metric.compute() for metric in self.seen)
-        self.log_dict({f"val/{name}": value for name, value in agreement(scores, labels, errors, pairs).items()})
-        self.levels = by_label(scores, labels, errors)
+        scores, *columns = (metric.compute() for metric in self.seen)
+        known = Known(*columns)
+        self.log_dict({f"val/{name}": value for name, value in agreement(scores, known).items()})
+        self.levels = by_grade(scores, known)
         for metric in self.seen:
             metric.reset()
 
@@ -74,23 +89,27 @@ class QualityModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule(optimizer), "interval": "step"}}
 
 
-def agreement(scores: Tensor, labels: Tensor, errors: Tensor, pairs: Tensor) -> dict[str, float]:
-    """How well scores tell quality. scores, labels: (P,) in [0, 1]; errors: (P,), infinite where nobody knows; pairs:
-    (P,) int64, equal for pictures of one source-target pair.
+def agreement(scores: Tensor, known: Known) -> dict[str, float]:
+    """How well scores tell quality. scores: (P,) in [0, 1]; known: of the same P pictures.
 
-    loss: mean squared difference of score and label. rank_label: Spearman's rank correlation of the two. Where all
-    errors are known, also rank_truth: rank correlation of the score with the error, its sign turned, so that 1 is
-    perfect; rank_truth_within: the same among pictures of one label, averaged over the labels; rank_truth_of_pair:
-    the same among the pictures of one pair, averaged; rank_truth_of_labels: what the labels themselves would reach
-    instead of rank_truth.
+    loss: mean squared difference of score and label. rank_label: Spearman's rank correlation of the two; rank_grade: of
+    score and grade. Where all errors are known, also rank_truth: rank correlation of the score with the mean absolute
+    error, its sign turned, so that 1 is perfect; rank_truth_within: the same among pictures of one grade, averaged over
+    the grades; rank_truth_of_pair: the same among the pictures of one pair, averaged; rank_truth_of_labels: what the
+    labels themselves would reach instead of rank_truth. The same four as rank_structure with 1 - SSIM as the error.
     """
-    values = {"loss": (scores - labels).square().mean(), "rank_label": spearman_corrcoef(scores, labels)}
-    if errors.isfinite().all():
-        values["rank_truth"] = spearman_corrcoef(scores, -errors)
-        values["rank_truth_of_labels"] = spearman_corrcoef(labels, -errors)
-        for name, groups in (("rank_truth_within", labels), ("rank_truth_of_pair", pairs)):
-            if (mean := _mean_rank(scores, errors, groups)) is not None:
-                values[name] = mean
+    values = {
+        "loss": (scores - known.labels).square().mean(),
+        "rank_label": spearman_corrcoef(scores, known.labels),
+        "rank_grade": spearman_corrcoef(scores, known.grades),
+    }
+    if known.errors.isfinite().all():
+        for name, errors in (("rank_truth", known.errors), ("rank_structure", known.differences)):
+            values[name] = spearman_corrcoef(scores, -errors)
+            values[f"{name}_of_labels"] = spearman_corrcoef(known.labels, -errors)
+            for part, groups in (("within", known.grades), ("of_pair", known.pairs)):
+                if (mean := _mean_rank(scores, errors, groups)) is not None:
+                    values[f"{name}_{part}"] = mean
     return {name: float(value) for name, value in values.items()}
 
 
@@ -105,7 +124,8 @@ def _mean_rank(scores: Tensor, errors: Tensor, groups: Tensor) -> Tensor | None:
     return torch.stack(ranks).mean() if ranks else None
 
 
-def by_label(scores: Tensor, labels: Tensor, errors: Tensor) -> list[tuple[float, float, float]]:
-    """Label, mean score and mean error (infinite if unknown) of every label, in growing order. Arguments: (P,)."""
-    rows = [(label, labels == label) for label in labels.unique()]
-    return [(float(label), float(scores[mine].mean()), float(errors[mine].mean())) for label, mine in rows]
+def by_grade(scores: Tensor, known: Known) -> list[Level]:
+    """Means over the pictures of every grade, in growing order. scores: (P,); known: of the same P pictures."""
+    rows = [(grade, known.grades == grade) for grade in known.grades.unique()]
+    columns = (known.labels, scores, known.errors)
+    return [Level(float(grade), *(float(column[mine].mean()) for column in columns)) for grade, mine in rows]

@@ -3,7 +3,7 @@
 import json
 import math
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 import idn
+from idn.data.module import SwapData
 from idn.distill import DistillModule
 from idn.errors import UserError
 from idn.identity.trained import save_trained
-from idn.quality import QualityModule
+from idn.quality import Level, QualityModule
 from idn.recognition import RecognitionModule
 from idn.scorer import Kind, ScorerNotes, save_scorer
 from idn.summary import SHARED, metric_table, places, print_places, repeated
@@ -50,15 +51,20 @@ SWAPPER_MEANING = {
 SCORER_MEANING = {
     "val/loss": "mean squared difference of score and label",
     "val/rank_label": "rank correlation of score and label",
-    "val/rank_truth": "rank correlation of score and true error; 1 is perfect",
-    "val/rank_truth_within": "the same among pictures of one label",
+    "val/rank_grade": "rank correlation of score and grade (see below)",
+    "val/rank_truth": "rank correlation of score and absolute error; 1 is perfect",
+    "val/rank_truth_within": "the same among pictures of one grade",
     "val/rank_truth_of_pair": "the same among pictures of one pair",
     "val/rank_truth_of_labels": "what the labels themselves would reach",
+    "val/rank_structure": "rank correlation of score and 1 - SSIM; 1 is perfect",
+    "val/rank_structure_within": "the same among pictures of one grade",
+    "val/rank_structure_of_pair": "the same among pictures of one pair",
+    "val/rank_structure_of_labels": "what the labels themselves would reach",
 }
 """What the summary of a quality scorer shows, in this order."""
 
-LABELS = {"snapshots": "completed share of the teacher's training", "degradations": "1 - strength of the damage"}
-"""What a label means, by kind of scorer."""
+GRADES = {"snapshots": "completed share of the teacher's training", "degradations": "1 - strength of the damage"}
+"""What a grade means, by kind of scorer."""
 
 
 class Declared(Protocol):
@@ -133,7 +139,7 @@ def complete(
 def fit(
     trainer: pl.Trainer,
     module: DistillModule,
-    data: pl.LightningDataModule,
+    data: SwapData,
     out: Path,
     resume: str | None,
     metric: str,
@@ -154,7 +160,8 @@ def fit(
     if trainer.is_global_zero:
         path = out / "student.safetensors"
         notes = {"steps": str(trainer.global_step), "metrics": json.dumps(metrics)}
-        module.ema.network.save(path, lineage(module) | notes)
+        framing = {"template": data.frame, "size": str(data.size)}
+        module.ema.network.save(path, lineage(module) | framing | notes)
         (out / "summary.json").write_text(json.dumps(metrics, indent=2) + "\n")
         summarise(metrics, out, path, trainer, options)
     return metrics[metric]
@@ -170,7 +177,17 @@ def summarise(
     kept = repeated(word for word in options if not word.startswith(("resume=", "trainer.max_steps=")))
     plain = not any(word.startswith(("experiment=", "teacher=", "data=")) for word in options)
     longer = "   or the long run: idn train experiment=procedural_full" if plain else ""
+    print(f"to a phone: idn export {for_export(options)}student={student} identity=none out={out / 'export'}")
     print(f"next: idn train {kept}resume={checkpoint} trainer.max_steps={2 * trainer.max_steps}{longer}")
+
+
+def for_export(options: Iterable[str]) -> str:
+    """Of the options that a student was trained with, those that its export needs: encoder and data."""
+    words = [
+        f"encoder{word.removeprefix('identity')}" for word in options if word.startswith(("identity=", "identity."))
+    ]
+    given = [word for word in options if word.startswith(("data=", "data.root=", "data.stored_frame="))]
+    return repeated([*given, *words])
 
 
 def fit_swapper(
@@ -246,8 +263,7 @@ def fit_scorer(
         notes = ScorerNotes(kind=kind, **terms(record), command=command, metrics=metrics)
         save_scorer(module.network, path, notes)
         levels = [
-            {"label": label, "score": score, **({"error": error} if math.isfinite(error) else {})}
-            for label, score, error in module.levels
+            {name: value for name, value in level._asdict().items() if math.isfinite(value)} for level in module.levels
         ]
         summary = metrics | {"kind": kind, "teacher": record.name, "levels": levels}
         (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -257,15 +273,14 @@ def fit_scorer(
     return metrics["val/loss"]
 
 
-def summarise_scorer(
-    metrics: Mapping[str, float], levels: Sequence[tuple[float, float, float]], notes: ScorerNotes, steps: int
-) -> None:
-    """Print the last validation: as a whole, then by label (see `idn.quality.by_label`)."""
+def summarise_scorer(metrics: Mapping[str, float], levels: Sequence[Level], notes: ScorerNotes, steps: int) -> None:
+    """Print the last validation: as a whole, then by grade (see `idn.quality.by_grade`)."""
     title = f"{notes.kind} of {notes.teacher}, held-out people, after {steps} steps"
     table = metric_table(title, metrics, SCORER_MEANING)
-    each = Table(title=f"label: {LABELS[notes.kind]}", title_justify="left")
-    for name in ("label", "mean score", "mean error"):
+    each = Table(title=f"grade: {GRADES[notes.kind]}", title_justify="left")
+    for name in ("grade", "mean label", "mean score", "mean error"):
         each.add_column(name, justify="right")
-    for label, score, error in levels:
-        each.add_row(f"{label:.3f}", f"{score:.3f}", f"{error:.4f}" if math.isfinite(error) else "unknown")
+    for grade, label, score, error in levels:
+        known = f"{error:.4f}" if math.isfinite(error) else "unknown"
+        each.add_row(f"{grade:.3f}", f"{label:.3f}", f"{score:.3f}", known)
     Console().print(table, each)

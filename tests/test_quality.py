@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 from idn.callbacks import LAST_GOOD, KeepLastGood
 from idn.data.module import StreamData
 from idn.errors import UserError
-from idn.quality import QualityModule, agreement, by_label
-from idn.rated.pictures import Rated
-from idn.run import start
+from idn.quality import QualityModule, agreement, by_grade
+from idn.rated.pictures import Known, Rated
+from idn.run import SCORER_MEANING, start
 from idn.schedule import warmup_cosine
 
 
@@ -45,7 +45,7 @@ class Noisy(Dataset[Rated]):
         if self.spoil == index:
             images = images * float("nan")
         errors = noise.abs().mean((1, 2, 3)) if self.known else torch.full((16,), float("inf"))
-        return Rated(images, labels, errors, torch.arange(16) // 4 + 4 * index)
+        return Rated(images, Known(labels, labels, errors, 2 * errors, torch.arange(16) // 4 + 4 * index))
 
 
 @pytest.fixture
@@ -91,17 +91,19 @@ def test_the_scorer_learns_and_logs_what_is_promised(tmp_path: Path, make_module
     before = {key: value.clone() for key, value in module.named_parameters()}
     trainer = run(tmp_path, module, 150, every=150)
     metrics = trainer.callback_metrics
-    wanted = {"loss", "rank_label", "rank_truth", "rank_truth_within", "rank_truth_of_pair", "rank_truth_of_labels"}
+    ranks = {f"{name}{part}" for name in ("truth", "structure") for part in ("", "_within", "_of_pair", "_of_labels")}
+    wanted = {"loss", *(f"rank_{name}" for name in ranks | {"label", "grade"})}
     assert {"train/loss", *(f"val/{name}" for name in wanted)} <= set(metrics)
+    assert wanted == {name.removeprefix("val/") for name in SCORER_MEANING}, "the summary explains every number"
     assert trainer.checkpoint_callback.monitor in metrics
     assert metrics["val/loss"] < 0.02 and metrics["val/rank_label"] > 0.9 and metrics["val/rank_truth"] > 0.9
     assert [key for key, value in module.named_parameters() if torch.equal(before[key], value)] == []
-    assert [level for level, _, _ in module.levels] == [0, 0.25, 0.5, 0.75, 1]
+    assert [level.grade for level in module.levels] == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_without_a_truth_nothing_is_said_about_it(tmp_path: Path, make_module: Callable[..., QualityModule]) -> None:
     metrics = run(tmp_path, make_module(), 3, known=False).callback_metrics
-    assert "val/rank_label" in metrics and not any("truth" in key for key in metrics)
+    assert "val/rank_label" in metrics and not any("truth" in key or "structure" in key for key in metrics)
 
 
 @pytest.mark.parametrize("split", [3, 4])
@@ -149,42 +151,43 @@ def literal_spearman(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def test_agreement_follows_its_definition() -> None:
     draw = torch.Generator().manual_seed(0)
-    labels = torch.randint(4, (60,), generator=draw) / 3
-    errors = (1 - labels) * 0.2 + 0.1 * torch.rand(60, generator=draw)
-    scores = (0.5 * labels + 0.5 * torch.rand(60, generator=draw)).clamp(0, 1)
+    grades = torch.randint(4, (60,), generator=draw) / 3
+    labels, errors, differences = (grades * 0.2 + 0.1 * torch.rand(60, generator=draw) for _ in range(3))
+    scores = (0.5 * grades + 0.5 * torch.rand(60, generator=draw)).clamp(0, 1)
     pairs = torch.arange(60) % 12
-    said = agreement(scores, labels, errors, pairs)
-    of_pair = [literal_spearman(scores[pairs == v], -errors[pairs == v]) for v in range(12)]
-    within = [literal_spearman(scores[labels == v], -errors[labels == v]) for v in labels.unique()]
+    said = agreement(scores, Known(labels, grades, -errors, -differences, pairs))
     expected = {
         "loss": float(((scores - labels) ** 2).mean()),
         "rank_label": literal_spearman(scores, labels),
-        "rank_truth": literal_spearman(scores, -errors),
-        "rank_truth_of_labels": literal_spearman(labels, -errors),
-        "rank_truth_within": sum(within) / len(within),
-        "rank_truth_of_pair": sum(of_pair) / len(of_pair),
+        "rank_grade": literal_spearman(scores, grades),
     }
+    for name, quality in (("truth", errors), ("structure", differences)):
+        expected[f"rank_{name}"] = literal_spearman(scores, quality)
+        expected[f"rank_{name}_of_labels"] = literal_spearman(labels, quality)
+        for part, groups in (("within", grades), ("of_pair", pairs)):
+            each = [literal_spearman(scores[groups == v], quality[groups == v]) for v in groups.unique()]
+            expected[f"rank_{name}_{part}"] = sum(each) / len(each)
     assert said == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_score_that_orders_the_errors_is_perfect() -> None:
-    errors = torch.rand(30)
-    labels = (torch.arange(30) % 3) / 2
-    said = agreement(1 / (1 + errors), labels, errors, torch.arange(30) // 3)
-    for name in ("rank_truth", "rank_truth_within", "rank_truth_of_pair"):
-        assert said[name] == pytest.approx(1, abs=1e-4)
+    errors, grades = torch.rand(30), (torch.arange(30) % 3) / 2
+    said = agreement(1 / (1 + errors), Known(grades, grades, errors, 2 * errors, torch.arange(30) // 3))
+    for name in ("truth", "truth_within", "truth_of_pair", "structure", "structure_within", "structure_of_pair"):
+        assert said[f"rank_{name}"] == pytest.approx(1, abs=1e-4)
 
 
 def test_pictures_without_a_difference_have_no_order() -> None:
     errors = torch.tensor([0.1, 0.1001, 0.2, 0.3])
-    labels, pairs = torch.tensor([1.0, 1.0, 0.5, 0.5]), torch.arange(4) // 2
-    said = agreement(torch.tensor([0.2, 0.9, 0.8, 0.1]), labels, errors, pairs)
+    grades, pairs = torch.tensor([1.0, 1.0, 0.5, 0.5]), torch.arange(4) // 2
+    known = Known(grades, grades, errors, errors, pairs)
+    said = agreement(torch.tensor([0.2, 0.9, 0.8, 0.1]), known)
     assert said["rank_truth_within"] == said["rank_truth_of_pair"] == pytest.approx(1, abs=1e-4)
-    said = agreement(torch.rand(2), labels[:2], errors[:2], pairs[:2])
+    said = agreement(torch.rand(2), Known(*(column[:2] for column in known)))
     assert "rank_truth" in said and "rank_truth_within" not in said
 
 
-def test_levels_are_means_by_label() -> None:
-    labels = torch.tensor([1.0, 0.5, 1.0])
-    rows = by_label(torch.tensor([0.25, 0.5, 0.75]), labels, torch.tensor([0.5, 1.0, 0.0]))
-    assert rows == [(0.5, 0.5, 1.0), (1.0, 0.5, 0.25)]
+def test_levels_are_means_by_grade() -> None:
+    labels, grades, errors = torch.tensor([0.75, 0.5, 0.25]), torch.tensor([1.0, 0.5, 1.0]), torch.tensor([0.5, 1, 0.0])
+    rows = by_grade(torch.tensor([0.25, 0.75, 0.5]), Known(labels, grades, errors, errors, torch.arange(3)))
+    assert rows == [(0.5, 0.5, 0.75, 1.0), (1.0, 0.5, 0.375, 0.25)]

@@ -14,27 +14,37 @@ from torch.utils.data import DataLoader, Dataset
 from idn.data.module import Endless, SwapData
 from idn.errors import UserError
 from idn.images import from_uint8, to_uint8
-from idn.metrics import absolute_error
+from idn.metrics import absolute_error, ssim
 from idn.types import SwapBatch
 
 Part = Literal["train", "val"]
 
 
-class Rated(NamedTuple):
-    """N pictures with the quality that their making tells."""
+class Known(NamedTuple):
+    """What the making of N pictures tells about them."""
 
-    images: Tensor
-    """(N, 3, S, S) RGB in [0, 1]."""
     labels: Tensor
-    """(N,) in [0, 1], 1 for the best."""
+    """(N,) in [0, 1], 1 for the best: what a scorer learns to say."""
+    grades: Tensor
+    """(N,) in [0, 1]: equal for all pictures that were made in one way, such as by one stage of a teacher."""
     errors: Tensor
     """(N,): mean absolute error to the exact swap, inside the face; infinite where nobody knows."""
+    differences: Tensor
+    """(N,): 1 - SSIM to the exact swap, inside the face; infinite where nobody knows."""
     pairs: Tensor
     """(N,) int64: number of the source-target pair that each of them shows."""
 
 
+class Rated(NamedTuple):
+    """N pictures with what is known about them."""
+
+    images: Tensor
+    """(N, 3, S, S) RGB in [0, 1]."""
+    known: Known
+
+
 class Made(NamedTuple):
-    """What a source makes of one batch of pairs, all in one quality."""
+    """What a source makes of one batch of pairs, all in one way."""
 
     number: int
     """Of the batch, from 0 on."""
@@ -42,8 +52,10 @@ class Made(NamedTuple):
     """The N pairs."""
     images: Tensor
     """(N, 3, S, S) RGB in [0, 1]."""
-    label: float
-    """Their quality in [0, 1]."""
+    grade: float
+    """Of all of them, in [0, 1]."""
+    labels: Tensor | None = None
+    """(N,) in [0, 1]: where every picture has its own; else the grade is their label."""
 
 
 class FirstPairs:
@@ -89,32 +101,22 @@ class Source(Protocol):
 class RatedPictures(Dataset[Rated]):
     """Batches of the pictures in a file. Item i is a pure function of the constructor's arguments and i.
 
-    path: (P, 3, size, size) bytes; the file may be deleted once this exists. labels, errors, pairs: (P,), see Rated.
-    batch: pictures.
-    seed: shuffles every pass over the pictures anew and flips half of them; None gives them as they are, in order.
+    path: (P, 3, size, size) bytes; the file may be deleted once this exists. known: of all P. batch: pictures. seed:
+    shuffles every pass over the pictures anew and flips half of them; None gives them as they are, in order.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        size: int,
-        labels: Tensor,
-        errors: Tensor,
-        pairs: Tensor,
-        batch: int,
-        seed: int | None = None,
-    ) -> None:
+    def __init__(self, path: Path, size: int, known: Known, batch: int, seed: int | None = None) -> None:
         if not isinstance(batch, int) or batch < 2:
             raise UserError(f"batch={batch} must be a whole number of pictures, at least 2")
-        shape = (len(labels), 3, size, size)
+        shape = (len(known.labels), 3, size, size)
         whole = torch.from_file(str(path), shared=False, size=torch.Size(shape).numel(), dtype=torch.uint8)
-        self.pictures, self.labels, self.errors, self.pairs = whole.view(shape), labels, errors, pairs
+        self.pictures, self.known = whole.view(shape), known
         self.batch, self.seed = batch, seed
         self.pass_length = len(self)
 
     def __len__(self) -> int:
         """Batches of one pass: whole ones if shuffled, else also the rest."""
-        count = len(self.labels)
+        count = len(self.pictures)
         return -(-count // self.batch) if self.seed is None else max(1, count // self.batch)
 
     def __getitem__(self, index: int) -> Rated:
@@ -122,18 +124,18 @@ class RatedPictures(Dataset[Rated]):
         if index < 0:
             raise IndexError(f"index must be at least 0, got {index}")
         turn, place = divmod(index, self.pass_length)
-        rows = torch.arange(len(self.labels)) if self.seed is None else self._order(turn)
+        rows = torch.arange(len(self.pictures)) if self.seed is None else self._order(turn)
         rows = rows[place * self.batch : (place + 1) * self.batch]
         images = from_uint8(self.pictures[rows])
         if self.seed is not None:
             draw = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + index * 0x85EBCA77 + 1) % 2**63)
             flipped = torch.rand(len(rows), 1, 1, 1, generator=draw) < 0.5
             images = torch.where(flipped, images.flip(-1), images)
-        return Rated(images, self.labels[rows], self.errors[rows], self.pairs[rows])
+        return Rated(images, Known(*(column[rows] for column in self.known)))
 
     def _order(self, turn: int) -> Tensor:
         draw = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + turn) % 2**63)
-        return torch.randperm(len(self.labels), generator=draw)
+        return torch.randperm(len(self.pictures), generator=draw)
 
 
 def collect(
@@ -156,19 +158,23 @@ def collect(
                 raise UserError("the teacher answered with numbers that are not finite: check its weights")
             rounded, n = to_uint8(made.images).cpu(), len(made.images)
             file.write(rounded.numpy().tobytes())
-            labels, numbers = torch.full((n,), made.label), made.number * n + torch.arange(n)
-            columns.append((labels, _error(from_uint8(rounded), made.batch), numbers))
+            columns.append(_known(made, from_uint8(rounded)))
             bar.update(task, advance=n, total=-(-pairs // n) * n * source.levels)
         file.flush()
-        whole = map(torch.cat, zip(*columns, strict=True))
-        return RatedPictures(Path(file.name), data.size, *whole, batch_size, seed)
+        known = Known(*map(torch.cat, zip(*columns, strict=True)))
+        return RatedPictures(Path(file.name), data.size, known, batch_size, seed)
 
 
-def _error(images: Tensor, batch: SwapBatch) -> Tensor:
-    """(N,) on the CPU: mean absolute error to the exact swap inside the face, infinite without one."""
-    if batch.truth is None:
-        return torch.full((len(images),), float("inf"))
-    return absolute_error(images, batch.truth.cpu(), batch.face.cpu())
+def _known(made: Made, images: Tensor) -> Known:
+    """On the CPU. images: what was made, (N, 3, S, S), as it was kept."""
+    n, batch = len(images), made.batch
+    grades = torch.full((n,), made.grade)
+    errors = differences = torch.full((n,), float("inf"))
+    if batch.truth is not None:
+        truth, face = batch.truth.cpu(), batch.face.cpu()
+        errors, differences = absolute_error(images, truth, face), 1 - ssim(images, truth, face)
+    labels = grades if made.labels is None else made.labels.cpu()
+    return Known(labels, grades, errors, differences, made.number * n + torch.arange(n))
 
 
 def _progress(part: Part) -> Progress:

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from idn.data.module import SwapData
 from idn.errors import UserError
+from idn.metrics import absolute_error
 from idn.rated.degrade import Scene, check_kinds, degrade
 from idn.rated.pictures import Made, Part
 from idn.types import IdentityEncoder, SwapBatch
@@ -18,46 +20,71 @@ _SAME = ("family", "config", "size", "template", "encoder")
 """What all snapshots of one training must agree on."""
 
 
+Labels = Literal["share", "nearness"]
+"""What a scorer learns of a stage's picture."""
+
+
 class Snapshots:
-    """One teacher at several stages of its training; the label of a picture is the completed share (arXiv:2201.03808).
+    """One teacher at several stages of its training, which all swap the same pairs; the grade is the completed share.
 
     folder: holds the safetensors files of one training; each says its share as "fraction" in its metadata. teacher:
-    makes a teacher, given `weights`, the path of a file. One stage is in memory at a time, and all swap the same pairs.
-    Raises UserError for fewer than two stages, files without a share or with the same one, and mixed trainings.
+    makes a teacher, given `weights`, the path of a file. All stages are in memory at a time, so that every pair is made
+    once.
+    labels: "share", the label of a picture is the grade (arXiv:2201.03808): one for easy and hard pairs. "nearness",
+    ours: it is 1 where the picture is what the last stage shows of the same pair, and falls to 0 where it is `reach`
+    away, as mean absolute difference inside the face. That needs no truth, so photographs have it too.
+    Raises UserError for fewer than two stages, files without a share or with the same one, mixed trainings, and unknown
+    labels or a reach that is not above 0.
     """
 
     kind = "snapshots"
 
-    def __init__(self, folder: str | Path, teacher: Callable[..., nn.Module]) -> None:
-        self.teacher = teacher
+    def __init__(
+        self, folder: str | Path, teacher: Callable[..., nn.Module], labels: Labels = "share", reach: float = 0.25
+    ) -> None:
+        if labels not in get_args(Labels):
+            raise UserError(f"source.labels={labels} is unknown: choose from {', '.join(get_args(Labels))}")
+        if not reach > 0:
+            raise UserError(f"source.reach={reach} must be above 0")
+        self.teacher, self.labels, self.reach = teacher, labels, reach
         self.stages = _stages(Path(folder))
         self.levels = len(self.stages)
 
     def meet(self, data: SwapData, encoder: IdentityEncoder, device: torch.device) -> None:
         """Take the encoder that serves the student, and go to a device.
 
-        Reads the last stage, whose `record` speaks for all. Raises UserError if it was trained with another encoder.
+        The `record` of the last stage speaks for all. Raises UserError if one was trained with another encoder.
         """
         self.device, self.encoder = device, encoder.to(device)
-        self.record = self._open(max(self.stages, key=self.stages.get)).record
+        self.teachers = [self._open(path) for path in self.stages]
+        self.record = self.teachers[-1].record
 
     @torch.no_grad()
     def rate(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[Made]:
-        """Every stage swaps all pairs in turn. See `Source.rate`."""
-        for path, fraction in self.stages.items():
-            teacher = self._open(path).to(self.device)
-            for number, batch in enumerate(pairs):
-                here = _to(batch, self.device)
-                yield Made(number, here, teacher(here, self.encoder(here.source)), fraction)
+        """All stages swap a batch, then the next one. See `Source.rate`."""
+        for number, batch in enumerate(pairs):
+            here = _to(batch, self.device)
+            source = self.encoder(here.source)
+            answers = [teacher(here, source) for teacher in self.teachers]
+            for fraction, images in zip(self.stages.values(), answers, strict=True):
+                labels = self._nearness(images, answers[-1], here.face) if self.labels == "nearness" else None
+                yield Made(number, here, images, fraction, labels)
 
     def _open(self, path: Path) -> nn.Module:
         teacher = self.teacher(weights=path)
         teacher.share(self.encoder)
-        return teacher
+        return teacher.to(self.device)
+
+    def _nearness(self, images: Tensor, final: Tensor, face: Tensor) -> Tensor:
+        if not face.flatten(1).sum(1).all():
+            raise UserError(
+                "a crop has no face region, and source.labels=nearness looks there: use source.labels=share"
+            )
+        return (1 - absolute_error(images, final, face) / self.reach).clamp(0, 1)
 
 
 class Degradations:
-    """What a grown teacher shows, and the same made worse; the label is 1 - strength, 1 for the untouched picture.
+    """What a grown teacher shows, and the same made worse; label and grade are 1 - strength.
 
     A stand-in for snapshots where nobody kept any. teacher: answers the pairs. kinds: names of ways to spoil a picture,
     see `degrade`; each spoiled picture gets one of them. levels: pictures per pair, at strengths 0, 1 / (levels - 1),

@@ -75,12 +75,41 @@ def test_stages_swap_the_same_pairs_and_are_labelled_with_their_share(tmp_path: 
     pairs = [data.train[0], data.train[1]]
     made = list(source.rate(pairs, "train"))
     assert source.levels == 3 and source.kind == "snapshots" and source.record.name == "stage 1.0"
-    assert [one.label for one in made] == [0.25, 0.25, 0.5, 0.5, 1.0, 1.0]
-    assert [one.number for one in made] == [0, 1, 0, 1, 0, 1]
+    assert [one.grade for one in made] == [0.25, 0.5, 1.0, 0.25, 0.5, 1.0]
+    assert [one.number for one in made] == [0, 0, 0, 1, 1, 1]
     for one in made:
-        expected = one.label * pairs[one.number].source.mean((2, 3), keepdim=True).expand_as(one.images)
+        expected = one.grade * pairs[one.number].source.mean((2, 3), keepdim=True).expand_as(one.images)
         torch.testing.assert_close(one.images, expected)
         assert torch.equal(one.batch.target, pairs[one.number].target)
+        assert one.labels is None, "the share itself is the label"
+
+
+def test_nearness_is_measured_from_the_last_stage_inside_the_face(tmp_path: Path, make_data) -> None:
+    source = Snapshots(stages(tmp_path / "s", "1.0", "0.25", "0.5"), Stage, "nearness", reach=0.4)
+    data = make_data()
+    source.meet(data, Means(), CPU)
+    batch = data.train[0]
+    made = list(source.rate([batch], "train"))
+    assert [one.grade for one in made] == [0.25, 0.5, 1.0]
+    brightness = batch.source.mean((1, 2, 3))  # a stage paints its share of it, everywhere
+    for one in made:
+        expected = (1 - (1 - one.grade) * brightness / 0.4).clamp(0, 1)
+        torch.testing.assert_close(one.labels, expected)
+    assert len(made[0].labels.unique()) > 1 and made[-1].labels.tolist() == [1] * 4
+    blind = next(iter(source.rate([batch._replace(truth=None)], "train")))
+    assert torch.equal(blind.labels, made[0].labels), "no truth is asked for"
+    with pytest.raises(UserError, match="no face region"):
+        next(iter(source.rate([batch._replace(face=torch.zeros_like(batch.face))], "train")))
+
+
+def test_nearness_looks_inside_the_face_alone(tmp_path: Path, make_data) -> None:
+    class Outside(Stage):
+        def forward(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
+            return torch.where(batch.face > 0, 0.5, self.fraction * torch.ones_like(batch.target))
+
+    source = Snapshots(stages(tmp_path / "s", "1.0", "0.25"), Outside, "nearness")
+    source.meet(make_data(), Means(), CPU)
+    assert [one.labels.tolist() for one in source.rate([make_data().train[0]], "train")] == [[1.0] * 4] * 2
 
 
 def test_stages_are_introduced_to_the_encoder(tmp_path: Path, make_data) -> None:
@@ -105,6 +134,14 @@ def test_folders_that_cannot_be_learned_from_are_refused(fractions: tuple[str, .
         Snapshots(stages(tmp_path / "s", *fractions), Stage)
 
 
+def test_unknown_labels_and_impossible_reaches_are_refused(tmp_path: Path) -> None:
+    folder = stages(tmp_path / "s", "1.0", "0.25")
+    with pytest.raises(UserError, match=r"source\.labels=truth is unknown: choose from share, nearness"):
+        Snapshots(folder, Stage, "truth")
+    with pytest.raises(UserError, match=r"source\.reach=0 must be above 0"):
+        Snapshots(folder, Stage, "nearness", 0)
+
+
 def test_trainings_are_not_mixed_and_every_file_says_its_share(tmp_path: Path) -> None:
     stages(tmp_path / "s", "0.5", "1.0")
     stages(tmp_path / "s", "0.75", family="ghost")
@@ -127,7 +164,7 @@ def test_every_answer_is_kept_and_spoiled_in_growing_strength(make_data) -> None
     source.meet(data, Means(), CPU)
     made = list(source.rate([data.val[0]], "val"))
     assert source.kind == "degradations" and source.teacher.bound == ["train", "val"]
-    assert [one.label for one in made] == [1, 0.75, 0.5, 0.25, 0] and {one.number for one in made} == {0}
+    assert [one.grade for one in made] == [1, 0.75, 0.5, 0.25, 0] and {one.number for one in made} == {0}
     answer = source.teacher(data.val[0], Means()(data.val[0].source))
     torch.testing.assert_close(made[0].images, answer)
     assert all(((one.images - answer).abs().amax((1, 2, 3)) > 0.01).all() for one in made[1:])
