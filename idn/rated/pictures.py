@@ -3,21 +3,20 @@
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from idn.data.module import Endless, SwapData
+from idn.data.module import SwapData
+from idn.data.pairs import FirstPairs, Part
 from idn.errors import UserError
 from idn.images import from_uint8, to_uint8
 from idn.metrics import absolute_error, ssim
 from idn.types import SwapBatch
-
-Part = Literal["train", "val"]
 
 
 class Known(NamedTuple):
@@ -56,32 +55,6 @@ class Made(NamedTuple):
     """Of all of them, in [0, 1]."""
     labels: Tensor | None = None
     """(N,) in [0, 1]: where every picture has its own; else the grade is their label."""
-
-
-class FirstPairs:
-    """The first `count` pairs of one part of `data`, and those that complete the last batch.
-
-    Every iteration makes them anew, so nothing is kept in memory.
-    """
-
-    def __init__(self, data: SwapData, part: Part, count: int) -> None:
-        self.data, self.part, self.count = data, part, count
-
-    def __iter__(self) -> Iterator[SwapBatch]:
-        """Whole batches of the size that the data gives."""
-        data, left = self.data, self.count
-        loader = DataLoader(
-            getattr(data, self.part),
-            batch_size=data.batch_size,
-            sampler=Endless(0),
-            collate_fn=data.collate,
-            num_workers=data.workers,
-        )
-        for batch in loader:
-            yield batch
-            left -= len(batch.target)
-            if left <= 0:
-                return
 
 
 class Source(Protocol):

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from idn.data.module import SwapData
+from idn.data.pairs import Part
 from idn.errors import UserError
 from idn.metrics import absolute_error
 from idn.rated.degrade import Scene, check_kinds, degrade
-from idn.rated.pictures import Made, Part
+from idn.rated.pictures import Made
 from idn.types import IdentityEncoder, SwapBatch
 from idn.weights import read_metadata
 
