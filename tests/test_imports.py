@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BASE = {"types", "images", "geometry", "frozen", "errors", "weights", "pickles", "onnx_graph", "watermark"}
-BASE |= {"cache_manifest", "shards"}
+BASE |= {"cache_manifest", "shards", "machine"}
 PACKAGES = {
     "models",
     "identity",
@@ -24,6 +24,11 @@ PACKAGES = {
     "picture",
 }
 ABOVE = {
+    "export": {"models", "memory"},
+    "identify": {"data"},
+    "benching": {"export"},
+    "products": {"data", "export", "models"},
+    "exporting": {"data", "export", "models", "products"},
     "cache": {"data", "metrics"},
     "distill": {"losses", "metrics", "ema"},
     "swapper": {"losses", "metrics", "ema"},
@@ -33,7 +38,7 @@ ABOVE = {
     "trust": {"losses", "scorer"},
     "rated": {"data", "metrics"},
     "quality": {"rated", "scorer"},
-    "run": {"distill", "recognition", "identity", "quality", "scorer", "swapper", "summary"},
+    "run": {"data", "distill", "recognition", "identity", "quality", "scorer", "swapper", "summary"},
     "pipeline": set(),
     "summary": set(),
     "importing": {"models", "identity"},
