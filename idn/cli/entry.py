@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 import idn
-from idn.cli import verbs
+from idn.cli import delivery, verbs
 from idn.cli.building import conf_dir, wandb_offline
 from idn.errors import UserError
 from idn.memory import keep_large_buffers
@@ -38,8 +38,29 @@ VERBS: dict[str, tuple[str, Callable[[DictConfig], Any]]] = {
     "quality": ("train a scorer of the teacher's pictures, which tells how far to trust each", verbs.quality),
     "pipeline": ("run teacher, quality, cache and student one after the other", verbs.pipeline),
     "identity": ("train an identity encoder on procedural faces or on a folder per identity", verbs.identity),
+    "export": ("write a student in formats that run elsewhere, and prove each file", delivery.export),
+    "bench": ("time every exported file, and PyTorch beside them", delivery.bench),
+    "converter": ("set up a converter that needs other versions than the rest", delivery.converter),
     "import": ("read a published MobileFaceSwap or ArcFace checkpoint, without Paddle", verbs.import_student),
 }
+
+
+RENAMED = {
+    "export": {
+        "student": "student_file",
+        "identity": "person",
+        "encoder": "identity@encoder",
+        "format": "file_format",
+    },
+    "bench": {"student": "student_file"},
+}
+"""Options of a verb that Hydra would take for something else, by the name that users know them by."""
+
+
+def renamed(verb: str, option: str) -> str:
+    """The option under the name that the config has for it."""
+    name, equals, value = option.partition("=")
+    return f"{RENAMED.get(verb, {}).get(name, name)}{equals}{value}"
 
 
 def usage() -> str:
@@ -98,13 +119,23 @@ def check_options(verb: str, options: list[str]) -> None:
     except HydraException as error:
         said = " ".join(str(error).split("\n\n")[0].splitlines()[:2])
         said = said.split(" To append to your config")[0].split("\nConfig search path")[0]
-        print(f"idn: {said.rstrip('.')}: see idn {verb} --help", file=sys.stderr)
+        print(f"idn: {said.rstrip('.')}: {choices(str(error)) or f'see idn {verb} --help'}", file=sys.stderr)
         sys.exit(2)
+
+
+def choices(error: str) -> str | None:
+    """What Hydra says that one could have chosen, in one line."""
+    _, found, rest = error.partition("Available options in '")
+    if not found:
+        return None
+    listed = rest.partition("\nConfig search path")[0]
+    names = [line.strip() for line in listed.splitlines()[1:] if line.startswith("\t")]
+    return f"choose of {', '.join(names)}" if names else None
 
 
 def main() -> None:
     """Entry point of `idn` and `python -m idn`."""
-    words = sys.argv[1:]
+    words = [*sys.argv[1:2], *(renamed(sys.argv[1], word) for word in sys.argv[2:])]
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         return

@@ -1,0 +1,174 @@
+"""The model card: what the files of an export are, what they want and give, and how right and fast they were found."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from idn.errors import UserError
+from idn.export.contract import Network
+from idn.geometry import template_points
+
+CARD = "card.json"
+NOTICE = (
+    "Pictures made with these files show faces that were swapped. Use them only with the consent of the people shown, "
+    "mark them as synthetic, and do not deceive anybody with them."
+)
+_RANGES = {
+    "target": "RGB in [0, 1]",
+    "crop": "RGB in [0, 1]",
+    "image": "RGB in [0, 1], already fused with the target",
+    "mask": "[0, 1], 1 where the generated face is used",
+    "embedding": "of length 1",
+    "features": "any",
+    "identity": "any",
+}
+"""By name of an input or output."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One written file, or folder where the format is one."""
+
+    path: str
+    """Relative to the card."""
+    network: str
+    format: str
+    precision: str
+    layout: str
+    """Of the maps that the file itself takes and gives."""
+    bytes: int
+    sha256: str
+    """Of the file's bytes; for several files, of their bytes in the order of their names."""
+    runtime: str | None
+    """What it was run in, None if nothing here can run it."""
+    psnr: float | None
+    """Against PyTorch, in dB, of the output that differs most; None if nothing here can run it, or if equal."""
+    max_abs: float | None
+    output: str | None
+    """Which output that is."""
+    latency_ms: Mapping[str, float] | None
+    """Median of one call on the machine of the export, by number of threads."""
+
+
+def parts(path: Path) -> list[Path]:
+    """The files that make up an exported file: itself, its weights beside it (.bin), or all inside a folder."""
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file())
+    weights = path.with_suffix(".bin")
+    return [path, weights] if path.suffix in (".xml", ".param") and weights.is_file() else [path]
+
+
+def fingerprint(path: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of an exported file with all its parts."""
+    digest, size = hashlib.sha256(), 0
+    for part in parts(path):
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+    return size, digest.hexdigest()
+
+
+def framing(name: str) -> dict[str, Any]:
+    """A template as apps need it: five points in a crop whose corners are (0, 0) and (1, 1)."""
+    return {"name": name, "points": [[round(v, 6) for v in point] for point in template_points(name).tolist()]}
+
+
+def signature(network: Network) -> dict[str, list[dict[str, Any]]]:
+    """Names, shapes, and ranges of a network's inputs and outputs, as PyTorch sees them."""
+    outputs = network.module(*network.inputs.values())
+    named = {"inputs": network.inputs.items(), "outputs": zip(network.outputs, outputs, strict=True)}
+    return {
+        side: [{"name": name, "shape": list(value.shape), "range": _RANGES[name]} for name, value in pairs]
+        for side, pairs in named.items()
+    }
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of an export. Raises UserError if there is none or it is damaged."""
+    path = folder / CARD
+    if not path.is_file():
+        raise UserError(f"{folder} holds no {CARD}: give the folder that `idn export` wrote")
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}): export again") from error
+
+
+def write_card(folder: Path, facts: Mapping[str, Any], files: Iterable[FileRecord]) -> None:
+    """Write card.json and card.md. facts: everything but the files."""
+    card = {**facts, "notice": NOTICE, "files": [asdict(record) for record in files]}
+    _replace(folder / CARD, json.dumps(card, indent=2) + "\n")
+    _replace(folder / "card.md", _markdown(card))
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def _markdown(card: Mapping[str, Any]) -> str:
+    student = card["student"]
+    lines = [
+        f"# {'One identity, baked' if card['product'] == 'baked' else 'Identity changes on the device'}",
+        "",
+        card["notice"],
+        "",
+        f"- student: {student['width']} x the published width, {student['weights']:,} convolution weights, "
+        f"{student['macs']:,} multiply-accumulates per {card['size']} px frame",
+        f"- teacher: {student['teacher']}; licence: {student['teacher_licence']}; commercial use: "
+        f"{student['teacher_commercial_use']}",
+        f"- identity encoder: {student['identity_encoder']}; licence: {student['identity_encoder_licence']}",
+        f"- crops: {card['size']} x {card['size']} px, aligned to `{card['template']['name']}`: the eyes, nose tip and "
+        f"mouth corners (as seen in the image) lie at {_points(card['template'])} of the side",
+    ]
+    if card["encoder"]:
+        side = card["encoder"]["size"]
+        lines.append(
+            f"- the encoder's crops: {side} x {side} px, aligned to `{card['encoder']['template']['name']}`: "
+            f"{_points(card['encoder']['template'])}"
+        )
+    for name, sides in card["networks"].items():
+        lines += ["", f"## {name}", "", "| | name | shape | range |", "|---|---|---|---|"]
+        lines += [
+            f"| {side[:-1]} | {value['name']} | {tuple(value['shape'])} | {value['range']} |"
+            for side in ("inputs", "outputs")
+            for value in sides[side]
+        ]
+    lines += [
+        "",
+        "## Files",
+        "",
+        f"Measured on {card['machine']}. Shapes above are (N, C, H, W); a file's own layout is:",
+        "",
+    ]
+    lines += ["| file | precision | layout | MB | runtime | PSNR to PyTorch, dB | largest difference | ms per call |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    lines += [_row(record) for record in card["files"]]
+    lines += ["", *(f"- `{record['path']}`: sha256 {record['sha256']}" for record in card["files"]), ""]
+    return "\n".join(lines)
+
+
+def _points(template: Mapping[str, Any]) -> str:
+    return ", ".join(f"({x:.4f}, {y:.4f})" for x, y in template["points"])
+
+
+def _row(record: Mapping[str, Any]) -> str:
+    runs = record["runtime"] is not None
+    psnr = ("equal" if record["psnr"] is None else f"{record['psnr']:.1f}") if runs else "not run here"
+    largest = f"{record['max_abs']:.1e}" if runs else ""
+    latency = ", ".join(
+        f"{ms:.1f} ({n} thread{'s' if n != '1' else ''})" for n, ms in (record["latency_ms"] or {}).items()
+    )
+    cells = (
+        record["path"],
+        record["precision"],
+        record["layout"],
+        f"{record['bytes'] / 1e6:.2f}",
+        record["runtime"] or "",
+    )
+    return f"| {' | '.join((*cells, psnr, largest, latency))} |"
