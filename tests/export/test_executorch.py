@@ -66,12 +66,8 @@ def student() -> Student:
 
 def examples(network: Network, count: int = 2) -> list[Arrays]:
     draw = np.random.default_rng(0)
-    return [
-        tuple(
-            draw.random(value.shape, dtype=np.float32) * value.abs().max().item() for value in network.inputs.values()
-        )
-        for _ in range(count)
-    ]
+    likes = [value.numpy() for value in network.inputs.values()]
+    return [tuple(like * draw.uniform(0.8, 1, like.shape).astype(np.float32) for like in likes) for _ in range(count)]
 
 
 def error(network: Network, path: Path, threads: int = 1) -> float:
