@@ -1,5 +1,6 @@
 """Small stand-ins that make a training run take seconds."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -34,6 +35,14 @@ SIZE = 32
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: more threads than cores would wait for each other
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+if importlib.util.find_spec("absl") is not None:
+    # Its handler closes its stream when Hydra sets up logging, unless that is one of the system's. Made during a test,
+    # by OpenVINO, it would hold pytest's capture.
+    from absl import logging as absl_logging
+
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 class TinyEncoder(Frozen):

@@ -82,11 +82,11 @@ class TorchExportFormat:
         """As Format. Raises UserError also for a file that asks for more than operators on tensors."""
         try:
             with quiet():
-                from torch.export.pt2_archive._package import PT2ArchiveReader
+                from torch.export.pt2_archive._package import PT2ArchiveReader, load_pt2
 
                 with PT2ArchiveReader(str(path)) as archive:
                     check_program(archive, path)
-                module = torch.export.load(path).module()
+                module = load_pt2(str(path)).exported_programs["model"].module()  # torch.export.load also unpickles
         except (UserError, MemoryError):
             raise
         except Exception as error:  # what a damaged file makes PyTorch raise can be almost anything

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.export.pt2_archive import _package
 
 from idn.errors import UserError
 from idn.export.contract import Network
@@ -142,7 +143,7 @@ def _pickled(entries: dict[str, bytes]) -> None:
 def test_a_file_that_could_run_something_is_not_loaded(
     file: Path, tmp_path: Path, change: Callable[[dict[str, bytes]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.export, "load", lambda *_: pytest.fail("was loaded"))
+    monkeypatch.setattr(_package, "load_pt2", lambda *_: pytest.fail("was loaded"))
     with pytest.raises(UserError, match="more than a network"):
         FORMAT.open(changed(file, tmp_path / "odd.pt2", change), 1)
 
