@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import track
@@ -65,7 +65,7 @@ def bench(
         if not path.exists():
             raise UserError(f"{path} is named in the card and missing: export again")
         shapes = [value["shape"] for value in card["networks"][record["network"]]["inputs"]]
-        name = f"{record['format']}: {record['path']}"
+        name = record["path"]
         sizes[name], kinds[name] = record["bytes"] / 1e6, record["precision"]
         subjects += [
             Request(name, n, seconds, card["size"], known, str(path), record["format"], shapes) for n in threads
@@ -106,14 +106,12 @@ def _row(request: Request, outcome: Outcome, sizes: dict[str, float], kinds: dic
 
 def _print(rows: Sequence[Row], size: int, machine: str) -> None:
     table = Table(title=f"{size} px, one frame per call, on {machine}", title_justify="left")
-    for name in ("what", "precision"):
-        table.add_column(name)
+    table.add_column("what", no_wrap=True)
     for name in ("threads", "median ms", "p95 ms", "per second", "peak MB", "file MB"):
         table.add_column(name, justify="right")
     for row in rows:
-        texts: list[Any] = [f"{row.median_ms:.2f}", f"{row.p95_ms:.2f}", f"{row.per_second:.1f}", f"{row.peak_mb:.0f}"]
-        size_mb = "" if row.file_mb is None else f"{row.file_mb:.2f}"
-        table.add_row(row.name, row.precision, str(row.threads), *texts, size_mb)
+        numbers = (f"{row.median_ms:.2f}", f"{row.p95_ms:.2f}", f"{row.per_second:.1f}", f"{row.peak_mb:.0f}")
+        table.add_row(row.name, str(row.threads), *numbers, "" if row.file_mb is None else f"{row.file_mb:.2f}")
     Console().print(table)
 
 

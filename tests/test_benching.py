@@ -60,11 +60,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 
 def test_every_runnable_file_and_pytorch_take_turns(folder: Path, asked: list[Request], tmp_path: Path) -> None:
     rows = bench(folder, csv_path=tmp_path / "b.csv", machine="a machine", **OPTIONS)
-    names = {*SUBJECTS, "onnx: swap.onnx", "onnx: swap.int8.onnx"}
+    names = {*SUBJECTS, "swap.onnx", "swap.int8.onnx"}
     assert {row.name for row in rows} == names and len(rows) == 2 * len(names)
     assert len(asked) == 2 * len(rows) and asked[: len(rows)] == asked[len(rows) :]
     by_name = {(row.name, row.threads): row for row in rows}
-    row = by_name["onnx: swap.int8.onnx", 2]
+    row = by_name["swap.int8.onnx", 2]
     assert (row.precision, row.median_ms, row.per_second, row.file_mb) == ("int8", 8.0, 125.0, 0.5)
     assert by_name["torch eager", 1].file_mb is None
     file = next(request for request in asked if request.format == "onnx")
@@ -75,7 +75,7 @@ def test_every_runnable_file_and_pytorch_take_turns(folder: Path, asked: list[Re
 
 def test_a_choice_of_precision_leaves_the_other_files_out(folder: Path, asked: list[Request]) -> None:
     rows = bench(folder, csv_path=None, machine="", **{**OPTIONS, "precision": ["int8"]})
-    assert {row.name for row in rows} - set(SUBJECTS) == {"onnx: swap.int8.onnx"}
+    assert {row.name for row in rows} - set(SUBJECTS) == {"swap.int8.onnx"}
 
 
 def test_bad_input(folder: Path, asked: list[Request], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from idn.models.student import Student
 from idn.products import Product, bake_product, dynamic_product
 from tests.conftest import TinyEncoder
 
-FLOORS = {"fp32": 80.0, "int8": 30.0}
+FLOORS = {"fp32": 80.0, "bf16": 40.0, "int8": 30.0}
 
 
 @dataclass

@@ -54,6 +54,7 @@ class Outcome(NamedTuple):
 def run(request: Request) -> Outcome:
     """Load, warm up, measure. Raises UserError if the file cannot be loaded."""
     torch.set_num_threads(request.threads)
+    keep_large_buffers()
     form = None if request.format is None else format_named(request.format)
     before = _forget_peak()
     if form is not None:
@@ -62,7 +63,6 @@ def run(request: Request) -> Outcome:
         runner = form.open(Path(request.file), request.threads)
         latency = measure(lambda: runner(*inputs), request.seconds)
     else:
-        keep_large_buffers()
         with torch.inference_mode():
             latency = measure(SUBJECTS[request.subject](request), request.seconds)
     return Outcome(latency.median, latency.p95, latency.calls, max(0.0, _peak() - before))
