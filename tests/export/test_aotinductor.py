@@ -15,7 +15,7 @@ from idn.export.contract import Network
 from idn.export.dynamic import dynamic
 from idn.export.graph import baked
 from idn.export.parity import compare, reference
-from idn.models.student import Student
+from tests.export.conftest import student
 
 FORMAT = AOTInductorFormat()
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler here")
@@ -29,11 +29,6 @@ class Tiny(nn.Module):
 
 
 TINY = Network("swap", Tiny().eval(), {"target": torch.rand(1, 3, 8, 8)}, ("image", "mask"))
-
-
-def student() -> Student:
-    torch.manual_seed(0)
-    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=0.25).eval()
 
 
 def error(network: Network, path: Path, threads: int = 1) -> float:

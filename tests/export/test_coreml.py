@@ -14,23 +14,12 @@ from idn.errors import UserError
 from idn.export.contract import Network
 from idn.export.coreml import CoreMLFormat, CoreMLRunner
 from idn.export.dynamic import dynamic
-from idn.export.graph import baked
 from idn.export.parity import compare, reference
-from idn.models.student import Student
+from tests.export.conftest import student
 
 pytest.importorskip("coremltools")
 FLOAT32 = 65568
 """ArrayFeatureType.FLOAT32 of Core ML's specification."""
-
-
-def student() -> Student:
-    torch.manual_seed(0)
-    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=0.25).eval()
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return baked(student().bake(torch.randn(1, 16), torch.randn(1, 32, 7, 7)), 64)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from idn.export.encoder import EncoderGraph
 from idn.export.executorch import ExecuTorchFormat
 from idn.export.graph import baked
 from idn.export.parity import compare, reference
-from idn.models.student import Student
 from idn.types import IdentityFeatures
+from tests.export.conftest import student
 
 pytest.importorskip("executorch")
 pytest.importorskip("torchao")
@@ -57,11 +57,6 @@ def frozen(name: str, module: nn.Module, side: int, inputs: str, outputs: tuple[
 
 
 TINY = frozen("swap", Tiny(), 16, "target", ("image", "mask"))
-
-
-def student() -> Student:
-    torch.manual_seed(0)
-    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=0.25).eval()
 
 
 def examples(network: Network, count: int = 2) -> list[Arrays]:

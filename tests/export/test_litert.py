@@ -9,10 +9,9 @@ from idn.errors import UserError
 from idn.export import environment
 from idn.export.contract import Network
 from idn.export.dynamic import dynamic
-from idn.export.graph import baked
 from idn.export.litert import LiteRTFormat
 from idn.export.parity import compare, reference
-from idn.models.student import Student
+from tests.export.conftest import student
 
 pytest.importorskip("ai_edge_litert")
 
@@ -26,21 +25,6 @@ def converter_is_there() -> bool:
 
 
 converts = pytest.mark.skipif("not converter_is_there()", reason="needs `idn converter name=litert`")
-
-
-def student() -> Student:
-    torch.manual_seed(0)
-    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=0.25).eval()
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return baked(student().bake(torch.randn(1, 16), torch.randn(1, 32, 7, 7)), 64)
-
-
-@pytest.fixture(scope="module")
-def crops() -> list[tuple[np.ndarray]]:
-    return [(np.random.default_rng(seed).random((1, 3, 64, 64), dtype=np.float32),) for seed in range(3)]
 
 
 def written_by_hand(path: Path) -> None:

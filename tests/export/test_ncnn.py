@@ -9,28 +9,12 @@ from torch import Tensor, nn
 from idn.errors import UserError
 from idn.export.contract import Network
 from idn.export.dynamic import dynamic
-from idn.export.graph import baked
 from idn.export.ncnn import NcnnFormat
 from idn.export.parity import compare, reference
-from idn.models.student import Student
+from tests.export.conftest import student
 
 pytest.importorskip("ncnn")
 pytest.importorskip("pnnx")
-
-
-def student() -> Student:
-    torch.manual_seed(0)
-    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=0.25).eval()
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return baked(student().bake(torch.randn(1, 16), torch.randn(1, 32, 7, 7)), 64)
-
-
-@pytest.fixture(scope="module")
-def crops() -> list[tuple[np.ndarray]]:
-    return [(np.random.default_rng(seed).random((1, 3, 64, 64), dtype=np.float32),) for seed in range(2)]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

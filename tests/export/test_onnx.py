@@ -4,37 +4,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network
 from idn.export.dynamic import dynamic
-from idn.export.graph import baked
 from idn.export.onnx import OnnxFormat
 from idn.export.parity import compare, reference
-from idn.models.student import Student
+from tests.export.conftest import lively_student as student
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 
-def student() -> Student:
-    """Of random weights that all matter; no bias is zero, as the exporter leaves such out."""
-    torch.manual_seed(0)
-    student = Student(embedding_dim=16, feature_channels=32, feature_size=7, width=0.25).eval()
-    for module in student.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_var.uniform_(0.5, 2)
-        if isinstance(module, nn.BatchNorm2d | nn.Conv2d):
-            nn.init.normal_(module.bias)
-    return student
-
-
 @pytest.fixture(scope="module")
-def network() -> Network:
-    return baked(student().bake(torch.randn(1, 16), torch.rand(1, 32, 7, 7)), 64)
+def network(lively: Network) -> Network:
+    """The exporter leaves out biases that are all zero: this one has none."""
+    return lively
 
 
 @pytest.fixture(scope="module")

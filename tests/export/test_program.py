@@ -9,12 +9,7 @@ from idn.export.dynamic import dynamic
 from idn.export.graph import baked
 from idn.export.workers.program import read_program, write_program
 from idn.identity.trained import TrainedMobileFaceNet
-from idn.models.student import Student
-
-
-def student() -> Student:
-    torch.manual_seed(0)
-    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=0.25).eval()
+from tests.export.conftest import student
 
 
 def static() -> nn.Module:

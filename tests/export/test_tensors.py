@@ -11,15 +11,10 @@ from idn.export.dynamic import dynamic
 from idn.export.graph import baked
 from idn.export.parity import compare, reference
 from idn.export.tensors import GRAPH, SafetensorsFormat
-from idn.models.student import Student
 from idn.weights import read_metadata, read_tensors, write_tensors
+from tests.export.conftest import student
 
 FORMAT = SafetensorsFormat()
-
-
-def student(width: float = 0.25) -> Student:
-    torch.manual_seed(0)
-    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=width).eval()
 
 
 def swap(width: float = 0.25, blocks: bool = True) -> Network:

@@ -12,22 +12,11 @@ from torch.export.pt2_archive import _package
 from idn.errors import UserError
 from idn.export.contract import Network
 from idn.export.dynamic import dynamic
-from idn.export.graph import baked
 from idn.export.parity import compare, reference
 from idn.export.torch_export import TorchExportFormat
-from idn.models.student import Student
+from tests.export.conftest import student
 
 FORMAT = TorchExportFormat()
-
-
-def student() -> Student:
-    torch.manual_seed(0)
-    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=0.25).eval()
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return baked(student().bake(torch.randn(1, 16), torch.rand(1, 32, 7, 7)), 64)
 
 
 @pytest.fixture(scope="module")

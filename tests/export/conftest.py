@@ -1,0 +1,45 @@
+"""Students small enough to be converted in seconds."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from idn.export.contract import Arrays, Network
+from idn.export.graph import baked
+from idn.models.student import Student
+
+
+def student(width: float = 0.25) -> Student:
+    """Of random weights, always the same."""
+    torch.manual_seed(0)
+    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=width).eval()
+
+
+def lively_student() -> Student:
+    """Of random weights that all matter: no bias is zero, no statistics are those of a new network."""
+    lively = student()
+    for module in lively.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 2)
+        if isinstance(module, nn.BatchNorm2d | nn.Conv2d):
+            nn.init.normal_(module.bias)
+    return lively
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """`student` with an identity baked in, for targets of 64 px."""
+    return baked(student().bake(torch.randn(1, 16), torch.rand(1, 32, 7, 7)), 64)
+
+
+@pytest.fixture(scope="module")
+def lively() -> Network:
+    """`lively_student` in the same way."""
+    return baked(lively_student().bake(torch.randn(1, 16), torch.rand(1, 32, 7, 7)), 64)
+
+
+@pytest.fixture(scope="module")
+def crops() -> list[Arrays]:
+    """Three targets for `network`."""
+    return [(np.random.default_rng(seed).random((1, 3, 64, 64), dtype=np.float32),) for seed in range(3)]
