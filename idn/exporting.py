@@ -107,7 +107,7 @@ def export(
         Console().print(_table(written))
         print(f"card       {out / CARD}, {out / 'card.md'}")
     if failed:
-        raise UserError("; ".join(failed))
+        raise UserError("; ".join(dict.fromkeys(failed)))
     return written
 
 

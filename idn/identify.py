@@ -66,7 +66,7 @@ def load_identity(path: Path, encoder: str) -> IdentityFeatures:
 
 def _read(path: Path) -> torch.Tensor:
     if not path.is_file():
-        raise UserError(f"identity={path} does not exist: give a photograph, identity.safetensors or none")
+        raise UserError(f"identity={path} is not a file: give a photograph, identity.safetensors or none")
     try:
         return read_photo(path)
     except UnreadablePhoto as error:

@@ -57,7 +57,9 @@ def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_pat
     (tmp_path / "file").touch()
     yunet = Path(__file__).parents[1] / "../shared/weights/yunet_final.pth"
     cases = {
-        ("identity=missing.png",): "identity=missing.png does not exist",
+        ("identity=missing.png",): "identity=missing.png is not a file",
+        (): "give identity=PHOTO, or identity=none",
+        ("identity=none", "precision=fp8"): "precision=fp8 is unknown",
         (f"identity={crop}", "size=100"): "size=100 is not divisible by 32",
         (f"identity={crop}", "format=tensorrt"): "Could not find 'file_format/tensorrt': choose of aotinductor, coreml",
         (f"identity={crop}", "format.onnx.opset=9"): "format.onnx.opset=9 is not supported",

@@ -69,7 +69,7 @@ def test_no_face_two_faces_tiny_face(tmp_path: Path) -> None:
 
 def test_files_that_are_no_faces(tmp_path: Path) -> None:
     encoder = TinyEncoder()
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="is not a file"):
         identity_of_crop(tmp_path / "missing.png", encoder)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG but not really")
     with pytest.raises(UserError, match="cannot be read as a photograph"):

@@ -146,6 +146,8 @@ class Product:
     def __init__(self, folder: Path, precision: str = "fp32") -> None:
         """precision: of the files to use, as the card names it."""
         self.folder, self.precision = folder, precision
+        if not (folder / "card.json").is_file():
+            raise ValueError(f"{folder} holds no card.json: give the folder that `idn export` wrote")
         self.card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         self.takes_identity = any(entry["name"] == "identity" for entry in self.card["networks"]["swap"]["inputs"])
         self.sessions: dict[str, onnxruntime.InferenceSession] = {}
@@ -184,9 +186,22 @@ class Product:
         onto = align(landmarks, np.array(self.card["template"]["points"]), size)
         inputs = {"target": cut(photo, onto, size)}
         if identity is not None:
+            wanted = next(e["shape"] for e in self.card["networks"]["swap"]["inputs"] if e["name"] == "identity")
+            if list(identity.shape) != wanted:
+                raise ValueError(
+                    f"the identity has shape {identity.shape}, not {tuple(wanted)}: read it with this product"
+                )
             inputs["identity"] = identity.astype(np.float32)
         outputs = self.run("swap", inputs)
         return paste_back(photo, outputs["image"][0], outputs["mask"][0], onto)
+
+
+def read_identity(path: Path) -> Floats:
+    """What `swap.py identity` wrote."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is no identity: make one with `swap.py identity`") from error
 
 
 def read_photo(path: Path) -> Bytes:
@@ -261,7 +276,7 @@ def main(words: list[str] | None = None) -> None:
         if options.verb == "identity":
             np.save(options.out, product.identity(photo, landmarks))
         else:
-            identity = np.load(options.identity, allow_pickle=False) if options.identity else None
+            identity = read_identity(options.identity) if options.identity else None
             write_synthetic(product.swap(photo, landmarks, identity), options.out)
     except (OSError, ValueError) as error:
         sys.exit(f"swap.py: {error}")

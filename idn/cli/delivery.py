@@ -8,8 +8,13 @@ from omegaconf import DictConfig, OmegaConf
 from idn.cli.building import build
 from idn.errors import UserError
 
-NOBODY = (None, "none")
-"""Values of `identity` that leave the choice of a person to the app."""
+NOBODY = "none"
+"""Value of `identity` that leaves the choice of a person to the app."""
+
+
+def _listed(value: Any) -> list[Any]:
+    """One value or several, as a list."""
+    return list(value) if OmegaConf.is_list(value) else [value]
 
 
 def export(cfg: DictConfig) -> None:
@@ -24,14 +29,16 @@ def export(cfg: DictConfig) -> None:
     path, out = Path(cfg.student_file), Path(cfg.out)
     if cfg.size is not None and (not isinstance(cfg.size, int) or cfg.size % 32 or cfg.size < 32):
         raise UserError(f"size={cfg.size} is not divisible by 32: choose one such as 128 or 224")
+    if cfg.person is None:
+        raise UserError("whose face? give identity=PHOTO, or identity=none for an app that lets people choose")
     formats = _formats(cfg)
-    precisions = list(cfg.precision if cfg.prepared is None else formats["onnx"].precisions)
+    precisions = _listed(cfg.precision) if cfg.prepared is None else list(formats["onnx"].precisions)
     check_plan(formats, precisions, cfg.floor, out)
     cfg.data.frame, size = student_framing(path, (cfg.data.frame, cfg.data.size))
     cfg.data.size = size if cfg.size is None else cfg.size
     data, student = build(cfg.data), Student.load(path).eval()
     calibration = cfg.calibration if "int8" in precisions else 0
-    if cfg.person in NOBODY:
+    if cfg.person == NOBODY:
         encoder = build(cfg.encoder, frame=build(cfg.encoder).template)
         check_encoder(path, encoder)
         product = dynamic_product(student, encoder, data, cfg.crops, calibration, cfg.blocks)
@@ -41,7 +48,7 @@ def export(cfg: DictConfig) -> None:
         who = _identity(cfg, encoder)
         product = bake_product(student, who, data, cfg.crops, calibration, cfg.blocks)
     write_all(path, product, data, formats, precisions, OmegaConf.to_container(cfg.floor), out, describe())
-    if cfg.keep_identity and cfg.person not in NOBODY:
+    if cfg.keep_identity and cfg.person != NOBODY:
         save_identity(out / "identity.safetensors", who, encoder.name)
         print(f"identity   {out / 'identity.safetensors'}")
 
@@ -51,7 +58,7 @@ def _formats(cfg: DictConfig) -> dict[str, Any]:
     if cfg.prepared is not None:
         from idn.export.prepared import PreparedFormat
 
-        if cfg.person in NOBODY:
+        if cfg.person == NOBODY:
             raise UserError("prepared=FILE wants a new person: add identity=PHOTO")
         return {"onnx": PreparedFormat(Path(cfg.prepared))}
     if not cfg.get("format"):
@@ -65,7 +72,7 @@ def _identity(cfg: DictConfig, encoder: Any) -> Any:
 
     person = Path(str(cfg.person))
     if not person.is_file():
-        raise UserError(f"identity={person} does not exist: give a photograph, identity.safetensors or none")
+        raise UserError(f"identity={person} is not a file: give a photograph, identity.safetensors or none")
     if person.suffix == ".safetensors":
         return load_identity(person, encoder.name)
     if cfg.aligned:
@@ -83,10 +90,10 @@ def bench(cfg: DictConfig) -> None:
         folder=paths["folder"],
         student=paths["student_file"],
         size=cfg.size,
-        threads=list(cfg.threads),
+        threads=_listed(cfg.threads),
         seconds=cfg.seconds,
         rounds=cfg.rounds,
-        precision=None if cfg.precision is None else list(cfg.precision),
+        precision=None if cfg.precision is None else _listed(cfg.precision),
         csv_path=paths["csv"],
         machine=describe(),
     )
