@@ -23,6 +23,7 @@ from idn.export.card import CARD, FileRecord, fingerprint, framing, parts, read_
 from idn.export.contract import Arrays, Format, Network, Precision
 from idn.export.latency import measure
 from idn.export.parity import Parity, compare, reference
+from idn.folders import make_writable
 from idn.models.count import conv_macs, conv_weights
 from idn.models.student import Student
 from idn.products import Product
@@ -62,13 +63,7 @@ def check_plan(
         for name, form in formats.items():
             if precision not in form.precisions:
                 raise UserError(f"format={name} has no precision={precision}: choose of {', '.join(form.precisions)}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"out={out} cannot be written ({error.strerror}): give another folder") from error
+    make_writable("out", out)
 
 
 def export(

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BASE = {"types", "images", "geometry", "frozen", "errors", "weights", "pickles", "onnx_graph", "watermark"}
-BASE |= {"cache_manifest", "shards", "machine"}
+BASE |= {"cache_manifest", "shards", "machine", "folders"}
 PACKAGES = {
     "models",
     "identity",

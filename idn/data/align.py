@@ -18,6 +18,7 @@ from idn.data.detector import Detector
 from idn.data.manifest import ManifestWriter, Record, Settings
 from idn.data.photos import UnreadablePhoto, list_photos, read_photo, write_photo
 from idn.errors import UserError
+from idn.folders import make_writable
 from idn.geometry import TEMPLATES, fit_similarity, invert_affine, template_points, transform_points, warp
 from idn.images import from_uint8, resize, to_uint8
 
@@ -135,13 +136,7 @@ def _check_folders(src: Path, dst: Path) -> list[str]:
     photos = list_photos(src)
     if not photos:
         raise UserError(f"src={src} holds no photographs (.jpg, .png, .webp, .bmp, .tif): check the path")
-    try:
-        dst.mkdir(parents=True, exist_ok=True)
-        probe = dst / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"dst={dst} cannot be written ({error.strerror}): give another folder") from error
+    make_writable("dst", dst)
     return photos
 
 
