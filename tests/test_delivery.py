@@ -80,6 +80,8 @@ def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_pat
     assert not list(tmp_path.glob("out/*"))
     status, _, err = idn_cli("bench", "folder=nowhere")
     assert status == 2 and "holds no card.json" in err
+    status, _, err = idn_cli("bench", "threads=0", "precision=fp32")
+    assert status == 2 and "threads=[0] must be whole numbers" in err
     status, _, err = idn_cli("converter", "name=magic")
     assert status == 2 and "litert" in err
 

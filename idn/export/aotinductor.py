@@ -13,7 +13,8 @@ import torch
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, Runner
 from idn.export.quiet import quiet
-from idn.export.torch_runtime import TorchRunner, converted, whole
+from idn.export.torch_runtime import TorchRunner, converted
+from idn.export.whole import whole
 
 OPTIONS = {
     "freezing": True,  # constants are laid out and packed for their operators at compile time

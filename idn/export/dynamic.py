@@ -156,7 +156,7 @@ class DynamicGraph(nn.Module):
         *kernels, encoded, decoded = self._parts(identity)
         x = 2 * target - 1
         maps = []
-        for pair, kernel in zip(self.encoder, kernels, strict=False):
+        for pair, kernel in zip(self.encoder, kernels[: len(self.encoder)], strict=True):
             x = pair(x, kernel)
             maps.append(x)
         deepest = maps.pop() * encoded.reshape(1, -1, 1, 1)

@@ -15,7 +15,8 @@ from torch import Tensor, fx, nn
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, Runner, require
 from idn.export.muted import muted
-from idn.export.torch_runtime import converted, whole
+from idn.export.torch_runtime import converted
+from idn.export.whole import whole
 
 SPARE = 5_000_000
 """Multiplications per call that one kind of operator may make outside XNNPACK, in plain loops: some milliseconds."""

@@ -15,6 +15,7 @@ import idn
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, require
 from idn.export.quiet import quiet
+from idn.export.whole import whole
 from idn.models.network import STRIDE
 
 if TYPE_CHECKING:
@@ -209,9 +210,6 @@ def _tidy(model: "ModelProto") -> None:
 
 
 def save(model: "ModelProto", path: Path) -> None:
-    """Write `model` and its folder: to a neighbour, renamed when complete, so nobody reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        whole = Path(folder, path.name)
-        whole.write_bytes(model.SerializeToString(deterministic=True))
-        whole.replace(path)
+    """Write `model` and its folder, all of it or nothing."""
+    with whole(path) as draft:
+        draft.write_bytes(model.SerializeToString(deterministic=True))

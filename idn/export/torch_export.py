@@ -13,7 +13,8 @@ from torch import fx
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, Runner
 from idn.export.quiet import quiet
-from idn.export.torch_runtime import TorchRunner, converted, whole
+from idn.export.torch_runtime import TorchRunner, converted
+from idn.export.whole import whole
 from idn.models.network import STRIDE
 
 if TYPE_CHECKING:

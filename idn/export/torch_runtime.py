@@ -1,10 +1,7 @@
 """PyTorch as a runtime: networks in another precision, whole files or none, calls with their own number of threads."""
 
-import contextlib
 import copy
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -33,17 +30,6 @@ def converted(network: Network, precision: Precision) -> nn.Module:
     """The module of `network` in fp32, fp16 or bf16, with weights in plain memory order. Shares no memory with it."""
     plain = copy.deepcopy(network.module).to(memory_format=torch.contiguous_format)
     return plain if precision == "fp32" else Converted(plain, DTYPES[precision])
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A neighbour of `path` to write to: it takes the place of `path` at the end, or is gone after an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        draft = Path(folder, path.name)
-        yield draft
-        draft.chmod(0o644)
-        draft.replace(path)
 
 
 class TorchRunner:

@@ -28,7 +28,7 @@ class Request(NamedTuple):
     """What to measure. Paths are texts, so that it travels as JSON."""
 
     subject: str
-    """A name of `SUBJECTS`, or "file"."""
+    """A name of `SUBJECTS`, or that of a file."""
     threads: int
     seconds: float
     size: int
