@@ -5,6 +5,8 @@ Points and affine matrices live in normalised crop coordinates: (0, 0) is the ou
 column points p to M[:, :2] @ p + M[:, 2].
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -96,7 +98,14 @@ def warp(images: Tensor, matrix: Tensor, size: int, padding: str = "border") -> 
 
 
 def reframe(images: Tensor, frame: str, wanted: str, size: int, padding: str = "border") -> Tensor:
-    """Crops framed as `frame` -> crops framed as `wanted`, (N, C, size, size). A resize if the names are equal."""
+    """Square crops framed as `frame` -> crops framed as `wanted`, (N, C, size, size). A resize if the names are equal.
+
+    Otherwise one bilinear warp, after an anti-aliased resize where the face shrinks by more than 2 and the warp would
+    skip pixels.
+    """
     if frame == wanted:
         return resize(images, size)
-    return warp(images, between_templates(frame, wanted), size, padding)
+    matrix = between_templates(frame, wanted)
+    even = math.ceil(size * float(matrix[:, 0].norm()))  # pixels of a crop whose face neither shrinks nor grows
+    return warp(resize(images, even) if images.shape[-1] > 2 * even else images, matrix, size, padding)
+

@@ -1,6 +1,5 @@
 """What every teacher declares about itself, and the frame that puts its answer back into the student's crop."""
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,7 +10,7 @@ from torch.utils.data import Dataset
 
 from idn.errors import UserError
 from idn.frozen import Frozen
-from idn.geometry import TEMPLATES, between_templates, reframe
+from idn.geometry import TEMPLATES, reframe
 from idn.images import normalize, resize
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 
@@ -260,13 +259,8 @@ class FrozenTeacher(Frozen, ABC):
 
 
 def _reframe(images: Tensor, frame: str | None, wanted: str | None, size: int, border: Border) -> Tensor:
-    """`geometry.reframe` where None stands for the other name, averaging before it shrinks by more than 2."""
-    if frame is None or wanted is None or frame == wanted:
-        return resize(images, size)
-    matrix = between_templates(frame, wanted)
-    needed = math.ceil(size / float(matrix[:, 0].norm()))
-    sized = resize(images, needed) if images.shape[-1] > 2 * needed else images
-    return reframe(sized, frame, wanted, size, border)
+    """`geometry.reframe` where None stands for the other name."""
+    return resize(images, size) if None in (frame, wanted) else reframe(images, frame, wanted, size, border)
 
 
 def _feather(images: Tensor) -> Tensor:

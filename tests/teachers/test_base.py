@@ -92,6 +92,13 @@ def test_strong_shrinking_averages():
     assert (small[..., 20:-20, 20:-20] - 0.5).abs().max() < 0.1
 
 
+@pytest.mark.parametrize("template", ["arcface_112_v1", "arcface_112_v2"])
+def test_shrinking_keeps_what_the_smaller_crop_can_show(template):
+    waves = (torch.linspace(0, 2 * torch.pi * 60, 512).sin() * 0.5 + 0.5).expand(1, 3, 512, 512)
+    crop = FaceInput(224, template).cut(waves, "ffhq")[..., 40:-40, 40:-40]
+    assert crop.std() > 0.85 * waves.std()
+
+
 def test_one_face_at_a_time():
     batch, source = pair()
     together = Darken(record(FaceInput()), "ffhq", 0.5)
