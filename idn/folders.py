@@ -1,5 +1,7 @@
 """Folders that a command will write into."""
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from idn.errors import UserError
@@ -14,3 +16,18 @@ def make_writable(option: str, folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"{option}={folder} cannot be written ({error.strerror}): give another folder") from error
+
+
+def remove_unused(folder: Path, expendable: Sequence[str] = ()) -> None:
+    """Remove `folder` if all files in it match one of the patterns `expendable`, such as "config/*".
+
+    Never the folder in which the program was started, nor one around it.
+    """
+    here = Path.cwd()
+    files = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
+    if (
+        folder.is_dir()
+        and folder.resolve() not in (here, *here.parents)
+        and all(any(file.match(pattern) for pattern in expendable) for file in files)
+    ):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -2,13 +2,14 @@
 
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -34,6 +35,10 @@ class Stage:
     seeds: Sequence[int] = ()
     folder: str = "hydra.run.dir"
     shown: bool = False
+
+    def rehearsed(self, few: Sequence[str]) -> "Stage":
+        """The same with the options `few` added, and its first seed alone."""
+        return replace(self, options=(*self.options, *few), seeds=self.seeds[:1])
 
 
 @dataclass(frozen=True)
@@ -89,15 +94,17 @@ class Pipeline:
             if not left:
                 print(f"{head}: finished before", flush=True)
                 continue
-            print(
-                f"{head}: idn {' '.join(left[0].words)}{f'   ({len(left)} seeds)' if len(left) > 1 else ''}", flush=True
-            )
+            seeds = f"   ({len(left)} seeds)" if len(left) > 1 else ""
+            print(f"{head}: idn {shlex.join(left[0].words)}{seeds}", flush=True)
             start = time.monotonic()
             with ThreadPoolExecutor(self.jobs) as pool:
                 codes = list(pool.map(self._run, left))
             if failed := [run for run, code in zip(left, codes, strict=True) if code]:
                 log = failed[0].out / "log.txt"
-                raise UserError(f"stage {name} failed: read {log}, then run the same command again to go on there")
+                raise UserError(
+                    f"stage {name} failed: {_last_line(log)} (all of it: {log}); once that is mended, the same command "
+                    "goes on there"
+                )
             print(f"{head}: {(time.monotonic() - start) / 60:.1f} min", flush=True)
         self.show()
 
@@ -148,6 +155,11 @@ SHOWN = {
     "PSNR to truth, dB": ("val/psnr_truth",),
 }
 """Columns of the closing table; each shows the first of its metrics that a run has."""
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("idn: ").rstrip(".") if lines else "it said nothing"
 
 
 def _summary(out: Path) -> dict[str, float]:

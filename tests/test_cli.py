@@ -36,9 +36,22 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["trainer.max_stepz=3"], "max_stepz"),
-        (["teacher=nobody"], "teacher/nobody"),
-        (["experiment=nobody"], "experiment/nobody"),
+        (
+            ["trainer.max_stepz=3"],
+            "there is no option trainer.max_stepz: did you mean trainer.max_steps? (+trainer.max",
+        ),
+        (["max_steps=3"], "did you mean trainer.max_steps?"),
+        (["data.root=photos"], "there is no option data.root: it belongs to data=faces"),
+        (["teacher=procedual"], "there is no teacher=procedual: did you mean procedural? or choose of absent, blend,"),
+        (["experiment=nobody"], "there is no experiment=nobody: choose of paper_faceshifter, "),
+        (["trainer.max_steps=many"], "trainer.max_steps=many is not a number: it is 850 where nothing is given"),
+        (["optim.lr=little"], "optim.lr=little is not a number"),
+        (["loss.weights.pixle=3"], "did you mean loss.weights.pixel?"),
+        (["reweight=none,identity"], "use -m for a run per value"),
+        (["teacher=3"], "must be a string"),
+        (["seed"], "'seed' is no option: write name=value"),
+        (["=3"], "'=3' is no option: write name=value"),
+        (["identity.weights=/no=where/it's, (there).pt"], "/no=where/it's, (there).pt"),
         (["data.size=big"], "data.size=big is not a number"),
         (["data.size=100"], "data.size=100 is not divisible by 32"),
         (["resume=nowhere.ckpt"], "resume=nowhere.ckpt does not exist"),
@@ -54,6 +67,7 @@ def test_bad_options_get_one_sentence(words: list[str], said: str, idn_cli) -> N
     assert status != 0
     assert said in out + err and "Traceback" not in out + err
     assert len((out + err).strip().splitlines()) == 1, "one sentence"
+    assert not list(Path.cwd().rglob("config")), "nothing is left of a run that never began"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is asked for")
@@ -209,7 +223,7 @@ def test_errors_of_the_user_end_with_status_2(error: Exception, said: str, capsy
         raise error
 
     with pytest.raises(SystemExit) as stop:
-        cli.guarded(task)(DictConfig({}))
+        cli.guarded("train", task)(DictConfig({}))
     assert stop.value.code == 2 and said in capsys.readouterr().err
 
 
@@ -225,7 +239,7 @@ def test_defects_of_the_program_keep_their_traceback() -> None:
         raise OSError("unexpected")
 
     with pytest.raises(OSError, match="unexpected"):
-        cli.guarded(task)(DictConfig({}))
+        cli.guarded("train", task)(DictConfig({}))
 
 
 def test_teachers_lists_all_and_says_which_files_are_there(idn_cli, tmp_path: Path, monkeypatch) -> None:
@@ -342,7 +356,7 @@ def test_a_stopped_training_of_a_scorer_goes_on_as_if_nothing_had_happened(idn_c
     [
         ([], "source.folder"),
         (["source.folder=nowhere"], "source.folder=nowhere holds 0 snapshots"),
-        (["source=guesses"], "source/guesses"),
+        (["source=guesses"], "there is no source=guesses"),
         (["source=degradations", "source.kinds=[frost]"], "source.kinds names frost"),
         (["source=degradations", "scorer.size=8"], "scorer.size=8"),
         (["source=degradations", "scorer.backbone=gone.safetensors"], "gone.safetensors"),

@@ -50,7 +50,7 @@ def test_finished_stages_are_not_run_again(tmp_path, commands, capsys):
 
 def test_a_failed_stage_stops_and_is_continued_from_its_checkpoint(tmp_path, commands):
     stages = {"a": Stage("train"), "b": Stage("train", ["fail"]), "c": Stage("train")}
-    with pytest.raises(UserError, match=r"stage b failed: read .*b/log\.txt"):
+    with pytest.raises(UserError, match=r"stage b failed: hello \(all of it: .*b/log\.txt\)"):
         Pipeline(stages, tmp_path, 1).run()
     assert [words[-1].rsplit("/", 1)[1] for words in commands] == ["a", "b"]
     (tmp_path / "b/checkpoints").mkdir()
@@ -60,6 +60,11 @@ def test_a_failed_stage_stops_and_is_continued_from_its_checkpoint(tmp_path, com
     with pytest.raises(UserError, match="stage b failed"):
         Pipeline(stages, tmp_path, 1).run()
     assert commands == [["train", "fail", f"hydra.run.dir={tmp_path / 'b'}", f"resume={last}"]]
+
+
+def test_a_rehearsal_takes_the_first_seed_and_a_few_more_options():
+    stage = Stage("train", ["x=1"], seeds=[3, 4], shown=True).rehearsed(["trainer.max_steps=4"])
+    assert stage == Stage("train", ("x=1", "trainer.max_steps=4"), seeds=[3], shown=True)
 
 
 def test_a_stage_of_other_options_is_refused_before_anything_runs(tmp_path, commands):

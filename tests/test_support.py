@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from idn.errors import UserError
+from idn.folders import remove_unused
 from idn.images import from_uint8
 from idn.memory import keep_large_buffers
 from idn.perceptual import IdentityShallow, TimmFeatures
@@ -91,3 +92,20 @@ def test_shallow_maps_must_exist() -> None:
 
 def test_the_allocator_setting_reports_whether_it_took_effect() -> None:
     assert isinstance(keep_large_buffers(), bool)
+
+
+def test_only_folders_in_which_nothing_was_done_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run/config").mkdir(parents=True)
+    (tmp_path / "run/config/config.yaml").write_text("a: 1")
+    remove_unused(tmp_path / "run")
+    assert (tmp_path / "run/config/config.yaml").is_file()
+    (tmp_path / "run/student.safetensors").touch()
+    remove_unused(tmp_path / "run", ("config/*",))
+    assert (tmp_path / "run/student.safetensors").is_file()
+    (tmp_path / "run/student.safetensors").unlink()
+    remove_unused(tmp_path / "run", ("config/*",))
+    assert not (tmp_path / "run").exists()
+    remove_unused(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path)
+    remove_unused(Path())
+    assert tmp_path.is_dir()

@@ -1,4 +1,4 @@
-"""The entry point: which verb, are its options a config, and one sentence for what went wrong."""
+"""The entry point: which verb, and one sentence for what went wrong."""
 
 import difflib
 import errno
@@ -7,18 +7,20 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 import idn
 from idn.cli import delivery, verbs
-from idn.cli.building import conf_dir, wandb_offline
+from idn.cli.building import conf_dir, run_dir, wandb_offline
+from idn.cli.options import check, overrides, spoken
 from idn.errors import UserError
+from idn.folders import remove_unused
 from idn.memory import keep_large_buffers
 
 LIBRARY_NOISE = (
@@ -28,6 +30,9 @@ LIBRARY_NOISE = (
     r"The '(train|val)_dataloader' does not have many workers",  # the default draws its data in the process
 )
 """Warnings of the libraries that say nothing a user could act on."""
+
+DESCRIPTIONS = ("config/*", "metrics/hparams.yaml")
+"""Files that every run has from its first moment; where there are no others, nothing has been done."""
 
 VERBS: dict[str, tuple[str, Callable[[DictConfig], Any]]] = {
     "train": ("teach a 0.5M-parameter student to swap faces, from a frozen teacher", verbs.train),
@@ -43,24 +48,6 @@ VERBS: dict[str, tuple[str, Callable[[DictConfig], Any]]] = {
     "converter": ("set up a converter that needs other versions than the rest", delivery.converter),
     "import": ("read a published MobileFaceSwap or ArcFace checkpoint, without Paddle", verbs.import_student),
 }
-
-
-RENAMED = {
-    "export": {
-        "student": "student_file",
-        "identity": "person",
-        "encoder": "identity@encoder",
-        "format": "file_format",
-    },
-    "bench": {"student": "student_file"},
-}
-"""Options of a verb that Hydra would take for something else, by the name that users know them by."""
-
-
-def renamed(verb: str, option: str) -> str:
-    """The option under the name that the config has for it."""
-    name, equals, value = option.partition("=")
-    return f"{RENAMED.get(verb, {}).get(name, name)}{equals}{value}"
 
 
 def usage() -> str:
@@ -95,47 +82,34 @@ def explain(error: Exception) -> str | None:
     return None
 
 
-def guarded(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """The task with its user errors printed as one sentence and turned into exit status 2."""
+def guarded(verb: str, task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """The task of a verb with its user errors printed as one sentence and turned into exit status 2.
+
+    What fails before it wrote anything leaves no folder behind.
+    """
 
     def run(cfg: DictConfig) -> Any:
+        out = Path(str(OmegaConf.select(cfg, "out", throw_on_missing=False) or "."))
+        ours = not out.exists()
         try:
             return task(cfg)
         except (UserError, MissingMandatoryValue, OSError) as error:
             sentence = explain(error)
             if sentence is None:
                 raise
-            print(f"idn: {sentence}", file=sys.stderr)
+            print(f"idn: {spoken(verb, sentence)}", file=sys.stderr)
+            if ours:
+                remove_unused(out)
+            if HydraConfig.initialized():
+                remove_unused(run_dir(), DESCRIPTIONS)
             sys.exit(2)
 
     return run
 
 
-def check_options(verb: str, options: list[str]) -> None:
-    """Print one sentence and exit with status 2 if the options do not make a config."""
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            compose(verb, options)
-    except HydraException as error:
-        said = " ".join(str(error).split("\n\n")[0].splitlines()[:2])
-        said = said.split(" To append to your config")[0].split("\nConfig search path")[0]
-        print(f"idn: {said.rstrip('.')}: {choices(str(error)) or f'see idn {verb} --help'}", file=sys.stderr)
-        sys.exit(2)
-
-
-def choices(error: str) -> str | None:
-    """What Hydra says that one could have chosen, in one line."""
-    _, found, rest = error.partition("Available options in '")
-    if not found:
-        return None
-    listed = rest.partition("\nConfig search path")[0]
-    names = [line.strip() for line in listed.splitlines()[1:] if line.startswith("\t")]
-    return f"choose of {', '.join(names)}" if names else None
-
-
 def main() -> None:
     """Entry point of `idn` and `python -m idn`."""
-    words = [*sys.argv[1:2], *(renamed(sys.argv[1], word) for word in sys.argv[2:])]
+    words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         return
@@ -154,11 +128,16 @@ def main() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
     flags = [word for word in words[1:] if word in ("-m", "--multirun")]  # argparse wants them before the overrides
-    if not any(word.startswith("-") for word in words[1:]):
-        check_options(verb, words[1:])
-    sys.argv = [f"idn {verb}", *flags, *(word for word in words[1:] if word not in flags)]
+    options = overrides(verb, [word for word in words[1:] if word not in flags], several=bool(flags))
+    if not flags and not any(option.startswith("-") for option in options):
+        try:
+            check(verb, options)
+        except UserError as error:
+            print(f"idn: {error}", file=sys.stderr)
+            sys.exit(2)
+    sys.argv = [f"idn {verb}", *flags, *options]
     launch = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
     try:
-        launch(guarded(VERBS[verb][1]))()
+        launch(guarded(verb, VERBS[verb][1]))()
     except BrokenPipeError:  # whoever read what we print, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

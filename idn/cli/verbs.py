@@ -1,8 +1,10 @@
 """What each verb does with its composed config."""
 
+import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
@@ -10,6 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.building import assemble, assemble_frozen, build, build_trainer, conf_dir, run_dir
 from idn.errors import UserError
+
+if TYPE_CHECKING:
+    from idn.pipeline import Stage
 
 CACHE_GROUPS = ("data", "teacher", "identity", "reweight")
 """Parts of a config that decide what a cache holds."""
@@ -192,13 +197,24 @@ def teachers(cfg: DictConfig) -> None:
 
 
 def pipeline(cfg: DictConfig) -> None:
-    """Run the stages of an experiment that are not finished yet."""
+    """Run the stages of an experiment that are not finished yet, or rehearse them."""
     from idn.pipeline import Pipeline, Stage
 
-    stages: dict[str, Any] = {}
-    for name, options in OmegaConf.to_container(cfg.stages, resolve=True, throw_on_missing=True).items():
+    if cfg.rehearsal:
+        cfg.out = str(Path(cfg.out) / "rehearsal")
+    stages: dict[str, Stage | None] = {}
+    for name, described in OmegaConf.to_container(cfg.stages, resolve=True, throw_on_missing=True).items():
         known = Stage.__dataclass_fields__
-        if options is not None and (unknown := set(options) - set(known)):
+        if described is not None and (unknown := set(described) - set(known)):
             raise UserError(f"stages.{name} has no option {unknown.pop()}: choose one of {', '.join(known)}")
-        stages[name] = options and Stage(**{**options, "options": [*cfg.shared, *options.get("options", ())]})
+        stages[name] = described and _with_more(Stage(**described), cfg)
     Pipeline(stages, cfg.out, cfg.jobs).run()
+    if cfg.rehearsal:
+        print("all stages run: the same command without rehearsal=true begins in earnest")
+
+
+def _with_more(stage: "Stage", cfg: DictConfig) -> "Stage":
+    """The stage with the options that the config has for all stages and for all of its verb."""
+    more = shlex.split(" ".join(filter(None, (cfg.more.all, cfg.more.get(stage.verb)))))
+    stage = replace(stage, options=(*cfg.shared, *stage.options, *more))
+    return stage.rehearsed(cfg.few.get(stage.verb, ())) if cfg.rehearsal else stage
