@@ -16,6 +16,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from idn.cli import assemble, conf_dir
+from idn.data.module import SwapData
 from idn.distill import DistillModule
 from idn.machine import describe
 from idn.memory import keep_large_buffers
@@ -35,7 +36,7 @@ def timed(name: str) -> Iterator[None]:
     TIMES[name].append((time.perf_counter() - start) * 1e3)
 
 
-def step(module: DistillModule, optimizer: torch.optim.Optimizer, data: object, index: int, device: str) -> None:
+def step(module: DistillModule, optimizer: torch.optim.Optimizer, data: SwapData, index: int, device: str) -> None:
     """One training step, taken apart."""
     with timed("data: draw or load"):
         items = (
@@ -43,7 +44,7 @@ def step(module: DistillModule, optimizer: torch.optim.Optimizer, data: object, 
             if data.batch_size is None
             else data.collate([data.train[index * data.batch_size + k] for k in range(data.batch_size)])
         )
-        batch = type(items)(*(value if value is None else value.to(device) for value in items))
+        batch = items.to(device)
     with torch.no_grad():
         with timed("encoder: source"):
             source = module.encoder(batch.source)

@@ -3,18 +3,19 @@
 import errno
 import json
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -28,52 +29,17 @@ from idn.cache_manifest import (
     file_sha256,
     is_whole,
     same_encoder,
+    weights_digest,
 )
+from idn.cache_report import CacheReport, announce
 from idn.data.module import SwapData
+from idn.devices import choose_device
 from idn.errors import UserError
+from idn.folders import make_writable
 from idn.images import from_uint8, to_uint8
 from idn.metrics import identity_cosine
 from idn.shards import PictureFormat, Taught, mean_colours, write_shard
 from idn.types import SwapBatch
-
-
-@dataclass
-class CacheReport:
-    """What was written, and what it took."""
-
-    folder: Path
-    """Where it is."""
-    manifest: CacheManifest
-    """What it declares."""
-    resumed: int = 0
-    """Shards of an earlier run that were found whole."""
-    mended: list[str] = field(default_factory=list)
-    """Shards of an earlier run that were missing or damaged, and were written again."""
-    pairs: int = 0
-    """Pairs that this run asked the teacher about."""
-    seconds: Counter[str] = field(default_factory=Counter)
-    """What this run spent on them: "data", "teacher", "encode", "identity"."""
-
-    def table(self) -> Table:
-        """The figures as a table for a console."""
-        manifest = self.manifest
-        kept, size = (sum(getattr(e, name) for e in manifest.shards.values()) for name in ("pairs", "bytes"))
-        error = manifest.error
-        rows = {part: manifest.items[part] * manifest.rows for part in PARTS}
-        table = Table("", "", title=f"{self.folder}: answers of {manifest.teacher['name']}", title_justify="left")
-        table.add_row("pairs", f"{rows['train']} to train with, {rows['val']} held out")
-        table.add_row("shards", f"{len(manifest.shards)}, of which {self.resumed} were there before")
-        for name in self.mended:
-            table.add_row("mended", name)
-        table.add_row("pictures", f"{manifest.size} px, {PictureFormat(manifest.format, manifest.quality)}")
-        table.add_row("size", f"{size / 1e6:.1f} MB, {size / kept / 1e3:.1f} kB per pair")
-        table.add_row(
-            "error of the format",
-            f"mean {error.mean * 255:.2f}, largest {error.max * 255:.1f} of 255 levels, {error.psnr:.1f} dB",
-        )
-        for name, seconds in self.seconds.items():
-            table.add_row(f"time: {name}", f"{seconds / self.pairs * 1e3:.1f} ms per pair")
-        return table
 
 
 class Answers(NamedTuple):
@@ -88,7 +54,7 @@ class Answers(NamedTuple):
 class TeacherCache:
     """Asks the frozen networks about batches of pairs and encodes what they answer.
 
-    teacher: with a `record`; encoder: the one that serves teacher and student; scorer: (N, 3, S, S) -> (N,), or None.
+    teacher: a FrozenTeacher; encoder: the one that serves teacher and student; scorer: (N, 3, S, S) -> (N,), or None.
     pictures: how answers are encoded. device: where the networks run.
     """
 
@@ -123,7 +89,7 @@ class TeacherCache:
         Raises UserError if the teacher answers with numbers that are not finite.
         """
         started = time.perf_counter()
-        here = SwapBatch(*(None if value is None else value.to(self.device) for value in batch))
+        here = batch.to(self.device)
         source = self.encoder(here.source)
         answer = self.teacher(here, source).cpu()
         asked = time.perf_counter()
@@ -164,13 +130,14 @@ def write_cache(
     out: folder; shards that an earlier run finished there stay, and the whole becomes as if nothing had interrupted it.
     teacher, encoder, scorer, pictures: see TeacherCache; networks on the CPU. pairs: to train with, rounded up to whole
     items; about shard_pairs of them go into a file. seed: of the data. options: plain values in nested dicts, noted in
-    the manifest. device: "auto" takes a GPU if there is one. Prints progress and a table. Raises UserError for options
-    that cannot work or with which `out` was not begun, and for a disk that refuses.
+    the manifest. device: see `choose_device`. Prints what it will take, progress and a table. Raises UserError for
+    options that cannot work, for options or weights with which `out` was not begun, and for a disk that is too small
+    or refuses.
     """
     for name, value in (("pairs", pairs), ("shard", shard_pairs)):
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{name}={value} must be a whole number of pairs, at least 1")
-    cache = TeacherCache(teacher, encoder, scorer, pictures, _device(device))
+    cache = TeacherCache(teacher, encoder, scorer, pictures, choose_device(device))
     rows = len(data.train[0].target) if data.batch_size is None else 1
     wanted = CacheManifest(
         teacher={name: getattr(teacher.record, name) for name in ("name", "variant", "licence", "commercial")},
@@ -184,21 +151,18 @@ def write_cache(
         items={"train": -(-pairs // rows), "val": data.val_items},
         shard_items=max(1, shard_pairs // rows),
         scored=scorer is not None,
+        weights={"teacher": weights_digest(teacher), "scorer": None if scorer is None else weights_digest(scorer)},
     )
     return _fill(_open(Path(out), wanted, encoder), data, cache)
 
 
 def _open(folder: Path, wanted: CacheManifest, encoder: nn.Module) -> CacheReport:
-    """Begin a folder, or find out what an earlier run with the same options left there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for torn in folder.glob(".*.safetensors.*"):
-            shutil.rmtree(torn)
-        if not (folder / MANIFEST).is_file():
-            wanted.write(folder)
-            return CacheReport(folder, wanted)
-    except OSError as error:
-        raise UserError(f"out={folder} cannot be written ({error.strerror}): give another folder") from error
+    """Make a folder, or find out what an earlier run with the same options left there."""
+    for torn in folder.glob(".*.safetensors.*"):
+        shutil.rmtree(torn)
+    make_writable("out", folder)
+    if not (folder / MANIFEST).is_file():
+        return CacheReport(folder, wanted)
     known = CacheManifest.read(folder)
     before, now = known.settings(), wanted.settings()
     advice = f"repeat the options that {folder / MANIFEST} names, or give another out"
@@ -206,8 +170,17 @@ def _open(folder: Path, wanted: CacheManifest, encoder: nn.Module) -> CacheRepor
         old, new = (json.dumps(settings.get(key)).strip('"') for settings in (before, now))
         if old != new:
             raise UserError(f"out={folder} was begun with {key}={old}, not {new}: {advice}")
+    other = known.other_weights(wanted)
     if not same_encoder(known.encoder, encoder, known.size):
-        raise UserError(f"out={folder} was begun with other weights of the identity encoder {encoder.name}: {advice}")
+        other = f"identity encoder {encoder.name}"
+    if other:
+        raise UserError(f"out={folder} was begun with other weights of the {other}: give those again, or another out")
+    if not known.weights:
+        print(
+            f"out={folder} was begun by a version that did not note the teacher's weights: only you can tell whether "
+            "they are the same",
+            file=sys.stderr,
+        )
     whole = {name: entry for name, entry in known.shards.items() if is_whole(folder / name, entry)}
     mended = [name for name in known.shards if name not in whole]
     return CacheReport(folder, known.finished(whole), len(whole), mended)
@@ -217,8 +190,12 @@ def _fill(report: CacheReport, data: SwapData, cache: TeacherCache) -> CacheRepo
     """Write the missing shards, each followed by the manifest that names it, and say what it took."""
     todo = [shard for shard in report.manifest.layout() if shard[0] not in report.manifest.shards]
     rows = report.manifest.rows
-    total = sum(report.manifest.items.values()) * rows
-    with _progress(total, total - rows * sum(len(items) for _, _, items in todo)) as bar, cache:
+    total, left = (rows * sum(n) for n in (report.manifest.items.values(), (len(items) for _, _, items in todo)))
+    if todo:
+        announce(report, data, left)
+        with _disk_of(report.folder):
+            report.manifest.write(report.folder)
+    with _progress(total, total - left) as bar, cache:
         for part in PARTS:
             shards = [(name, _chunks(items, data.batch_size)) for name, own, items in todo if own == part]
             batches = _batches(getattr(data, part), data, [chunk for _, chunks in shards for chunk in chunks])
@@ -229,7 +206,7 @@ def _fill(report: CacheReport, data: SwapData, cache: TeacherCache) -> CacheRepo
                     bar.advance(bar.task_ids[0], len(chunk) * rows)
                 _save(report, name, answers)
                 report.pairs += sum(len(answer.error_max) for answer in answers)
-    report.seconds = cache.seconds
+    report.seconds, report.answered = cache.seconds, cache.teacher.tally()
     Console().print(report.table())
     return report
 
@@ -258,33 +235,31 @@ def _batches(dataset: Dataset, data: SwapData, chunks: Sequence[list[int]]) -> I
 
 
 def _save(report: CacheReport, name: str, answers: Sequence[Answers]) -> None:
-    """Write a shard, then the manifest. Raises UserError if the disk refuses."""
+    """Write a shard, then the manifest that names it. Raises UserError if the disk refuses."""
     path = report.folder / name
     pictures, cosine, quality, mean = zip(*(answer.taught for answer in answers), strict=True)
     scores = None if quality[0] is None else torch.cat(quality)
     taught = Taught([content for batch in pictures for content in batch], torch.cat(cosine), scores, torch.cat(mean))
     means, squares, largest = (torch.cat(column).double() for column in list(zip(*answers, strict=True))[1:])
-    try:
+    with _disk_of(report.folder):
         write_shard(path, taught)
         figures = (float(means.mean()), float(squares.mean()), float(largest.max()))
         entry = ShardEntry(file_sha256(path), path.stat().st_size, len(taught.pictures), *figures)
         report.manifest = report.manifest.finished(report.manifest.shards | {name: entry})
         report.manifest.write(report.folder)
+
+
+@contextmanager
+def _disk_of(folder: Path) -> Iterator[None]:
+    """One sentence for a disk that refuses."""
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         what = "is full" if full else f"cannot be written ({error})"
         raise UserError(
-            f"the disk of out={report.folder} {what}: the finished shards are kept, make room and run the same again"
+            f"the disk of out={folder} {what}: the finished shards are kept, make room and run the same again"
         ) from error
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name} cannot be used here: choose auto or cpu") from error
 
 
 def _progress(total: int, done: int) -> Progress:

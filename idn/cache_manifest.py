@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from torch import nn
 
 from idn.errors import UserError
 from idn.images import resize
-from idn.types import IdentityEncoder
+from idn.types import IdentityEncoder, goes_by
 
 MANIFEST = "cache.json"
-VERSION = 1
+VERSION = 2
+_READABLE = (1, VERSION)
+"""Version 1 does not say `weights`."""
 Part = Literal["train", "val"]
 PARTS: tuple[Part, ...] = ("train", "val")
 
@@ -57,7 +60,8 @@ class CacheManifest:
     teacher: name, variant, licence and commercial of its record. encoder: see `describe_encoder`. options: what a
     person needs to present the same pairs again. format, quality: see PictureFormat. size, frame: pixels and alignment
     template of the crops. rows: pairs per item. items: by part. shard_items: items per shard, fewer in the last one of
-    a part. scored: whether a quality is kept. shards: the finished ones.
+    a part. scored: whether a quality is kept. shards: the finished ones. weights: `weights_digest` of "teacher" and
+    "scorer", None where no scorer was asked; empty if the cache was begun by a version that did not note it.
     """
 
     teacher: dict[str, Any]
@@ -73,6 +77,7 @@ class CacheManifest:
     shard_items: int
     scored: bool
     shards: dict[str, ShardEntry] = field(default_factory=dict)
+    weights: dict[str, str | None] = field(default_factory=dict)
     version: int = VERSION
 
     def layout(self) -> Iterator[tuple[str, Part, range]]:
@@ -99,13 +104,18 @@ class CacheManifest:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What may not change between the runs that write one cache: everything but progress and the encoder's mark.
+        """What may not change between the runs that write one cache: everything but progress and what tells weights.
 
         Keys are dotted; those of `options` come first and without that word, as they are typed.
         """
-        whole = {k: v for k, v in asdict(self).items() if k != "shards"}
+        whole = {k: v for k, v in asdict(self).items() if k not in ("shards", "weights")}
         whole["encoder"] = {k: v for k, v in whole["encoder"].items() if k != "mark"}
         return dict(_dotted(whole.pop("options"))) | dict(_dotted(whole))
+
+    def other_weights(self, now: Self) -> str | None:
+        """Which network, in words, has other weights in `now`; None if none, or if this one does not say its own."""
+        names = {"teacher": f"teacher {self.teacher['name']}", "scorer": "quality scorer"}
+        return next((names[role] for role, known in self.weights.items() if known != now.weights[role]), None)
 
     def finished(self, shards: Mapping[str, ShardEntry]) -> Self:
         """The same cache with these shards, in the order of `layout`, whatever the order in which they came."""
@@ -126,8 +136,9 @@ class CacheManifest:
             raise UserError(f"{folder} holds no {MANIFEST}: give the folder that `idn cache` wrote")
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-            if value["version"] != VERSION:
+            if value["version"] not in _READABLE:
                 raise UserError(f"{path} is of version {value['version']}, not {VERSION}: write the cache anew")
+            value["version"] = VERSION
             del value["error"]
             value["shards"] = {name: ShardEntry(**entry) for name, entry in value["shards"].items()}
             return cls(**value)
@@ -141,6 +152,22 @@ def file_sha256(path: Path) -> str:
     """Checksum of a file, read in small pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Checksum of what a network was given to compute with, the same on every device.
+
+    That is every parameter and buffer, by name, and the content of every file that one of its parts names as
+    `weights_file`, because its tensors do not tell all of it.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    for part in network.modules():
+        if (path := getattr(part, "weights_file", None)) is not None:
+            digest.update(file_sha256(Path(path)).encode())
+    return digest.hexdigest()
 
 
 def is_whole(path: Path, entry: ShardEntry, checksum: bool = True) -> bool:
@@ -176,7 +203,7 @@ def describe_encoder(encoder: IdentityEncoder, size: int) -> dict[str, Any]:
 
 def same_encoder(declared: Mapping[str, Any], encoder: IdentityEncoder, size: int) -> bool:
     """Whether an encoder on the CPU is the one that a manifest declares: name, length of the embedding and mark."""
-    if (declared["name"], declared["embedding_dim"]) != (encoder.name, encoder.embedding_dim):
+    if not goes_by(encoder, declared["name"]) or declared["embedding_dim"] != encoder.embedding_dim:
         return False
     marks = (torch.tensor(described["mark"]) for described in (declared, describe_encoder(encoder, size)))
     return torch.allclose(*marks, rtol=0, atol=_MARK_TOLERANCE)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from idn.errors import UserError
-from idn.frozen import Frozen
+from idn.frozen import Frozen, hollow
 from idn.images import normalize, resize
+from idn.timm_models import build_model
 from idn.weights import load_strict, read_metadata, read_tensors, write_tensors
 
 Kind = Literal["snapshots", "degradations"]
@@ -38,13 +38,13 @@ class ScorerNetwork(nn.Module):
         if not isinstance(size, int) or size < _SMALLEST:
             raise UserError(f"scorer.size={size} must be a whole number of pixels, at least {_SMALLEST}")
         self.size = size
-        try:
-            self.net = timm.create_model(SCORER_BACKBONE, pretrained=backbone == HUB, num_classes=1)
-        except (RuntimeError, OSError, ValueError, LookupError) as error:
-            raise UserError(
-                f"scorer.backbone={HUB} cannot be downloaded ({type(error).__name__}): give a file with timm's "
-                f"{SCORER_BACKBONE}, or null"
-            ) from error
+        self.net = build_model(
+            SCORER_BACKBONE,
+            backbone == HUB,
+            f"scorer.backbone={backbone}",
+            f"give a file with timm's {SCORER_BACKBONE}, or null",
+            {"num_classes": 1},
+        )
         if backbone not in (None, HUB):
             tensors = {key: value for key, value in read_tensors(backbone).items() if not key.startswith("fc.")}
             head = {f"fc.{key}": value for key, value in self.net.fc.state_dict().items()}
@@ -82,6 +82,7 @@ class QualityScorer(Frozen):
     """A frozen ScorerNetwork from a file of `save_scorer`, which also tells its size.
 
     `notes` hold the rest of what the file says; `kind` is what its labels were; `origin` says both in words.
+    Making one draws no random numbers, so a student begins the same with and without it.
     Raises UserError when the file is missing, of another format, or does not say everything.
     """
 
@@ -92,7 +93,8 @@ class QualityScorer(Frozen):
         size, self.notes = _read_notes(Path(weights))
         self.kind: Kind = self.notes.kind
         self.origin = f"trained on {self.kind} of {self.notes.teacher} (licence: {self.notes.teacher_licence})"
-        self.network = ScorerNetwork(size)
+        self.weights_file = Path(weights)
+        self.network = hollow(lambda: ScorerNetwork(size))
         load_strict(self.network.net, read_tensors(weights), f"quality scorer {weights}")
         self.to(memory_format=torch.channels_last).freeze()
 

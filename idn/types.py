@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -28,6 +29,18 @@ class SwapBatch(NamedTuple):
     """(N,): cosine of the identities of `taught` and the source, by the encoder that serves the student."""
     taught_quality: Tensor | None = None
     """(N,) in [0, 1]: what the quality scorer said of `taught`, where one was asked."""
+
+    def to(self, device: torch.device | str) -> "SwapBatch":
+        """The same pairs on another device. Lightning moves them by this, too.
+
+        Copies to a CUDA device are queued there, and nothing waits for them.
+        """
+        queued = torch.device(device).type == "cuda"
+        return SwapBatch(*(None if field is None else field.to(device, non_blocking=queued) for field in self))
+
+    def take(self, rows: int | slice | Tensor) -> "SwapBatch":
+        """Some of the pairs: a slice or a tensor of their numbers, or one of them without its batch dimension."""
+        return SwapBatch(*(None if field is None else field[rows] for field in self))
 
 
 class SwapOutput(NamedTuple):
@@ -88,12 +101,9 @@ class IdentityEncoder(Protocol):
         ...
 
 
-class SwapTeacher(Protocol):
-    """A frozen swapper that says what the student's output should be."""
-
-    def __call__(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
-        """Return (N, 3, S, S) RGB in [0, 1]: the swap of `batch`, given its sources as the encoder saw them."""
-        ...
+def goes_by(encoder: IdentityEncoder, name: str) -> bool:
+    """Whether a file that names its encoder `name` means this one: by its name, or by a `former_name` if it has one."""
+    return name in (encoder.name, getattr(encoder, "former_name", encoder.name))
 
 
 class Prediction(NamedTuple):

@@ -1,12 +1,13 @@
 """A teacher that was asked before: its answers come out of a folder that `idn cache` wrote, its weights are absent."""
 
+import sys
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from idn.cache_manifest import MANIFEST, CacheManifest, check_shards, same_encoder
+from idn.cache_manifest import MANIFEST, CacheManifest, check_shards, same_encoder, weights_digest
 from idn.errors import UserError
 from idn.shards import ShardReader, mean_colours
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
@@ -19,11 +20,12 @@ _TOLERANCE = 2 / 255
 class TaughtPairs(Dataset[SwapBatch]):
     """Item i is item i % N of another data set, together with what the teacher answered to it; N items were kept.
 
-    dataset: makes the pairs, batches or samples, as pure functions of the index. kept: what belongs to them.
+    dataset: makes the pairs, batches or samples, as pure functions of the index. kept: what belongs to them. scored:
+    whether their quality is given, where it was kept.
     """
 
-    def __init__(self, dataset: Dataset, kept: ShardReader) -> None:
-        self.dataset, self.kept = dataset, kept
+    def __init__(self, dataset: Dataset, kept: ShardReader, scored: bool = True) -> None:
+        self.dataset, self.kept, self.scored = dataset, kept, scored
 
     def __len__(self) -> int:
         """How many different items there are."""
@@ -39,7 +41,7 @@ class TaughtPairs(Dataset[SwapBatch]):
         item = index % len(self)
         batch, kept = self.dataset[item], self.kept.read(item)
         self._check(item, batch, kept.mean)
-        taught = (kept.pictures, kept.cosine, kept.quality)
+        taught = (kept.pictures, kept.cosine, kept.quality if self.scored else None)
         if batch.target.ndim == 3:  # a sample, which the loader will join with others
             taught = tuple(None if value is None else value[0] for value in taught)
         return batch._replace(taught=taught[0], taught_cosine=taught[1], taught_quality=taught[2])
@@ -53,7 +55,8 @@ class TaughtPairs(Dataset[SwapBatch]):
         found = mean_colours(batch).reshape(-1, kept.shape[1])
         if found.shape != kept.shape:
             raise UserError(
-                f"the cached items hold {declared.rows} pairs, these {len(found)}: use the data of {manifest}"
+                f"the cached items hold {declared.rows} pairs, these {len(found)}: use data.batch and the other data "
+                f"options of {manifest}"
             )
         others = ((found - kept).abs() > _TOLERANCE).any(1).nonzero()
         if len(others):
@@ -81,10 +84,15 @@ class CachedTeacher(FrozenTeacher):
         )
         super().__init__(record, frame=None)
         self.folder, self.manifest = folder, manifest
+        self.knows_quality = manifest.scored
         self.freeze()
 
-    def share(self, encoder: IdentityEncoder) -> None:
-        """Raise UserError unless the encoder is the one whose cosines were kept."""
+    def share(self, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> None:
+        """Raise UserError unless the encoder is the one whose cosines were kept.
+
+        Kept qualities of any other scorer than this one are withheld from then on, so that it is asked itself; a line
+        on the terminal says so. Without one nobody reads them.
+        """
         if not same_encoder(self.manifest.encoder, encoder, self.manifest.size):
             known = self.manifest.encoder["name"]
             what = "another one of that name" if known == encoder.name else encoder.name
@@ -92,18 +100,26 @@ class CachedTeacher(FrozenTeacher):
                 f"{self.folder} keeps identity cosines of {known}, the identity encoder is {what}: choose the one "
                 f"that {self.folder / MANIFEST} names under identity"
             )
+        if scorer is None or not self.manifest.scored:
+            return
+        known = self.manifest.weights.get("scorer")
+        self.knows_quality = known == weights_digest(scorer)
+        if not self.knows_quality:
+            whose = "a scorer that it does not name" if known is None else "another scorer"
+            print(f"{self.folder} keeps qualities by {whose}: reweight.scorer is asked afresh", file=sys.stderr)
 
     def bind(self, dataset: Dataset, part: Literal["train", "val"], items: int | None = None) -> TaughtPairs:
-        """The same pairs, with their answers. The first one is looked at now, in this process.
+        """The same pairs, with their answers. The first one is looked at now, in this process. `share` comes first.
 
         Raises UserError if it is not the pair that was cached, and if a run wants more items than that without
-        repetition.
+        repetition; it may want fewer.
         """
-        taught = TaughtPairs(dataset, ShardReader(self.folder, self.manifest, part))
+        taught = TaughtPairs(dataset, ShardReader(self.folder, self.manifest, part), self.knows_quality)
         if items is not None and items > len(taught):
             kept, wanted = (n * self.manifest.rows for n in (len(taught), items))
             raise UserError(
-                f"{self.folder} holds {kept} held-out pairs, the run wants {wanted}: lower data.val_batches"
+                f"{self.folder} holds {kept} held-out pairs, the run wants {wanted}: lower data.val_batches here, so "
+                f"that data.val_batches times data.batch is at most {kept}, or make another cache with a higher one"
             )
         taught[0]
         return taught

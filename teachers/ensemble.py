@@ -1,5 +1,6 @@
 """Several teachers for one student: every pair is taught by one of them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from idn.alpha import alpha
 from idn.errors import UserError
 from idn.images import resize, to_uint8
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
@@ -47,12 +49,13 @@ class EnsembleTeacher(FrozenTeacher):
         self.choose, self.seed, self.scorer = choose, seed, scorer
         self.shares = _shares(list(members), shares)
         self._judge: list[IdentityEncoder] = []
+        self._answered: Counter[str] = Counter(dict.fromkeys(members, 0))
         self.freeze()
 
-    def share(self, encoder: IdentityEncoder) -> None:
+    def share(self, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> None:
         """Judge with the student's encoder, without owning it; let every member check it."""
         for member in self.members.values():
-            member.share(encoder)
+            member.share(encoder, scorer)
         self._judge = [encoder]
 
     def bind(self, dataset: Dataset, part: Literal["train", "val"], items: int | None = None) -> Dataset:
@@ -63,11 +66,16 @@ class EnsembleTeacher(FrozenTeacher):
                 raise UserError(f"teacher.members.{name} reads kept answers: ask the whole ensemble with `idn cache`")
         return dataset
 
+    def tally(self) -> Mapping[str, int]:
+        """How many pairs each member has taught so far, by name."""
+        return dict(self._answered)
+
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """Return (N, 3, S, S) RGB in [0, 1], a member's picture for every pair."""
         if self.choose == "trust":
             return self._best(batch, source)
         chosen = self.drawn(batch)
+        self._count(chosen)
         answer = torch.empty_like(target)
         for number, member in enumerate(self.members.values()):
             rows = (chosen == number).nonzero().squeeze(1)
@@ -87,11 +95,17 @@ class EnsembleTeacher(FrozenTeacher):
             raise ValueError("an ensemble that chooses by trust must share() the student's encoder first")
         pictures = torch.stack([member(batch, source) for member in self.members.values()])
         trust = torch.stack([self._trust(images, source) for images in pictures])
-        return pictures[trust.argmax(0), torch.arange(len(batch.target), device=trust.device)]
+        chosen = trust.argmax(0)
+        self._count(chosen)
+        return pictures[chosen, torch.arange(len(chosen), device=chosen.device)]
+
+    def _count(self, chosen: Tensor) -> None:
+        counts = chosen.bincount(minlength=len(self.members)).tolist()
+        self._answered.update(dict(zip(self.members, counts, strict=True)))
 
     def _trust(self, images: Tensor, source: IdentityFeatures) -> Tensor:
-        cosine = (self._judge[0](images).embedding * source.embedding).sum(1).clamp(0, 1)
-        return cosine.square() * (1 if self.scorer is None else self.scorer(images).clamp(0, 1))
+        cosine = (self._judge[0](images).embedding * source.embedding).sum(1)
+        return alpha(cosine, None if self.scorer is None else self.scorer(images))
 
 
 def _joint_record(records: list[TeacherRecord]) -> TeacherRecord:

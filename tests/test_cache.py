@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from idn import cache
-from idn.cache_manifest import CacheManifest, check_shards
+from idn.cache_manifest import CacheManifest, check_shards, weights_digest
 from idn.data.faces import faces_data
 from idn.errors import UserError
 from idn.images import from_uint8, to_uint8
@@ -99,7 +99,8 @@ def test_the_manifest_says_what_was_kept(tmp_path: Path, make_cache: Make) -> No
     assert (value["format"], value["quality"], value["size"], value["frame"]) == ("png", None, 32, "ffhq")
     assert (value["rows"], value["items"], value["shard_items"]) == (4, {"train": 5, "val": 2}, 2)
     assert [entry["pairs"] for entry in value["shards"].values()] == [8, 8, 4, 8]
-    assert value["scored"] is False and value["version"] == 1 and value["seed"] == 0
+    assert value["scored"] is False and value["version"] == 2 and value["seed"] == 0
+    assert value["weights"] == {"teacher": weights_digest(Negative()), "scorer": None}
     for name, entry in value["shards"].items():
         assert entry["bytes"] == (tmp_path / name).stat().st_size and len(entry["sha256"]) == 64
 
@@ -270,10 +271,10 @@ def test_impossible_requests_get_one_sentence(tmp_path: Path, make_cache: Make) 
     with pytest.raises(UserError, match="not finite"):
         make_cache(tmp_path / "c", teacher=Negative(spoils=True))
     (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "cache.json").write_text('{"version": 2}')
-    with pytest.raises(UserError, match="version 2, not 1"):
+    (tmp_path / "d" / "cache.json").write_text('{"version": 3}')
+    with pytest.raises(UserError, match="version 3, not 2"):
         make_cache(tmp_path / "d")
-    (tmp_path / "d" / "cache.json").write_text('{"version": 1, "err')
+    (tmp_path / "d" / "cache.json").write_text('{"version": 2, "err')
     with pytest.raises(UserError, match="is damaged"):
         make_cache(tmp_path / "d")
 
@@ -289,7 +290,7 @@ def photographs(root: Path, people: int = 30) -> Path:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_samples_are_asked_about_in_batches_and_kept_one_by_one(workers: int, tmp_path: Path, make_cache: Make) -> None:
     root = str(photographs(tmp_path / "photos"))
-    data = faces_data(root, 32, "ffhq", batch=3, seed=1, holdout=0.4, val_batches=2, workers=workers)
+    data = faces_data(root, 32, "ffhq", 3, 1, "ffhq", holdout=0.4, val_batches=2, workers=workers)
     teacher = Negative()
     manifest = make_cache(tmp_path / "kept", teacher=teacher, data=data, pairs=10).manifest
     assert manifest.rows == 1 and manifest.items == {"train": 10, "val": 6} and manifest.shard_items == 8

@@ -47,6 +47,13 @@ def test_a_saved_scorer_comes_back_as_it_was(network: ScorerNetwork, path: Path)
     assert not scorer.training and not any(p.requires_grad for p in scorer.parameters())
 
 
+def test_opening_one_draws_no_random_numbers(path: Path) -> None:
+    """So that students begin with the same weights, with and without it."""
+    before = torch.get_rng_state()
+    QualityScorer(path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_pictures_are_brought_to_the_size_that_the_file_says(network: ScorerNetwork, path: Path) -> None:
     images = torch.rand(2, 3, 96, 96)
     scorer = QualityScorer(path)

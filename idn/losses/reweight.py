@@ -1,29 +1,21 @@
 """Trust: how much each answer of the teacher deserves to be imitated."""
 
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from idn.alpha import alpha
 from idn.errors import UserError
 
 Variant = Literal["none", "identity", "identity_quality"]
 
 
-class QualityScore(Protocol):
-    """Judges pictures: (N, 3, S, S) RGB in [0, 1] -> (N,) in [0, 1], 1 for the best."""
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Score every picture by itself."""
-        ...
-
-
 class Trust(nn.Module):
-    """alpha = cos(z(teacher), z(source))^2 * Q(teacher) (arXiv:2201.03808, loss reweighting).
+    """How far each answer of the teacher is believed: `idn.alpha.alpha`, or parts of it.
 
     variant: "none" gives 1, "identity" the cosine part, "identity_quality" the product with the quality Q, which
-    `scorer` tells.
-    A negative cosine means that the teacher shows somebody else: it counts as 0, although its square would not.
+    `scorer` tells: (N, 3, S, S) RGB in [0, 1] -> (N,), 1 for the best.
     """
 
     def __init__(self, variant: Variant, scorer: nn.Module | None = None) -> None:
@@ -47,7 +39,6 @@ class Trust(nn.Module):
         """
         if self.variant == "none":
             return torch.ones_like(cosine)
-        trust = cosine.clamp(0, 1).square()
         if self.scorer is None:
-            return trust
-        return trust * (self.scorer(image) if quality is None else quality).clamp(0, 1)
+            return alpha(cosine)
+        return alpha(cosine, self.scorer(image) if quality is None else quality)

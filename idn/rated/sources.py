@@ -17,8 +17,8 @@ from idn.rated.pictures import Made
 from idn.types import IdentityEncoder, SwapBatch
 from idn.weights import read_metadata
 
-_SAME = ("family", "config", "size", "template", "encoder")
-"""What all snapshots of one training must agree on."""
+_SAME = ("family", "config", "size", "template", "encoder", "max_steps")
+"""What all snapshots of one training must agree on; what none of them says, they agree on."""
 
 
 Labels = Literal["share", "nearness"]
@@ -64,7 +64,7 @@ class Snapshots:
     def rate(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[Made]:
         """All stages swap a batch, then the next one. See `Source.rate`."""
         for number, batch in enumerate(pairs):
-            here = _to(batch, self.device)
+            here = batch.to(self.device)
             source = self.encoder(here.source)
             answers = [teacher(here, source) for teacher in self.teachers]
             for fraction, images in zip(self.stages.values(), answers, strict=True):
@@ -116,7 +116,7 @@ class Degradations:
         """Every batch at all strengths in turn. See `Source.rate`."""
         draw = torch.Generator().manual_seed(2 * self.seed + (part == "val"))
         for number, batch in enumerate(pairs):
-            here = _to(batch, self.device)
+            here = batch.to(self.device)
             scene = self._scene(here)
             for level in range(self.levels):
                 strength = level / (self.levels - 1)
@@ -169,7 +169,3 @@ def _fraction(path: Path, notes: dict[str, str]) -> float:
     if not 0 <= fraction <= 1:
         raise UserError(f"{path} does not say a fraction between 0 and 1: keep only snapshots of `idn teacher` there")
     return fraction
-
-
-def _to(batch: SwapBatch, device: torch.device) -> SwapBatch:
-    return SwapBatch(*(None if field is None else field.to(device) for field in batch))

@@ -64,7 +64,7 @@ def stages(folder: Path, *fractions: str, **notes: str) -> Path:
     folder.mkdir(exist_ok=True)
     for number, fraction in enumerate(fractions):
         metadata = NOTES | {"fraction": fraction} | notes
-        save_file({"x": torch.zeros(1)}, folder / f"{number}{notes.get('family', '')}.safetensors", metadata)
+        save_file({"x": torch.zeros(1)}, folder / f"{'_'.join([str(number), *notes.values()])}.safetensors", metadata)
     return folder
 
 
@@ -147,6 +147,13 @@ def test_trainings_are_not_mixed_and_every_file_says_its_share(tmp_path: Path) -
     stages(tmp_path / "s", "0.75", family="ghost")
     with pytest.raises(UserError, match="another family"):
         Snapshots(tmp_path / "s", Stage)
+    for folder, lengths in (("mixed", ("400", None)), ("other", ("400", "800"))):
+        for fraction, length in zip(("0.5", "1.0"), lengths, strict=True):
+            stages(tmp_path / folder, fraction, **({} if length is None else {"max_steps": length}))
+        with pytest.raises(UserError, match="another max_steps"):
+            Snapshots(tmp_path / folder, Stage)
+    stages(tmp_path / "equal", "0.5", "1.0", max_steps="400")
+    assert Snapshots(tmp_path / "equal", Stage).levels == 2
     stages(tmp_path / "t", "0.5", "1.0")
     save_file({"x": torch.zeros(1)}, tmp_path / "t" / "2.safetensors", NOTES)
     with pytest.raises(UserError, match=r"2\.safetensors does not say a fraction"):
@@ -206,7 +213,7 @@ def test_a_teacher_that_knows_no_other_pairs_shows_no_stranger(make_data) -> Non
     for wrong, said in ((batch._replace(taught=batch.target), "cached"), (None, r"data\.batch is 1")):
         source = degradations()
         source.meet(data, Means(), CPU)
-        single = SwapBatch(*(None if field is None else field[:1] for field in batch))
+        single = batch.take(slice(1))
         with pytest.raises(UserError, match=said):
             next(iter(source.rate([single if wrong is None else wrong], "val")))
 

@@ -1,5 +1,6 @@
 """Training from kept answers: the same as from the teacher itself, and never with other pairs, encoders or files."""
 
+import json
 import pickle
 import tracemalloc
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from idn.data.module import StreamData, SwapData
 from idn.distill import DistillModule
 from idn.errors import UserError
 from idn.images import from_uint8, to_uint8
+from idn.losses.reweight import Trust
 from idn.run import lineage
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
@@ -48,7 +50,7 @@ class Rows(Dataset):
 
     def __getitem__(self, index: int) -> SwapBatch:
         batch = self.batches[index // self.rows]
-        return SwapBatch(*(None if value is None else value[index % self.rows] for value in batch))
+        return batch.take(index % self.rows)
 
 
 def join(samples: list[SwapBatch]) -> SwapBatch:
@@ -132,10 +134,63 @@ def test_item_i_is_the_original_item_i_modulo_n_with_its_answer(
 
 
 class Mean(nn.Module):
-    """Scores a picture by its mean."""
+    """Scores a picture by its mean, times a weight."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight), requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return images.mean((1, 2, 3))
+        return self.weight * images.mean((1, 2, 3))
+
+
+@pytest.mark.parametrize(("weight", "kept"), [(1.0, True), (0.5, False)])
+def test_a_quality_counts_only_if_the_given_scorer_said_it(
+    weight: float,
+    kept: bool,
+    tmp_path: Path,
+    make_cache: Make,
+    make_data: Make,
+    make_module: Make,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_cache(tmp_path, scorer=Mean())
+    teacher, module = CachedTeacher(tmp_path), make_module()
+    module.trust = Trust("identity_quality", Mean(weight))
+    module.teacher = teacher
+    capsys.readouterr()
+    teacher.share(module.encoder, module.trust.scorer)
+    said = capsys.readouterr().err
+    assert said == ("" if kept else f"{tmp_path} keeps qualities by another scorer: reweight.scorer is asked afresh\n")
+    batch = teacher.bind(make_data().train, "train")[0]
+    assert (batch.taught_quality is not None) == kept
+    expected = batch.taught_cosine.clamp(0, 1).square() * weight * batch.taught.mean((1, 2, 3))
+    torch.testing.assert_close(module.supervise(batch).trust, expected)
+
+
+def test_a_quality_whose_scorer_is_not_named_is_asked_for_afresh(
+    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Caches of the first version."""
+    make_cache(tmp_path, scorer=Mean())
+    value = json.loads((tmp_path / "cache.json").read_text())
+    del value["weights"]
+    (tmp_path / "cache.json").write_text(json.dumps(value | {"version": 1}))
+    teacher = CachedTeacher(tmp_path)
+    teacher.share(make_module().encoder)
+    assert teacher.bind(make_data().train, "train")[0].taught_quality is not None, "nobody reads it"
+    teacher.share(make_module().encoder, Mean())
+    assert "qualities by a scorer that it does not name" in capsys.readouterr().err
+    assert teacher.bind(make_data().train, "train")[0].taught_quality is None
+
+
+def test_a_scorer_is_no_news_where_no_quality_was_kept(
+    tmp_path: Path, make_cache: Make, make_module: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_cache(tmp_path)
+    capsys.readouterr()
+    CachedTeacher(tmp_path).share(make_module().encoder, Mean())
+    assert capsys.readouterr().err == ""
 
 
 def test_without_a_scorer_no_quality_is_claimed(tmp_path: Path, make_cache: Make, make_data: Make) -> None:
@@ -207,14 +262,37 @@ def test_pairs_of_another_shape_are_refused_at_the_start(tmp_path: Path, make_ca
 
     class Fewer(Dataset):
         def __getitem__(self, index: int) -> SwapBatch:
-            return SwapBatch(*(None if value is None else value[:3] for value in data.train[index]))
+            return data.train[index].take(slice(3))
 
     with pytest.raises(UserError, match=r"data\.size=32, not 16"):
         teacher.bind(Small(), "train")
-    with pytest.raises(UserError, match="hold 4 pairs, these 3"):
+    with pytest.raises(UserError, match=r"hold 4 pairs, these 3: use data\.batch and the other data options"):
         teacher.bind(Fewer(), "train")
-    with pytest.raises(UserError, match=r"8 held-out pairs, the run wants 12: lower data\.val_batches"):
-        teacher.bind(data.val, "val", 3)
+
+
+def test_a_run_may_validate_on_fewer_pairs_than_are_held_out_and_on_no_more(
+    tmp_path: Path, make_cache: Make, make_data: Make
+) -> None:
+    make_cache(tmp_path / "rows", data=single_pairs(make_data()), pairs=20)
+    teacher = CachedTeacher(tmp_path / "rows")
+    data = single_pairs(make_data())
+    data.batch_size, data.val_items = 3, 6  # another batch size than the cache was made with
+    data.val = teacher.bind(data.val, "val", data.val_items)
+    batches = list(data.val_dataloader())
+    assert [len(batch.taught) for batch in batches] == [3, 3]
+    whole = make_data().val[0]
+    assert torch.equal(batches[0].taught, from_uint8(to_uint8(whole.truth[:3])))
+    wanted = (
+        r"8 held-out pairs, the run wants 12: lower data\.val_batches here, so that data\.val_batches times "
+        r"data\.batch is at most 8, or make another cache with a higher one"
+    )
+    with pytest.raises(UserError, match=wanted):
+        teacher.bind(data.val, "val", 12)
+    make_cache(tmp_path / "batches")
+    teacher, held_out = CachedTeacher(tmp_path / "batches"), make_data().val
+    assert len(teacher.bind(held_out, "val", 1)) == 2
+    with pytest.raises(UserError, match=wanted):
+        teacher.bind(held_out, "val", 3)
 
 
 def test_damaged_and_missing_shards_are_named_at_the_start(tmp_path: Path, make_cache: Make) -> None:

@@ -64,6 +64,21 @@ def test_by_weight_asks_one_member_per_pair_in_proportion():
     assert members["c"].asked == 0
 
 
+@pytest.mark.parametrize("choose", ["weight", "trust"])
+def test_it_counts_how_often_each_member_was_chosen(choose):
+    teacher = EnsembleTeacher({"dark": Painter(0.1), "light": Painter(0.9), "loud": Painter(1.0)}, choose, seed=0)
+    assert teacher.tally() == {"dark": 0, "light": 0, "loud": 0}
+    teacher.share(Eye())
+    pictures = []
+    for seed in (0, 1):
+        batch, _ = pairs(8, seed)
+        batch = batch._replace(source=torch.linspace(0, 1, 8)[:, None, None, None].expand(8, 3, SIZE, SIZE))
+        pictures += teacher(batch, Eye()(batch.source)).mean((1, 2, 3)).tolist()
+    counted = {name: sum(abs(p - member.value) < 1e-3 for p in pictures) for name, member in teacher.members.items()}
+    assert teacher.tally() == counted and sum(counted.values()) == 16 and min(counted.values()) > 0
+    assert Painter(0.1).tally() == {}
+
+
 def test_the_draw_follows_from_the_pair_alone():
     teacher = EnsembleTeacher({"a": Painter(0.2), "b": Painter(0.4)}, "weight", seed=5)
     batch, _ = pairs(64)
