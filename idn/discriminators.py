@@ -3,14 +3,14 @@
 from itertools import pairwise
 from pathlib import Path
 
-import timm
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from idn.errors import UserError
 from idn.frozen import Frozen
-from idn.images import IMAGENET_MEAN, IMAGENET_STD, normalize, to_pm1
+from idn.images import normalize, to_pm1
+from idn.timm_models import build_model, published
 from idn.types import Verdict
 from idn.weights import load_strict, read_tensors
 
@@ -112,19 +112,13 @@ class Backbone(Frozen):
 
     def __init__(self, name: str, weights: str | Path | None, levels: int) -> None:
         super().__init__()
-        try:
-            self.net = timm.create_model(
-                name,
-                pretrained=weights is None,
-                features_only=True,
-                feature_cls="getter",
-                out_indices=tuple(range(-levels, 0)),
-            )
-        except Exception as error:  # timm and the hub's client raise classes of their own, which change with versions
-            raise UserError(
-                f"discriminator.backbone={name} cannot be had from timm or the hub ({type(error).__name__}): give "
-                "discriminator.weights=FILE with its weights, or take discriminator=patch, which needs none"
-            ) from error
+        self.net = build_model(
+            name,
+            weights is None,
+            f"discriminator.backbone={name}",
+            "give discriminator.weights=FILE with its weights, or take discriminator=patch, which needs none",
+            {"features_only": True, "feature_cls": "getter", "out_indices": tuple(range(-levels, 0))},
+        )
         self.channels = tuple(self.net.feature_info.channels())
         if len(self.channels) != levels:
             raise UserError(
@@ -135,8 +129,7 @@ class Backbone(Frozen):
             wanted = self.net.model.state_dict()  # without the classifier, which the file may hold
             found = {key: value for key, value in read_tensors(weights).items() if key in wanted}
             load_strict(self.net.model, found, f"discriminator.weights={weights}")
-        config = getattr(self.net, "default_cfg", None) or {}
-        self.mean, self.std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
+        _, self.mean, self.std = published(self.net)
         self.freeze()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

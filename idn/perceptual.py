@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import timm
 from torch import Tensor
 
 from idn.errors import UserError
 from idn.frozen import Frozen
 from idn.images import normalize, resize
+from idn.timm_models import build_model, published
 from idn.types import IdentityFeatures
 from idn.weights import load_strict, read_tensors
 
@@ -25,7 +25,9 @@ class IdentityShallow(Frozen):
     def forward(self, images: Tensor, seen: IdentityFeatures) -> tuple[Tensor, ...]:
         """seen: the encoder's pass over `images`. Returns its shallow maps; UserError if the encoder has none."""
         if not seen.shallow:
-            raise UserError("this identity encoder returns no shallow maps: choose perceptual=timm or loss=pixel")
+            raise UserError(
+                "this identity encoder returns no shallow maps: choose perceptual=timm or loss.weights.perceptual=0"
+            )
         return seen.shallow
 
 
@@ -43,21 +45,18 @@ class TimmFeatures(Frozen):
 
     def __init__(self, model: str, stages: Sequence[int], weights: str | Path | None, size: int | None = None) -> None:
         super().__init__()
-        try:
-            self.net = timm.create_model(
-                model, pretrained=weights is None, features_only=True, out_indices=list(stages)
-            )
-        except (RuntimeError, OSError, ValueError, LookupError) as error:
-            raise UserError(
-                f"perceptual.model={model} cannot be built ({error}): give perceptual.weights=FILE, another model, "
-                "or take perceptual=identity"
-            ) from error
+        self.net = build_model(
+            model,
+            weights is None,
+            f"perceptual.model={model}",
+            "give perceptual.weights=FILE, another model, or take perceptual=identity",
+            {"features_only": True, "out_indices": list(stages)},
+        )
         if weights is not None:
             wanted = self.net.state_dict()
             have = {key: value for key, value in read_tensors(Path(weights)).items() if key in wanted}
             load_strict(self.net, have, f"perceptual weights {weights}")
-        cfg = timm.get_pretrained_cfg(model) if not model.startswith("hf_hub:") else None
-        self.mean, self.std = (cfg.mean, cfg.std) if cfg else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        _, self.mean, self.std = published(self.net)
         self.size = size
         self.freeze()
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.frozen import hollow
-from idn.images import normalize, to_01, to_pm1
+from idn.images import denormalize, normalize, to_01, to_pm1
 from idn.weights import write_tensors
 from teachers.ghost import GhostNet, PyramidEncoder
 from teachers.simswap import VARIANTS, SimSwapNet
@@ -24,7 +24,7 @@ class TrainableSwapper(nn.Module, ABC):
 
     net: the network under its published keys. config: arguments of the constructor, as plain numbers and words.
     Subclasses name their `family` and their `identity_layers`, a part of the names of all layers that read the
-    embedding, and write `forward` and `fault`.
+    embedding, and write `swap` and `fault`.
     """
 
     family: ClassVar[str]
@@ -32,12 +32,17 @@ class TrainableSwapper(nn.Module, ABC):
     config: dict[str, int | str]
     net: nn.Module
 
-    @abstractmethod
     def forward(self, target: Tensor, embedding: Tensor) -> Tensor:
         """Put N identities into N targets.
 
         target: (N, 3, S, S) RGB in [0, 1]. embedding: (N, dim), L2-normalised. Returns (N, 3, S, S) RGB in [0, 1].
+        Raises ValueError for a size that cannot be swapped.
         """
+        return self.swap(target, embedding)[0]
+
+    @abstractmethod
+    def swap(self, target: Tensor, embedding: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What `forward` returns and, from the same pass, the `attributes` of the target."""
 
     @abstractmethod
     def fault(self, size: int) -> str | None:
@@ -94,14 +99,13 @@ class SimSwapSwapper(TrainableSwapper):
         self.halvings = halvings
         self.net = SimSwapNet(tuple(width * 2**level for level in range(halvings + 1)), 1, blocks, dim)
 
-    def forward(self, target: Tensor, embedding: Tensor) -> Tensor:
+    def swap(self, target: Tensor, embedding: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See TrainableSwapper. Raises ValueError for a size that does not halve often enough."""
         _check(self.fault(target.shape[-1]))
         way = self.way
         answer = self.net(normalize(target, way.mean, way.std), embedding).float()
         answer = answer.tanh() if way.tanh else answer
-        mean, std = (answer.new_tensor(values).view(1, 3, 1, 1) for values in (way.out_mean, way.out_std))
-        return answer * std + mean
+        return denormalize(answer, way.out_mean, way.out_std), ()
 
     def fault(self, size: int) -> str | None:
         """Sizes must halve evenly, down to 2 px or more."""
@@ -144,11 +148,11 @@ class GhostSwapper(TrainableSwapper):
         if start != self.net.generator.up1.kernel_size[0]:
             self.net.generator.up1 = nn.ConvTranspose2d(dim, widths[0], start)
 
-    def forward(self, target: Tensor, embedding: Tensor) -> Tensor:
+    def swap(self, target: Tensor, embedding: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See TrainableSwapper; in [0, 1] by its tanh. Raises ValueError for another size than it was built for."""
         _check(self.fault(target.shape[-1]))
-        maps = self.net.encoder(to_pm1(target))
-        return to_01(self.net.generator(embedding, maps).float())
+        maps = self.attributes(target)
+        return to_01(self.net.generator(embedding, maps).float()), maps
 
     def attributes(self, images: Tensor) -> tuple[Tensor, ...]:
         """One map per level of (N, 3, size, size) RGB in [0, 1], from the coarsest to full size."""

@@ -6,7 +6,6 @@ import pytest
 import timm
 import torch
 
-from idn import discriminators
 from idn.discriminators import PatchDiscriminator, ProjectedDiscriminator
 from idn.errors import UserError
 from idn.types import Verdict
@@ -122,12 +121,12 @@ def test_no_convolution_of_a_patch_discriminator_amplifies():
 
 
 def test_a_backbone_that_cannot_be_had_is_an_error_that_names_the_way_out(monkeypatch):
-    def offline(*_: object, **options: object) -> None:
+    def offline(model: str, **options: object) -> None:
         assert options["pretrained"] is True
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(discriminators.timm, "create_model", offline)
-    with pytest.raises(UserError, match=r"tf_efficientnet_lite0 .* discriminator=patch"):
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(UserError, match=r"backbone=tf_efficientnet_lite0 .*no route.* discriminator=patch"):
         ProjectedDiscriminator()
 
 

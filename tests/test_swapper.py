@@ -11,7 +11,9 @@ import pytest
 import pytorch_lightning as pl
 import timm
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
+from torch.amp import GradScaler
 from torch.utils.data import Dataset
 
 from idn.callbacks import LAST_GOOD, KeepLastGood, PictureGrid, Snapshots
@@ -110,6 +112,47 @@ def build(make_module: Make) -> Callable[..., SwapperModule]:
     return make
 
 
+class Doubled(Dataset):
+    """The same pairs at twice their size."""
+
+    def __init__(self, inner: Dataset) -> None:
+        self.inner = inner
+
+    def __getitem__(self, index: int) -> SwapBatch:
+        batch = self.inner[index]
+        large = {
+            name: nn.functional.interpolate(getattr(batch, name), scale_factor=2)
+            for name in ("source", "target", "face", "truth")
+        }
+        return batch._replace(**large)
+
+
+@pytest.fixture
+def doubled(couples: Make) -> Callable[[], SwapData]:
+    """Pairs that are large enough for a classifier with five halvings."""
+
+    def make() -> SwapData:
+        data = couples()
+        data.train, data.val = Doubled(data.train), Doubled(data.val)
+        return data
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], ProjectedDiscriminator]:
+    """A projected discriminator, always with the same random numbers, as its backbone's weights, too."""
+    torch.manual_seed(1)
+    file = tmp_path_factory.mktemp("backbone") / "backbone.pth"
+    torch.save(timm.create_model("mobilenetv3_small_050", pretrained=False).state_dict(), file)
+
+    def make() -> ProjectedDiscriminator:
+        torch.manual_seed(2)
+        return ProjectedDiscriminator("mobilenetv3_small_050", file, 4)
+
+    return make
+
+
 def trainer_for(path: Path, steps: int, every: int = 3, **options: Any) -> pl.Trainer:
     checkpoint = pl.callbacks.ModelCheckpoint(path, filename="last", enable_version_counter=False)
     return pl.Trainer(
@@ -162,6 +205,15 @@ class Stop(pl.Callback):
         trainer.should_stop = trainer.global_step >= self.step
 
 
+def unmoved(module: SwapperModule, before: dict[str, torch.Tensor]) -> list[str]:
+    """Parameters that should have learned and are still what they were."""
+    learning = [key for key, parameter in module.named_parameters() if parameter.requires_grad]
+    assert {key.split(".")[0] for key in learning} == {"swapper", "discriminator"}
+    after = module.state_dict()
+    # inside the margin of the hinge, real and made pictures pull the last bias of a critic equally hard
+    return [key for key in learning if torch.equal(before[key], after[key]) and not key.endswith("judge.bias")]
+
+
 def optimizer_state(trainer: pl.Trainer) -> list[torch.Tensor]:
     states = [optimizer.state_dict()["state"] for optimizer in trainer.optimizers]
     return [value for state in states for entry in state.values() for value in entry.values()]
@@ -173,11 +225,7 @@ def test_both_networks_learn_and_nothing_frozen_moves(family: str, tmp_path: Pat
     before = {key: value.clone() for key, value in module.state_dict().items()}
     trainer = run(tmp_path, module, data, 3)
     after = module.state_dict()
-    parameters = dict(module.named_parameters())
-    learning = [key for key in parameters if key.startswith(("swapper.", "discriminator."))]
-    unmoved = [key for key in learning if torch.equal(before[key], after[key])]
-    # inside the margin of the hinge, real and made pictures pull the last bias of a critic equally hard
-    assert [key for key in unmoved if not key.endswith("judge.bias")] == []
+    assert unmoved(module, before) == []
     assert [key for key in after if key.startswith("encoder.") and not torch.equal(before[key], after[key])] == []
     assert trainer.global_step == 3 and data.train.asked[:3] == [0, 1, 2], "two optimizers, but one step per batch"
     assert int(module.ema.updates) == 3
@@ -200,10 +248,95 @@ def test_each_network_follows_its_own_loss_alone(build: Make, couples: Make) -> 
 @pytest.mark.parametrize("name", ["adversarial", "identity", "features", "reconstruction", "attributes"])
 def test_every_loss_alone_reaches_the_swapper(name: str, build: Make, couples: Make) -> None:
     module = build("ghost")
-    attempt, reference = module.attempt(couples().train[0], module.swapper)
+    attempt, reference, _ = module.attempt(couples().train[0], module.swapper)
     module.objective.terms[name](attempt, reference).sum().backward()
     assert sum(float(p.grad.abs().sum()) for p in module.swapper.parameters() if p.grad is not None) > 0
     assert all(p.grad is None for p in module.encoder.parameters())
+
+
+def test_the_target_is_looked_at_once(build: Make, couples: Make) -> None:
+    module, batch = build("ghost"), couples().train[0]
+    seen = []
+    module.swapper.net.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    counts = [m.num_batches_tracked for m in module.swapper.modules() if isinstance(m, nn.BatchNorm2d)]
+    attempt, reference, _ = module.attempt(batch, module.swapper)
+    assert len(seen) == 2 and torch.equal(seen[0], batch.target * 2 - 1)
+    torch.testing.assert_close(seen[1], attempt.image.detach() * 2 - 1)
+    assert {int(count) for count in counts} == {2}, "statistics of the target and of the swap"
+    assert len(reference.attributes) == len(attempt.attributes) == 5
+    assert all(a.requires_grad for a in (*reference.attributes, *attempt.attributes)), "the encoder learns from both"
+
+
+@pytest.mark.parametrize("real", ["target", "source"])
+def test_the_discriminator_is_shown_the_picture_that_was_chosen(real: str, build: Make, couples: Make) -> None:
+    module, batch = build(real=real).eval(), couples().train[0]
+    attempt, reference, shown = module.attempt(batch, module.swapper)
+    expected = module.discriminator(getattr(batch, real))
+    assert all(map(torch.allclose, shown.logits, expected.logits)) and shown.logits[0].requires_grad
+    target = module.discriminator(batch.target)
+    for scale, wanted in zip(reference.verdict.features, target.features, strict=True):
+        assert all(map(torch.allclose, scale, wanted)), "features are compared with the target's"
+    module.log_dict = lambda *_, **__: None
+    judged = module._step(batch, module.swapper, "val")[1]
+    torch.testing.assert_close(judged, module.hinge(expected, attempt.verdict).mean())
+
+
+def test_without_features_to_match_the_target_is_not_judged(build: Make, couples: Make) -> None:
+    module, looks = build(real="source"), []
+    module.discriminator.register_forward_pre_hook(lambda _, inputs: looks.append(len(inputs[0])))
+    module.attempt(couples().train[0], module.swapper)
+    assert len(looks) == 3
+    del module.objective.terms["features"]
+    module.attempt(couples().train[0], module.swapper)
+    assert len(looks) == 5
+
+
+def test_what_learns_looks_with_gradient_first(build: Make, couples: Make) -> None:
+    """Autocast may keep a weight as it was cast at the first look: without gradient, it would never learn."""
+    module, first = build("ghost", real="source"), {}
+
+    def remember(layer: nn.Module, _: Any) -> None:
+        first.setdefault(layer, torch.is_grad_enabled())
+
+    for layer in (*module.swapper.modules(), *module.discriminator.modules()):
+        layer.register_forward_pre_hook(remember)
+    module.attempt(couples().train[0], module.swapper)
+    assert len(first) > 20 and all(first.values())
+
+
+def test_a_projected_discriminator_teaches_the_swapper_and_its_heads_alone(
+    tmp_path: Path, build: Make, doubled: Make, project: Make
+) -> None:
+    module, data = build(discriminator=project(), real="source"), doubled()
+    for name in ("adversarial", "features"):
+        attempt, reference, _ = module.attempt(data.train[0], module.swapper)
+        module.objective.terms[name](attempt, reference).sum().backward()
+        assert sum(float(p.grad.abs().sum()) for p in module.swapper.parameters() if p.grad is not None) > 0, name
+        module.zero_grad()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    trainer = run(tmp_path, module, data, 3)
+    after = module.state_dict()
+    # of the smallest map, the bias of the only layer can be pulled equally hard as well
+    assert trainer.global_step == 3 and set(unmoved(module, before)) <= {"discriminator.heads.3.layers.0.bias"}
+    still = ("discriminator.backbone.", "discriminator.projections.", "discriminator.mixings.")
+    assert all(torch.equal(value, after[key]) for key, value in before.items() if key.startswith(still))
+    heads = [key for key, p in module.named_parameters() if p.requires_grad and key.startswith("discriminator.")]
+    assert heads and all(key.startswith("discriminator.heads.") for key in heads)
+
+
+def test_a_run_with_a_projected_discriminator_is_resumed_exactly(
+    tmp_path: Path, build: Make, doubled: Make, project: Make
+) -> None:
+    whole, first, second = (build(discriminator=project()) for _ in range(3))
+    run(tmp_path / "whole", whole, doubled(), 4, 2)
+    run(tmp_path / "first", first, doubled(), 4, 2, stop=2)
+    with torch.no_grad():
+        for layer in (*second.discriminator.projections, *second.discriminator.mixings):
+            layer.weight.normal_()  # another seed: the checkpoint knows better
+    run(tmp_path / "second", second, doubled(), 4, 2, resume=tmp_path / "first" / "last.ckpt")
+    for key, value in whole.state_dict().items():
+        assert torch.equal(second.state_dict()[key], value), key
+    assert not torch.equal(first.swapper.net.first_layer[1].weight, whole.swapper.net.first_layer[1].weight)
 
 
 def test_losses_do_not_depend_on_the_batch_size(build: Make, couples: Make) -> None:
@@ -211,9 +344,9 @@ def test_losses_do_not_depend_on_the_batch_size(build: Make, couples: Make) -> N
 
     def losses(part: slice) -> dict[str, torch.Tensor]:
         some = SwapBatch(*(value if value is None else value[part] for value in batch))
-        attempt, reference = module.attempt(some, module.swapper)
+        attempt, reference, real = module.attempt(some, module.swapper)
         found = {name: term(attempt, reference) for name, term in module.objective.terms.items()}
-        return found | {"discriminator": module.hinge(reference.verdict, attempt.verdict)}
+        return found | {"discriminator": module.hinge(real, attempt.verdict)}
 
     together = losses(slice(0, 4))
     alone = [losses(slice(k, k + 1)) for k in range(4)]
@@ -283,14 +416,10 @@ def test_the_file_is_a_teacher_that_answers_as_the_average_does(tmp_path: Path, 
         torch.testing.assert_close(teacher(batch, source), module.ema(batch.target, source.embedding))
 
 
-def test_the_checkpoint_holds_what_learns_and_nothing_frozen(tmp_path: Path, build: Make, couples: Make) -> None:
-    torch.manual_seed(1)
-    file = tmp_path / "backbone.pth"
-    torch.save(timm.create_model("mobilenetv3_small_050", pretrained=False).state_dict(), file)
-    projected = ProjectedDiscriminator("mobilenetv3_small_050", file, 4)
-    projected.SMALLEST = SIZE
-    projected.heads[-1].layers = nn.ModuleList()
-    module = build(discriminator=projected)
+def test_the_checkpoint_holds_what_learns_and_nothing_frozen(
+    tmp_path: Path, build: Make, couples: Make, project: Make
+) -> None:
+    module = build(discriminator=project())
     trainer = trainer_for(tmp_path, 2, 2)
     trainer.strategy.connect(module)
     saved = {"state_dict": module.state_dict()}
@@ -371,15 +500,80 @@ def test_rates_and_clipping_are_applied(tmp_path: Path, build: Make, couples: Ma
 
 def test_bfloat16_trains(tmp_path: Path, build: Make, couples: Make) -> None:
     module = build("ghost")
+    before = {key: value.clone() for key, value in module.state_dict().items()}
     trainer = run(tmp_path, module, couples(), 3, precision="bf16-mixed")
     assert trainer.global_step == 3 and math.isfinite(trainer.callback_metrics["val/loss"])
+    assert unmoved(module, before) == []
     assert all(value.dtype == torch.float32 for value in module.swapper.parameters())
+
+
+def half(scale: float, patience: int = 2000) -> MixedPrecision:
+    """What `precision=16-mixed` is on a GPU, on the CPU."""
+    return MixedPrecision("16-mixed", "cpu", GradScaler("cpu", init_scale=scale, growth_interval=patience))
+
+
+@pytest.mark.parametrize("family", ["simswap", "ghost"])
+def test_float16_trains(family: str, tmp_path: Path, build: Make, couples: Make) -> None:
+    module = build(family, clip=0.5)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    trainer = run(tmp_path, module, couples(), 3, plugins=[half(2.0**10)])
+    check_trainer(trainer)
+    assert trainer.global_step == 3 and math.isfinite(trainer.callback_metrics["val/loss"])
+    assert trainer.precision_plugin.scaler.get_scale() == 2.0**10
+    assert unmoved(module, before) == []
+
+
+def test_what_scales_the_gradients_changes_neither_clipping_nor_the_step(
+    tmp_path: Path, build: Make, couples: Make
+) -> None:
+    modules = []
+    for scale in (1.0, 2.0**8):
+        module = build(clip=1e-3)
+        module.optimizer = partial(torch.optim.SGD, lr=1.0)
+        run(tmp_path / str(scale), module, couples(), 1, 1, plugins=[half(scale)])
+        modules.append(module)
+    start = build().swapper.state_dict()
+    for key, value in modules[0].swapper.named_parameters():
+        ours, theirs = value - start[key], modules[1].swapper.get_parameter(key) - start[key]
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=2e-5)
+    moved = [value.detach() - start[key] for key, value in modules[0].swapper.named_parameters()]
+    assert math.sqrt(sum(float(change.square().sum()) for change in moved)) == pytest.approx(1e-3 / 2, rel=1e-2), (
+        "the warm-up starts at half"
+    )
+
+
+def test_an_overflow_leaves_a_step_out_and_no_more(tmp_path: Path, build: Make, couples: Make) -> None:
+    module = build()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    trainer = run(tmp_path, module, couples(), 1, 1, plugins=[half(2.0**120)])
+    assert len(unmoved(module, before)) == len([k for k, p in module.named_parameters() if p.requires_grad]) - 2
+    assert trainer.precision_plugin.scaler.get_scale() == 2.0**119 and trainer.global_step == 1
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(2e-3 / 2), "the warm-up has not begun"
+    trainer = run(tmp_path / "on", module, couples(), 4, 4, plugins=[half(2.0**10)])
+    assert unmoved(module, before) == []
+
+
+def test_a_gradient_that_no_scale_makes_finite_stops_a_float16_run(tmp_path: Path, build: Make, couples: Make) -> None:
+    module = build(more={"trap": Trap()})
+    with pytest.raises(UserError, match="the gradient of the swapper became nan at step 2"):
+        run(tmp_path, module, couples(), 6, plugins=[half(4.0)])
+
+
+def test_a_resumed_float16_run_goes_on_with_its_scale(tmp_path: Path, build: Make, couples: Make) -> None:
+    whole, second = build(), build()
+    straight = run(tmp_path / "whole", whole, couples(), 6, 4, plugins=[half(8.0, patience=3)])
+    run(tmp_path / "first", build(), couples(), 6, 4, stop=4, plugins=[half(8.0, patience=3)])
+    last = tmp_path / "first" / "last.ckpt"
+    resumed = run(tmp_path / "second", second, couples(), 6, 4, resume=last, plugins=[half(2.0, patience=3)])
+    scalers = [trainer.precision_plugin.scaler.state_dict() for trainer in (straight, resumed)]
+    assert scalers[0] == scalers[1] and scalers[0]["scale"] == 32.0
+    assert all(torch.equal(second.state_dict()[key], value) for key, value in whole.state_dict().items())
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"precision": "16-mixed"}, "precision=16-mixed .* 32-true or bf16-mixed"),
+        ({"precision": "16-true"}, "precision=16-true .* 32-true, bf16-mixed or 16-mixed$"),
         ({"gradient_clip_val": 1.0}, "adversarial.clip"),
         ({"accumulate_grad_batches": 2}, "data.batch"),
         ({"world_size": 2}, "trainer.devices"),
@@ -393,6 +587,10 @@ def test_trainers_that_do_not_fit_are_refused(change: dict[str, Any], said: str)
 
 
 def test_options_that_do_not_fit_are_refused(build: Make) -> None:
+    with pytest.raises(UserError, match=r"adversarial.real=both is unknown: choose target or source"):
+        build(real="both")
+    with pytest.raises(UserError, match=r"adversarial.scales=max is unknown: choose mean or sum"):
+        build(scales="max")
     with pytest.raises(UserError, match=r"rates names style, but there are identity, network, discriminator"):
         build(rates={"style": 2.0})
     with pytest.raises(UserError, match=r"fractions=\[0.5, 1.5\]"):
@@ -408,7 +606,7 @@ def test_the_swapper_learns(tmp_path: Path, build: Make, couples: Make) -> None:
 
     @torch.no_grad()
     def errors() -> dict[str, float]:
-        attempt, reference = module.attempt(batch, module.ema.network)
+        attempt, reference, _ = module.attempt(batch, module.ema.network)
         return {name: float(term(attempt, reference).mean()) for name, term in module.objective.terms.items()}
 
     before = errors()

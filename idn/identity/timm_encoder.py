@@ -3,18 +3,23 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.frozen import Frozen
+from idn.given import check_number, check_whole
 from idn.identity.crop import check_template, face_crop
 from idn.images import normalize
+from idn.timm_models import build_model, published
 from idn.types import IdentityFeatures
 from idn.weights import load_strict, read_tensors
+
+_LEAST_SIDE = 16
+"""Of the picture that a model reads, in pixels."""
+_LEAST_STD = 1e-3
+"""Standard deviation of a colour."""
 
 
 class TimmEncoder(Frozen):
@@ -29,7 +34,8 @@ class TimmEncoder(Frozen):
     stages: which of the model's feature levels (blocks of a transformer) are returned as shallow maps, fine to coarse.
     options: what timm's `create_model` needs for a model built from a local file, such as {num_classes: 512}.
     licence: of the weights, for the record.
-    Raises UserError if the model cannot be built or downloaded, or does not tell its intermediate maps.
+    Raises UserError if the model cannot be built or downloaded, or does not tell its intermediate maps, and for values
+    that no model takes.
     """
 
     def __init__(
@@ -49,11 +55,12 @@ class TimmEncoder(Frozen):
     ) -> None:
         super().__init__()
         self.frame, self.template = check_template("frame", frame), check_template("template", template)
+        _check(input_size, mean, std, stages, feature_size, options)
         options = dict(options or {})
         self.net = _build(model, weights, options)
-        published = resolve_model_data_config(self.net)
-        self.input_size = int(input_size or options.get("img_size") or published["input_size"][-1])
-        self.mean, self.std = tuple(mean or published["mean"]), tuple(std or published["std"])
+        size, its_mean, its_std = published(self.net)
+        self.input_size = options.get("img_size") or size if input_size is None else input_size
+        self.mean, self.std = tuple(its_mean if mean is None else mean), tuple(its_std if std is None else std)
         self.pooled, self.stages, self.feature_size = pooled, list(stages), feature_size
         self.name, self.licence = model, licence
         self.freeze()
@@ -83,14 +90,41 @@ class TimmEncoder(Frozen):
         return len(self.net.feature_info) - 1
 
 
+def _check(
+    input_size: object, mean: object, std: object, stages: object, feature_size: object, options: object
+) -> None:
+    """Raise UserError for the first option that no model takes."""
+    if input_size is not None:
+        check_whole("identity.input_size", input_size, _LEAST_SIDE)
+    check_whole("identity.feature_size", feature_size, 1)
+    for option, value, least in (("mean", mean, None), ("std", std, _LEAST_STD)):
+        if value is None:
+            continue
+        if not isinstance(value, list | tuple) or len(value) != 3:
+            raise UserError(
+                f"identity.{option}={value} must be a number for each colour, such as [0.5,0.5,0.5], or null"
+            )
+        for place, number in enumerate(value):
+            check_number(f"identity.{option}[{place}]", number, least)
+    if not isinstance(stages, list | tuple):
+        said = "null" if stages is None else stages
+        raise UserError(f"identity.stages={said} must be a list of feature levels, such as [0,1,2]")
+    for place, stage in enumerate(stages):
+        check_whole(f"identity.stages[{place}]", stage, 0)
+    if not isinstance(options, Mapping | None):
+        raise UserError(f"identity.options={options} must be arguments of a timm model, such as {{num_classes: 512}}")
+    if options and options.get("img_size") is not None:
+        check_whole("identity.options.img_size", options["img_size"], _LEAST_SIDE)
+
+
 def _build(model: str, weights: str | Path | None, options: dict[str, int | float | str | bool]) -> nn.Module:
-    try:
-        net = timm.create_model(model, pretrained=weights is None, **options)
-    except Exception as error:  # timm and the hub's client raise classes of their own, which change between versions
-        raise UserError(
-            f"identity.model={model} cannot be had from timm or the hub ({type(error).__name__}): check the name and "
-            "the connection, or give a timm architecture, identity.options and identity.weights=FILE"
-        ) from error
+    net = build_model(
+        model,
+        weights is None,
+        f"identity.model={model}",
+        "check the name and the connection, or give a timm architecture, identity.options and identity.weights=FILE",
+        options,
+    )
     if not hasattr(net, "forward_intermediates"):
         raise UserError(f"identity.model={model} does not give its intermediate maps: choose another timm model")
     if weights is not None:

@@ -2,36 +2,53 @@
 network. The identity term is `idn.losses.terms.IdentityLoss`, as in distillation."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idn.errors import UserError
+from idn.images import normalize
 from idn.types import SwapAttempt, SwapReference, Verdict
 
 Norm = Literal["l1", "half_l2"]
+Form = Literal["linear", "hinge"]
+Scales = Literal["mean", "sum"]
+"""What becomes of the values that a discriminator has for each of its scales."""
 
 
 class HingeDiscriminator(nn.Module):
-    """max(0, 1 - D(real)) + max(0, 1 + D(fake)) (arXiv:1705.02894), mean over positions, then over scales.
+    """max(0, 1 - D(real)) + max(0, 1 + D(fake)) (arXiv:1705.02894), mean over positions; scales: then "mean" or "sum".
 
-    This is what the discriminator minimises. Returns (N,).
+    This is what the discriminator minimises. Returns (N,). Raises UserError for other scales.
     """
 
+    def __init__(self, scales: Scales = "mean") -> None:
+        super().__init__()
+        self.scales = _known("adversarial.scales", scales, Scales)
+
     def forward(self, real: Verdict, fake: Verdict) -> Tensor:
-        """Verdicts of N real and N made pictures. Raises ValueError if their scales do not match."""
-        return _over_scales([F.relu(1 - logits) for logits in real.logits]) + _over_scales(
-            [F.relu(1 + logits) for logits in fake.logits]
-        )
+        """Verdicts of N real and N made pictures. Raises ValueError if there is nothing to judge."""
+        doubted = _over_scales([F.relu(1 - logits) for logits in real.logits], self.scales)
+        return doubted + _over_scales([F.relu(1 + logits) for logits in fake.logits], self.scales)
 
 
 class HingeGenerator(nn.Module):
-    """-D(swap), mean over positions, then over scales: what the swapper minimises against the hinge. Returns (N,)."""
+    """What the swapper minimises against the hinge, mean over positions; scales: then "mean" or "sum". Returns (N,).
+
+    form: "linear", -D(swap), which always pulls (arXiv:1705.02894), or "hinge", max(0, 1 - D(swap)), which leaves
+    positions alone that already pass for real by the margin, as GHOST has it. Raises UserError for others.
+    """
+
+    def __init__(self, form: Form = "linear", scales: Scales = "mean") -> None:
+        super().__init__()
+        self.form = _known("swapper_loss.terms.adversarial.form", form, Form)
+        self.scales = _known("swapper_loss.terms.adversarial.scales", scales, Scales)
 
     def forward(self, attempt: SwapAttempt, reference: SwapReference) -> Tensor:
         """attempt.verdict.logits: (N, 1, h_i, w_i) each."""
-        return _over_scales([-logits for logits in attempt.verdict.logits])
+        logits = attempt.verdict.logits
+        return _over_scales([-one if self.form == "linear" else F.relu(1 - one) for one in logits], self.scales)
 
 
 class WeakFeatureMatching(nn.Module):
@@ -60,7 +77,7 @@ class WeakFeatureMatching(nn.Module):
 
 class AttributePreservation(nn.Module):
     """Half the mean squared difference of the attribute maps of swap and target, summed over the maps
-    (arXiv:1912.13457). No gradient reaches the maps of the target. Returns (N,)."""
+    (arXiv:1912.13457). The attribute encoder learns from both, as in FaceShifter and GHOST. Returns (N,)."""
 
     def forward(self, attempt: SwapAttempt, reference: SwapReference) -> Tensor:
         """Attributes of both. Raises UserError if the swapper has none."""
@@ -69,7 +86,7 @@ class AttributePreservation(nn.Module):
                 "this swapper has no attribute encoder: set swapper_loss.weights.attributes=0, or choose swapper=ghost"
             )
         pairs = zip(attempt.attributes, reference.attributes, strict=True)
-        return sum(0.5 * _per_sample((a - b.detach()).square()) for a, b in pairs)
+        return sum(0.5 * _per_sample((a.float() - b.float()).square()) for a, b in pairs)
 
 
 class SamePersonReconstruction(nn.Module):
@@ -79,20 +96,23 @@ class SamePersonReconstruction(nn.Module):
     (arXiv:1912.13457).
     share: what the values are divided by. 1 weighs the term by how many pairs show one person; the share of such pairs
     in the data weighs it as if it were averaged over them alone, which some recipes do, whatever a batch happens to
-    hold. Raises UserError for another norm and unless 0 < share <= 1.
+    hold. std: what the differences of the three colours are divided by, for recipes that compare normalised pictures:
+    0.5 for those in [-1, 1]. Raises UserError for another norm, unless 0 < share <= 1, and unless std are three numbers
+    above 0.
     """
 
-    def __init__(self, norm: Norm = "l1", share: float = 1.0) -> None:
+    def __init__(self, norm: Norm = "l1", share: float = 1.0, std: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
         super().__init__()
-        if norm not in get_args(Norm):
-            raise UserError(f"norm={norm} of the reconstruction is unknown: choose {' or '.join(get_args(Norm))}")
+        self.norm = _known("swapper_loss.terms.reconstruction.norm", norm, Norm)
         if not 0 < share <= 1:
             raise UserError(f"share={share} of pairs that show one person must be above 0 and at most 1")
-        self.norm, self.share = norm, share
+        if len(std) != 3 or min(std) <= 0:
+            raise UserError(f"std={list(std)} of the reconstruction must be three numbers above 0, one per colour")
+        self.share, self.std = share, tuple(std)
 
     def forward(self, attempt: SwapAttempt, reference: SwapReference) -> Tensor:
         """attempt.image and reference.target: (N, 3, S, S); reference.same: (N,) bool."""
-        difference = attempt.image - reference.target
+        difference = normalize(attempt.image - reference.target, (0.0, 0.0, 0.0), self.std)
         value = difference.abs() if self.norm == "l1" else 0.5 * difference.square()
         return _per_sample(value) * reference.same / self.share
 
@@ -102,8 +122,16 @@ def _per_sample(values: Tensor) -> Tensor:
     return values.float().flatten(1).mean(1)
 
 
-def _over_scales(maps: Sequence[Tensor]) -> Tensor:
-    return _mean([_per_sample(values) for values in maps])
+def _over_scales(maps: Sequence[Tensor], how: Scales) -> Tensor:
+    values = [_per_sample(one) for one in maps]
+    return _mean(values) * (len(values) if how == "sum" else 1)
+
+
+def _known(option: str, value: str, choices: Any) -> str:
+    """`value`, one of a Literal's. Raises UserError that names the option otherwise."""
+    if value not in get_args(choices):
+        raise UserError(f"{option}={value} is unknown: choose {' or '.join(get_args(choices))}")
+    return value
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from idn.errors import UserError
+from idn.given import check_number
 from idn.types import Prediction, Supervision, SwapAttempt, SwapReference
 
 
@@ -15,7 +16,8 @@ class Objective(nn.Module):
     weights: name -> non-negative factor, one for every term; a term of weight 0 is left out and not reported.
     reweighted: names of the terms that `trust` multiplies per sample: those that compare with the teacher's picture.
     fading: name -> number of steps over which the weight of that term falls linearly to 0.
-    Raises UserError if names do not match or no term is left.
+    group: the config group that these options belong to, for what is said of them.
+    Raises UserError if names do not match, no term is left, or a fading is negative.
     """
 
     def __init__(
@@ -24,22 +26,25 @@ class Objective(nn.Module):
         weights: Mapping[str, float],
         reweighted: Sequence[str] = (),
         fading: Mapping[str, int] | None = None,
+        group: str = "loss",
     ) -> None:
         super().__init__()
         for what, names in (("weights", weights), ("terms", terms)):
             missing = sorted((set(terms) | set(weights)) - set(names))
             if missing:
                 raise UserError(
-                    f"loss.{what} lacks {', '.join(missing)}: every term needs a weight and every weight a term"
+                    f"{group}.{what} lacks {', '.join(missing)}: every term needs a weight and every weight a term"
                 )
         for what, names in (("reweighted", reweighted), ("fading", fading or ())):
             if unknown := sorted(set(names) - set(terms)):
-                raise UserError(f"loss.{what} names {', '.join(unknown)}, but the terms are {', '.join(terms)}")
+                raise UserError(f"{group}.{what} names {', '.join(unknown)}, but the terms are {', '.join(terms)}")
+        for name, steps in (fading or {}).items():
+            check_number(f"{group}.fading.{name}", steps, 0)
         if negative := sorted(name for name, weight in weights.items() if weight < 0):
-            raise UserError(f"loss.weights.{negative[0]} is negative: use 0 to leave a term out")
+            raise UserError(f"{group}.weights.{negative[0]} is negative: use 0 to leave a term out")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight > 0}
         if not self.weights:
-            raise UserError("loss.weights are all 0: there is nothing to learn from")
+            raise UserError(f"{group}.weights are all 0: there is nothing to learn from")
         self.terms = nn.ModuleDict({name: terms[name] for name in self.weights})
         self.reweighted = frozenset(reweighted)
         self.fading = dict(fading or {})

@@ -19,9 +19,11 @@ from idn.types import SwapAttempt, SwapReference, Verdict
 
 TERMS = {
     "adversarial": HingeGenerator(),
+    "hinge": HingeGenerator("hinge", "sum"),
     "identity": IdentityLoss(),
     "l1": SamePersonReconstruction("l1"),
     "half_l2": SamePersonReconstruction("half_l2", share=0.2),
+    "l1 normalised": SamePersonReconstruction("l1", std=(0.2, 0.4, 0.5)),
     "features": WeakFeatureMatching(2),
     "attributes": AttributePreservation(),
 }
@@ -72,7 +74,7 @@ def test_the_gradient_reaches_the_swap_of_every_sample_concerned(name):
     attempt, reference, image = pair()
     TERMS[name](attempt, reference).sum().backward()
     reached = image.grad.flatten(1).abs().sum(1) > 0
-    assert reached.tolist() == (reference.same.tolist() if name in ("l1", "half_l2") else [True] * 4)
+    assert reached.tolist() == (reference.same.tolist() if name.startswith(("l1", "half_l2")) else [True] * 4)
 
 
 def test_the_hinge_of_the_discriminator_is_the_published_one():
@@ -100,6 +102,34 @@ def test_the_swapper_wants_high_logits():
     torch.testing.assert_close(TERMS["adversarial"](attempt, reference), expected)
 
 
+@pytest.mark.parametrize("form", ["linear", "hinge"])
+@pytest.mark.parametrize("scales", ["mean", "sum"])
+def test_every_form_against_a_literal_restatement(form, scales):
+    attempt, reference, _ = pair()
+    g = torch.Generator().manual_seed(2)
+    real = verdict(4, g)
+    made, judged = HingeGenerator(form, scales)(attempt, reference), HingeDiscriminator(scales)(real, attempt.verdict)
+    made, judged = made.detach(), judged.detach()
+    for k in range(4):
+        ours = theirs = 0.0
+        for r, f in zip(real.logits, attempt.verdict.logits, strict=True):
+            fakes, reals = f[k].flatten().tolist(), r[k].flatten().tolist()
+            ours += sum(-x if form == "linear" else max(0.0, 1 - x) for x in fakes) / len(fakes)
+            theirs += sum(max(0.0, 1 + x) for x in fakes) / len(fakes) + sum(max(0.0, 1 - x) for x in reals) / len(
+                reals
+            )
+        parts = 1 if scales == "sum" else 2
+        assert float(made[k]) == pytest.approx(ours / parts, rel=1e-5)
+        assert float(judged[k]) == pytest.approx(theirs / parts, rel=1e-5)
+
+
+def test_the_hinge_of_the_swapper_stops_pulling_beyond_the_margin():
+    logits = torch.tensor([[1.5, -1.5]]).view(1, 1, 1, 2).requires_grad_()
+    attempt = pair(1)[0]._replace(verdict=Verdict((logits,), ()))
+    HingeGenerator("hinge")(attempt, pair(1)[1]).sum().backward()
+    assert logits.grad.flatten().tolist() == [0.0, -0.5]
+
+
 def test_feature_matching_compares_the_deepest_maps_only():
     attempt, reference, _ = pair()
     ours, theirs = attempt.verdict.features, reference.verdict.features
@@ -109,12 +139,22 @@ def test_feature_matching_compares_the_deepest_maps_only():
     torch.testing.assert_close(WeakFeatureMatching(2)(attempt, reference), every)
 
 
-def test_nothing_of_the_target_gets_a_gradient():
+def test_features_of_the_target_get_no_gradient_and_its_attributes_do():
     attempt, reference, _ = pair()
     features = tuple(tuple(m.requires_grad_() for m in scale) for scale in reference.verdict.features)
     attributes = tuple(m.requires_grad_() for m in reference.attributes)
     (TERMS["features"](attempt, reference) + TERMS["attributes"](attempt, reference)).sum().backward()
-    assert all(m.grad is None for m in (*sum(features, ()), *attributes))
+    assert all(m.grad is None for m in sum(features, ()))
+    for ours, theirs in zip(attempt.attributes, attributes, strict=True):
+        torch.testing.assert_close(theirs.grad, (theirs - ours).detach() / ours[0].numel())
+
+
+def test_large_attributes_of_half_precision_do_not_overflow():
+    attempt, reference, _ = pair()
+    far = tuple(torch.full_like(m, 400.0, dtype=torch.float16) for m in attempt.attributes)
+    near = tuple(torch.zeros_like(m, dtype=torch.float16) for m in reference.attributes)
+    values = TERMS["attributes"](attempt._replace(attributes=far), reference._replace(attributes=near))
+    torch.testing.assert_close(values, torch.full((4,), 400.0**2))
 
 
 def test_attributes_are_half_the_squares_summed_over_the_maps():
@@ -132,6 +172,9 @@ def test_reconstruction_speaks_of_pairs_of_one_person_alone():
     torch.testing.assert_close(TERMS["l1"](attempt, reference), difference.abs().mean((1, 2, 3)) * same)
     half = 0.5 * difference.square().mean((1, 2, 3)) * same / 0.2
     torch.testing.assert_close(TERMS["half_l2"](attempt, reference), half)
+    red, green, blue = difference.abs().mean((2, 3)).unbind(1)
+    normalised = (red / 0.2 + green / 0.4 + blue / 0.5) / 3 * same
+    torch.testing.assert_close(TERMS["l1 normalised"](attempt, reference), normalised)
 
 
 def test_values_are_float32_whatever_the_networks_gave():
@@ -143,7 +186,12 @@ def test_values_are_float32_whatever_the_networks_gave():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: SamePersonReconstruction("l3"), "norm=l3"),
+        (lambda: SamePersonReconstruction("l3"), "reconstruction.norm=l3 is unknown: choose l1 or half_l2"),
+        (lambda: SamePersonReconstruction(std=(0.5, 0.5)), r"std=\[0.5, 0.5\]"),
+        (lambda: SamePersonReconstruction(std=(0.5, 0.5, 0.0)), "three numbers above 0"),
+        (lambda: HingeGenerator("log"), "adversarial.form=log is unknown: choose linear or hinge"),
+        (lambda: HingeGenerator("hinge", "max"), "adversarial.scales=max is unknown: choose mean or sum"),
+        (lambda: HingeDiscriminator("max"), "adversarial.scales=max is unknown"),
         (lambda: SamePersonReconstruction("l1", share=0.0), "share=0.0"),
         (lambda: WeakFeatureMatching(0), "deepest=0"),
     ],

@@ -1,0 +1,46 @@
+"""Image models of timm: one way to build them, to say why one cannot be had, and to read what it was published for."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import timm
+from timm.data import resolve_model_data_config
+from torch import nn
+
+from idn.errors import UserError
+
+_LONGEST = 200
+"""Characters of a foreign error message that are repeated."""
+
+
+class Published(NamedTuple):
+    """What a model wants to be shown."""
+
+    size: int
+    """Side of the picture in pixels."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """It reads (x - mean) / std of RGB in [0, 1]."""
+
+
+def build_model(
+    model: str, pretrained: bool, option: str, instead: str, options: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """A model of timm or of the hub, with its published weights or, without `pretrained`, random ones.
+
+    model: timm name, `hf_hub:owner/model` included. option: what the user typed to get it, such as
+    "perceptual.model=vgg16"; instead: what else they can do. options: further arguments of timm's `create_model`.
+    Raises UserError, a sentence of these, whatever goes wrong.
+    """
+    try:
+        return timm.create_model(model, pretrained=pretrained, **(options or {}))
+    except Exception as error:  # timm and the hub's client raise classes of their own, which change between versions
+        said = " ".join(str(error).split())[:_LONGEST].rstrip(". ")
+        why = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        raise UserError(f"{option} cannot be had from timm or the hub ({why}): {instead}") from error
+
+
+def published(net: nn.Module) -> Published:
+    """What the configuration that timm attached to `net` says; ImageNet's numbers where it says nothing."""
+    config = resolve_model_data_config(net)
+    return Published(config["input_size"][-1], tuple(config["mean"]), tuple(config["std"]))
