@@ -1,6 +1,7 @@
-"""What a run leaves behind while it trains: picture grids, the distribution of trust, snapshots, a last checkpoint."""
+"""What a run leaves behind while it trains: picture grids, the distribution of trust, checkpoints, snapshots."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from idn.checkpoint import save_alone, save_checkpoint
 from idn.errors import UserError
 from idn.picture import label_columns, save_synthetic
 from idn.types import SwapBatch
+from idn.weights import read_metadata
+from idn.whole import whole
 
+LAST = "last.ckpt"
 LAST_GOOD = "last_good.ckpt"
 COLUMNS = ("teacher", "mask", "student", "swap")
 """What a validation step may return for the picture grid, in the order in which it is shown."""
@@ -56,27 +61,50 @@ class PictureGrid(pl.Callback):
 
 
 class TrustHistogram(pl.Callback):
-    """Writes how trust was distributed over the samples of the last `every` steps.
+    """Writes how trust was distributed over the samples since the last line, every `every` steps. Of several processes,
+    the first one's share of the samples is shown.
 
-    path: a file of JSON lines {"step", "bins": counts of 20 equal bins of [0, 1], "p10", "p50", "p90"}. Loggers that
-    know histograms (W&B, TensorBoard) receive them too.
+    path: a file of JSON lines {"step", "bins": counts of 20 equal bins of [0, 1], "p10", "p50", "p90"}, one per step. A
+    run that goes on in the same folder continues it. Loggers that know histograms (W&B, TensorBoard) receive them too.
     """
 
     def __init__(self, path: str | Path, every: int = 100) -> None:
         self.path, self.every = Path(path), every
         self.seen: list[Tensor] = []
+        self.step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Drop the lines after the step where the run (re)starts."""
+        self.step = trainer.global_step
+        if trainer.is_global_zero and self.path.is_file():
+            lines = self.path.read_text().splitlines(keepends=True)
+            with whole(self.path) as draft:
+                draft.write_text("".join(line for line in lines if _step(line) <= self.step))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: SwapBatch, batch_idx: int
     ) -> None:
-        """Collect, and write when the window is full."""
+        """Collect, and write when it is time."""
         self.seen.append(outputs["trust"].detach())
-        if len(self.seen) < self.every:
+        if trainer.global_step == self.step:  # a batch that only accumulates gradients
+            return
+        self.step = trainer.global_step
+        if self.step % self.every:
             return
         values = torch.cat(self.seen).float().cpu()
         self.seen.clear()
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            self._write(trainer, values)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a run that continues this one needs for its first line."""
+        return {"seen": torch.cat(self.seen).float().cpu() if self.seen else torch.zeros(0)}
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Go on where the earlier run was."""
+        self.seen = [state_dict["seen"]] if len(state_dict["seen"]) else []
+
+    def _write(self, trainer: pl.Trainer, values: Tensor) -> None:
         quantiles = torch.quantile(values, torch.tensor([0.1, 0.5, 0.9])).tolist()
         line = {"step": trainer.global_step, "bins": torch.histc(values, 20, 0, 1).int().tolist()}
         line |= dict(zip(("p10", "p50", "p90"), (round(q, 4) for q in quantiles), strict=True))
@@ -90,6 +118,44 @@ class TrustHistogram(pl.Callback):
                 logger.experiment.log({"train/trust_histogram": values.numpy()}, commit=False)
 
 
+def _step(line: str) -> float:
+    """The step of a line of JSON; infinite for one that a kill cut short."""
+    try:
+        return json.loads(line)["step"]
+    except json.JSONDecodeError:
+        return float("inf")
+
+
+class KeepLast(pl.callbacks.Checkpoint):
+    """Keeps the newest state of a run: after every validation, and every `every` steps between, so that a kill costs
+    little.
+
+    directory: gets `last.ckpt`, which `resume=` accepts. Raises UserError for an interval below 1.
+    """
+
+    def __init__(self, directory: str | Path, every: int) -> None:
+        if every < 1:
+            raise UserError(f"callbacks.last.every={every} must be at least 1 step")
+        self.path, self.every, self.step = Path(directory) / LAST, every, 0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Note where the run (re)starts."""
+        self.step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time."""
+        moved, self.step = trainer.global_step > self.step, trainer.global_step
+        if moved and self.step % self.every == 0:
+            save_checkpoint(trainer, self.path)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Save what was validated, with what the other callbacks remember of it."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            save_checkpoint(trainer, self.path)
+
+
 class KeepLastGood(pl.Callback):
     """When a run stops with an error or by Ctrl-C, writes a checkpoint of the last finite weights first.
 
@@ -98,22 +164,30 @@ class KeepLastGood(pl.Callback):
 
     def __init__(self, directory: str | Path) -> None:
         self.path = Path(directory) / LAST_GOOD
+        self.began: int | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Note where the run (re)starts."""
+        self.began = trainer.global_step
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """Save, unless nothing was learned or the weights themselves are broken."""
+        if self.began is None or trainer.global_step == self.began or not trainer.training:
+            return
         saved = {"state_dict": module.state_dict()}
         module.on_save_checkpoint(saved)
         weights = saved["state_dict"].values()
-        finite = all(bool(torch.isfinite(value).all()) for value in weights if value.is_floating_point())
-        if trainer.global_step and finite and trainer.training:
-            trainer.save_checkpoint(self.path)
+        if all(bool(torch.isfinite(value).all()) for value in weights if value.is_floating_point()):
+            save_alone(trainer, self.path)
 
 
 class Snapshots(pl.Callback):
     """Keeps the averaged swapper at chosen shares of a run, such as a quality scorer learns from.
 
-    directory: gets one `0.250.safetensors` per share. fractions: of `trainer.max_steps`, in [0, 1]; the nearest step
-    counts. A run that is resumed with the same number of steps copies what its first part kept.
+    directory: gets one `0.250.safetensors` per share, and holds those of one training alone: what a run with another
+    number of steps kept there is removed, and what a lost attempt kept after the step where this one goes on.
+    fractions: of `trainer.max_steps`, in [0, 1]; the nearest step counts. A run that is resumed with the same number of
+    steps in another folder copies what its first part kept.
     Raises UserError for a share outside [0, 1], and for two that would have one name.
     """
 
@@ -134,21 +208,19 @@ class Snapshots(pl.Callback):
             raise UserError("snapshots need trainer.max_steps: give it, or set callbacks.snapshots.fractions=[]")
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Keep the untrained network if that was asked for, and fetch what the first part of this run kept."""
-        if not trainer.global_step:
-            self._keep(trainer, module)
-        elif self.earlier.get("max_steps") == self.max_steps and trainer.is_global_zero:
-            for path in self.paths.values():
-                before = Path(str(self.earlier["directory"]), path.name)
-                if before.is_file() and not path.exists():
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(before, path)
+        """Put the folder in order, and keep what is due before the first step."""
+        self._inherit(trainer)
+        self._keep(trainer, module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: SwapBatch, batch_idx: int
     ) -> None:
         """Keep what is due after this step."""
         self._keep(trainer, module)
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Put the folder in order where training had come to its end before, and did not start."""
+        self._inherit(trainer)
 
     def state_dict(self) -> dict[str, str | int]:
         """Where the snapshots are, for the run that continues this one."""
@@ -157,6 +229,26 @@ class Snapshots(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, str | int]) -> None:
         """Remember where the first part of this run wrote."""
         self.earlier = state_dict
+
+    def _inherit(self, trainer: pl.Trainer) -> None:
+        """Remove the snapshots of another run, and fetch those that the first part of this one kept elsewhere."""
+        if not trainer.is_global_zero:
+            return
+        for path in self.directory.glob("*.safetensors"):
+            if self._is_foreign(path, trainer.global_step):
+                path.unlink()
+        for path in self.paths.values() if self.earlier.get("max_steps") == self.max_steps else ():
+            before = Path(str(self.earlier["directory"]), path.name)
+            if before.is_file() and not path.exists() and not self._is_foreign(before, trainer.global_step):
+                with whole(path) as draft:
+                    shutil.copyfile(before, draft)
+
+    def _is_foreign(self, path: Path, step: int) -> bool:
+        """Whether a file is a snapshot, but none of this run up to `step`."""
+        notes = read_metadata(path)
+        if not re.fullmatch(r"[01]\.\d{3}\.safetensors", path.name) or not {"fraction", "steps"} <= notes.keys():
+            return False
+        return notes.get("max_steps") != str(self.max_steps) or int(notes["steps"]) > step
 
     def _keep(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for fraction, path in self.paths.items():

@@ -1,20 +1,22 @@
 """Distillation: the student learns from a frozen teacher (arXiv:2201.03808). A thin shell around its parts."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from idn.checkpoint import leave_out, refill
 from idn.ema import MovingAverage
-from idn.errors import UserError
+from idn.guard import GuardedModule
 from idn.losses.objective import Objective
 from idn.losses.reweight import Trust
-from idn.metrics import identity_cosine, psnr, ssim, swap_gain
+from idn.metrics import identity_cosine, psnr, ssim
+from idn.optimizers import Build, check_rates, rated, stepwise
 from idn.types import IdentityFeatures, Prediction, Supervision, SwapBatch
+from idn.validation import log_means, log_truth
 
 FROZEN = ("teacher.", "encoder.", "perceptual.", "trust.")
 """Prefixes of what is never written into a checkpoint."""
@@ -31,7 +33,7 @@ class Lesson(NamedTuple):
     trust: Tensor
 
 
-class DistillModule(pl.LightningModule):
+class DistillModule(GuardedModule):
     """Trains `student` on what `teacher` answers, and validates its moving average.
 
     student: idn.models.student.Student, or any network with the same call.
@@ -50,23 +52,20 @@ class DistillModule(pl.LightningModule):
         perceptual: nn.Module,
         trust: Trust,
         objective: Objective,
-        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        optimizer: Build,
         schedule: Callable[[Optimizer], LRScheduler],
         ema_decay: float = 0.999,
         rates: Mapping[str, float] | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__("lower optim.lr, or check the data and the teacher's pictures")
         self.student = student
         self.ema = MovingAverage(student, ema_decay)
         self.teacher, self.encoder, self.perceptual, self.trust = teacher, encoder, perceptual, trust
         self.objective = objective
         self.optimizer, self.schedule = optimizer, schedule
         self.rates = dict(rates or {})
-        if unknown := sorted(self.rates.keys() - student.parameter_groups().keys()):
-            raise UserError(
-                f"distill.rates names {unknown[0]}, but the student has {', '.join(student.parameter_groups())}"
-            )
+        check_rates("distill.rates", self.rates, list(student.parameter_groups()), "the student has")
         self.needs_perceptual = "perceptual" in objective.terms
         if compile:
             self.student.compile()
@@ -114,24 +113,20 @@ class DistillModule(pl.LightningModule):
     def training_step(self, batch: SwapBatch, batch_idx: int) -> dict[str, Tensor]:
         """One batch of the student.
 
-        Raises UserError as soon as the loss is not a finite number, with the student as it was before the batch:
-        parameters have not been touched yet, and what the forward pass did to BatchNorm statistics is undone.
+        Raises UserError as soon as the loss or its gradient is not a finite number, with the student as it was before
+        the batch: parameters have not been touched yet, and what the look did to BatchNorm statistics is undone.
         """
-        statistics = [(buffer, buffer.clone()) for buffer in self.student.buffers()]
+        self.watch([self.student])
         total, lesson, _ = self._step(batch, self.student, "train")
-        if not torch.isfinite(total):
-            for buffer, before in statistics:
-                buffer.copy_(before)
-            raise UserError(
-                f"the loss became {total.item()} at step {self.global_step}: the weights before this step are kept; "
-                "lower optim.lr, or check the data and the teacher's pictures"
-            )
+        self.demand_finite("loss", total)
         return {"loss": total, "trust": lesson.trust}
 
-    def on_train_batch_end(self, outputs: Any, batch: SwapBatch, batch_idx: int) -> None:
-        """After every optimizer step the average follows; batches that only accumulate gradients change nothing."""
-        if self.global_step > int(self.ema.updates):
-            self.ema.update(self.student)
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Optimizer, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """After every step of the optimizer the average follows, before anything is told or saved."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.ema.update(self.student)
 
     def validation_step(self, batch: SwapBatch, batch_idx: int) -> dict[str, Tensor]:
         """Losses and metrics of the averaged student on held-out people. Returns what the picture grid shows."""
@@ -142,32 +137,18 @@ class DistillModule(pl.LightningModule):
             "psnr_teacher": psnr(prediction.image, teacher),
             "ssim_teacher": ssim(prediction.image, teacher),
         }
-        if batch.truth is not None:
-            metrics |= {
-                "psnr_truth": psnr(prediction.image, batch.truth, batch.face),
-                "ssim_truth": ssim(prediction.image, batch.truth, batch.face),
-            }
-            different = ~batch.same
-            if different.any():
-                gain = swap_gain(prediction.image, batch.target, batch.truth, batch.face)[different]
-                self.log("val/swap_gain", gain.mean(), batch_size=int(different.sum()), sync_dist=True)
-        means = {f"val/{name}": value.mean() for name, value in metrics.items()}
-        self.log_dict(means, batch_size=len(batch.target), sync_dist=True)
+        log_means(self, metrics)
+        log_truth(self, prediction.image, batch)
         return {"teacher": teacher, "student": prediction.image, "mask": prediction.mask}
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Only the student learns, every group of its parameters at its own rate."""
-        groups = self.student.parameter_groups()
-        optimizer = self.optimizer([{"params": parameters} for parameters in groups.values()])
-        for name, group in zip(groups, optimizer.param_groups, strict=True):
-            group["lr"] *= self.rates.get(name, 1.0)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule(optimizer), "interval": "step"}}
+        return stepwise(rated(self.optimizer, self.student.parameter_groups(), self.rates), self.schedule)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen networks out."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {key: value for key, value in state.items() if not key.startswith(FROZEN)}
+        leave_out(checkpoint, FROZEN)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refill the frozen networks with what they hold now, so that the rest still loads strictly."""
-        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith(FROZEN)}
+        refill(checkpoint, self, FROZEN)

@@ -5,17 +5,20 @@ import copy
 import torch
 from torch import nn
 
+from idn.errors import UserError
+
 
 class MovingAverage(nn.Module):
     """A frozen copy of `network` that follows it: average += (1 - d) * (current - average), buffers included.
 
     decay: the final d. Early on d = (1 + n) / (10 + n) after n updates, so that the random start is soon forgotten.
+    Raises UserError unless 0 <= decay < 1.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise ValueError(f"decay: expected 0 <= decay < 1, got {decay}")
+            raise UserError(f"ema_decay={decay} must be at least 0 and below 1, such as 0.999")
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.decay = decay
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))

@@ -21,8 +21,8 @@ class RunProgress(pl.callbacks.ProgressBar):
         self.every = every
         self.live = sys.stderr.isatty()
         self.bar: Progress | None = None
-        self.images = 0
-        self.window_start = 0.0
+        self.images = self.first_step = self.step = 0
+        self.window_start = self.run_start = 0.0
         self.rate = 0.0
 
     def disable(self) -> None:
@@ -32,7 +32,8 @@ class RunProgress(pl.callbacks.ProgressBar):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Open the bar at the step where the run (re)starts."""
         self.window_start, self.images = time.monotonic(), 0
-        self.first_step, self.run_start = trainer.global_step, self.window_start
+        self.first_step = self.step = trainer.global_step
+        self.run_start = self.window_start
         if self.live:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=Console(stderr=True))
@@ -42,11 +43,11 @@ class RunProgress(pl.callbacks.ProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: tuple[Any, ...], batch_idx: int
     ) -> None:
-        """Count the images of the batch's first field; refresh now and then."""
+        """Count the images of the batch's first field; refresh now and then, after a step of the optimizer."""
         self.images += len(batch[0]) * trainer.world_size
-        step = trainer.global_step
-        every = 5 if self.live else self.every
-        if not every or (step % every and step != trainer.max_steps):
+        before, self.step = self.step, trainer.global_step
+        step, every = self.step, 5 if self.live else self.every
+        if step == before or not every or (step % every and step != trainer.max_steps):
             return
         now = time.monotonic()
         self.rate = self.images / max(now - self.window_start, 1e-9)

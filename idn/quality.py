@@ -1,9 +1,8 @@
 """Training of the quality scorer Q (arXiv:2201.03808, loss reweighting): a regressor of rated pictures."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -11,7 +10,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import CatMetric
 from torchmetrics.functional.regression import spearman_corrcoef
 
-from idn.errors import UserError
+from idn.guard import GuardedModule
+from idn.optimizers import Build, decayed_kernels, stepwise
 from idn.rated.pictures import Known, Rated
 from idn.scorer import ScorerNetwork
 
@@ -33,7 +33,7 @@ class Level(NamedTuple):
     """Mean absolute error to the exact swap, infinite where nobody knows."""
 
 
-class QualityModule(pl.LightningModule):
+class QualityModule(GuardedModule):
     """Trains `network` to tell the label of a picture, by squared error.
 
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer. Biases and BatchNorms get
@@ -43,10 +43,10 @@ class QualityModule(pl.LightningModule):
     def __init__(
         self,
         network: ScorerNetwork,
-        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        optimizer: Build,
         schedule: Callable[[Optimizer], LRScheduler],
     ) -> None:
-        super().__init__()
+        super().__init__("lower optim.lr")
         self.network = network.to(memory_format=torch.channels_last)
         self.optimizer, self.schedule = optimizer, schedule
         self.seen = nn.ModuleList(CatMetric() for _ in range(1 + len(Known._fields)))
@@ -54,15 +54,9 @@ class QualityModule(pl.LightningModule):
 
     def training_step(self, batch: Rated, batch_idx: int) -> Tensor:
         """One batch. Raises UserError when the loss is not finite, with the network as it was before the batch."""
-        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        self.watch([self.network])
         loss = (self.network(batch.images) - batch.known.labels).square().mean()
-        if not torch.isfinite(loss):
-            for buffer, before in statistics:
-                buffer.copy_(before)
-            raise UserError(
-                f"the loss became {loss.item()} at step {self.global_step}: the weights before this step are kept; "
-                "lower optim.lr"
-            )
+        self.demand_finite("loss", loss)
         self.log("train/loss", loss.detach(), batch_size=len(batch.images))
         return loss
 
@@ -83,10 +77,7 @@ class QualityModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One-dimensional parameters learn without weight decay."""
-        kernels = [parameter for parameter in self.parameters() if parameter.ndim > 1]
-        vectors = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
-        optimizer = self.optimizer([{"params": kernels}, {"params": vectors, "weight_decay": 0.0}])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule(optimizer), "interval": "step"}}
+        return stepwise(decayed_kernels(self.optimizer, self.parameters()), self.schedule)
 
 
 def agreement(scores: Tensor, known: Known) -> dict[str, float]:

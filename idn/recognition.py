@@ -1,9 +1,8 @@
 """Training of face recognisers: classify the people of a training set, verify pairs of people never seen."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -11,10 +10,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import CatMetric
 
 from idn.errors import UserError
+from idn.given import check_whole
+from idn.guard import GuardedModule
 from idn.losses.angular import AngularMargin
+from idn.optimizers import Build, decayed_kernels, stepwise
 
 
-class RecognitionModule(pl.LightningModule):
+class RecognitionModule(GuardedModule):
     """Trains `network` to tell `classes` people apart by an additive angular margin (arXiv:1801.07698).
 
     network: images (N, 3, S, S) in [0, 1] -> IdentityFeatures, with `embedding_dim`; the head is thrown away later.
@@ -23,6 +25,7 @@ class RecognitionModule(pl.LightningModule):
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer. Biases and BatchNorms get
     no weight decay. folds: of the verification protocol. people: known coordinates of every class, where there are any
     (see `AngularMargin`).
+    Raises UserError for fewer than two classes or folds, and for a margin or a scale that `AngularMargin` refuses.
     Training batches are (images, labels), validation batches (images_a, images_b, same).
     """
 
@@ -33,28 +36,33 @@ class RecognitionModule(pl.LightningModule):
         margin: float,
         scale: float,
         margin_steps: int,
-        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        optimizer: Build,
         schedule: Callable[[Optimizer], LRScheduler],
         folds: int = 10,
         people: Tensor | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__("lower optim.lr")
         if classes < 2:
             raise UserError(f"the training data hold {classes} people: a recogniser needs two or more")
+        check_whole("recognition.folds", folds, 2)
+        check_whole("recognition.margin_steps", margin_steps, 0)
         self.network = network.to(memory_format=torch.channels_last)
         self.head = AngularMargin(network.embedding_dim, classes, margin, scale, people)
         self.margin_steps, self.folds = margin_steps, folds
         self.optimizer, self.schedule = optimizer, schedule
-        self.cosines, self.same = CatMetric(), CatMetric()
+        self.cosines, self.same = (CatMetric(sync_on_compute=False) for _ in range(2))  # every process sees all pairs
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """images: (N, 3, S, S); labels: (N,) in [0, classes). Raises UserError when the loss is not finite."""
+        """images: (N, 3, S, S); labels: (N,) in [0, classes).
+
+        Raises UserError when the loss is not finite, with network and head as they were before the batch.
+        """
         images, labels = batch
+        self.watch([self.network])
         cosines = self.head.logits(self.network(images).embedding)
         eased = min(1.0, self.global_step / max(self.margin_steps, 1))
         loss = self.head(cosines, labels, eased).mean()
-        if not torch.isfinite(loss):
-            raise UserError(f"the loss became {loss.item()} at step {self.global_step}: lower the learning rate")
+        self.demand_finite("loss", loss)
         right = (cosines.argmax(1) == labels).float().mean()
         self.log_dict({"train/loss": loss.detach(), "train/accuracy": right}, batch_size=len(images))
         return loss
@@ -68,19 +76,25 @@ class RecognitionModule(pl.LightningModule):
         self.same.update(same.float())
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val/accuracy`, `val/auc` and `val/tar_at_far_1e-3`; the few pairs of a sanity check give none."""
+        """Log `val/accuracy`, `val/auc` and `val/tar_at_far_1e-3`; the few pairs of a sanity check give none.
+
+        Raises UserError if there are fewer pairs of a kind than folds.
+        """
         if not self.trainer.sanity_checking:
-            scores = verify(self.cosines.compute(), self.same.compute() > 0.5, self.folds)
-            self.log_dict({f"val/{name}": value for name, value in scores.items()})
+            same = self.same.compute() > 0.5
+            if (least := min(int(same.sum()), int((~same).sum()))) < self.folds:
+                raise UserError(
+                    f"recognition.folds={self.folds}, but of one kind of verification pair there are only {least}: "
+                    "raise identity_data.pairs, or lower recognition.folds"
+                )
+            scores = verify(self.cosines.compute(), same, self.folds)
+            self.log_dict({f"val/{name}": value for name, value in scores.items()}, sync_dist=True)
         self.cosines.reset()
         self.same.reset()
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Network and head learn together; one-dimensional parameters without weight decay."""
-        kernels = [parameter for parameter in self.parameters() if parameter.ndim > 1]
-        vectors = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
-        optimizer = self.optimizer([{"params": kernels}, {"params": vectors, "weight_decay": 0.0}])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule(optimizer), "interval": "step"}}
+        return stepwise(decayed_kernels(self.optimizer, self.parameters()), self.schedule)
 
 
 def verify(scores: Tensor, same: Tensor, folds: int = 10) -> dict[str, float]:

@@ -1,10 +1,14 @@
-"""What a run says at its end: metrics, places, and the command to try next."""
+"""Parts of what a run says at its end: metrics, places, and the command to try next."""
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
+
+from idn.whole import whole
 
 SHARED = ("data", "identity=", "identity.", "seed")
 """Beginnings of options that a student must be given exactly as its teacher, scorer or cache was."""
@@ -13,6 +17,11 @@ SHARED = ("data", "identity=", "identity.", "seed")
 def repeated(options: Iterable[str], beginnings: tuple[str, ...] = ("",)) -> str:
     """The options that begin so, ready to be pasted into a shell; a space follows each."""
     return "".join(f"{shlex.quote(word)} " for word in options if word.startswith(beginnings))
+
+
+def command(verb: str, *options: str) -> str:
+    """An `idn` command, ready to be pasted into a shell."""
+    return shlex.join(["idn", verb, *options])
 
 
 def metric_table(title: str, metrics: Mapping[str, float], meanings: Mapping[str, str]) -> Table:
@@ -25,6 +34,12 @@ def metric_table(title: str, metrics: Mapping[str, float], meanings: Mapping[str
         if key in metrics:
             table.add_row(key.removeprefix("val/"), f"{metrics[key]:.4f}", meaning)
     return table
+
+
+def write_summary(out: Path, content: Mapping[str, Any]) -> None:
+    """Write what a run reached as `out/summary.json`."""
+    with whole(out / "summary.json") as draft:
+        draft.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def places(out: Path) -> dict[str, Path]:

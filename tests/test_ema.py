@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from idn.ema import MovingAverage
+from idn.errors import UserError
 
 
 def net() -> nn.Module:
@@ -42,5 +43,5 @@ def test_another_network_is_refused() -> None:
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_decay_range(decay: float) -> None:
-    with pytest.raises(ValueError, match="decay"):
+    with pytest.raises(UserError, match=rf"ema_decay={decay}"):
         MovingAverage(net(), decay)

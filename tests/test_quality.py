@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 from idn.callbacks import LAST_GOOD, KeepLastGood
 from idn.data.module import StreamData
 from idn.errors import UserError
+from idn.outcome import SCORER_MEANING
 from idn.quality import QualityModule, agreement, by_grade
 from idn.rated.pictures import Known, Rated
-from idn.run import SCORER_MEANING, start
+from idn.resume import start
 from idn.schedule import warmup_cosine
 
 

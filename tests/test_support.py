@@ -1,6 +1,7 @@
 """Small parts of a run: schedule, pictures, perceptual features, allocator."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,13 +81,33 @@ def test_timm_features_load_strictly_and_pass_gradients(tmp_path: Path) -> None:
 
 
 def test_unknown_perceptual_model_is_said() -> None:
-    with pytest.raises(UserError, match=r"perceptual\.model=resnet_of_nobody"):
+    with pytest.raises(UserError, match=r"perceptual\.model=resnet_of_nobody cannot be had .* perceptual=identity$"):
         TimmFeatures("resnet_of_nobody", [0], None)
+
+
+def test_a_model_of_the_hub_sees_the_numbers_that_it_was_published_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = timm.create_model
+    given = {"mean": (0.5, 0.4, 0.3), "std": (0.25, 0.5, 0.125)}
+
+    def hub(model: str, **options: object) -> torch.nn.Module:
+        assert model == "hf_hub:someone/net"
+        return publish("resnet10t", pretrained_cfg_overlay=given, **options)
+
+    save_file(publish("resnet10t").state_dict(), tmp_path / "net.safetensors")
+    monkeypatch.setattr(timm, "create_model", hub)
+    net = TimmFeatures("hf_hub:someone/net", [0], tmp_path / "net.safetensors")
+    images = torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(given[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    seen = IdentityFeatures(torch.zeros(1, 1), torch.zeros(1, 1, 1, 1))
+    torch.testing.assert_close(net(images, seen)[0], net.net((images - mean) / std)[0])
 
 
 def test_shallow_maps_must_exist() -> None:
     seen = IdentityFeatures(torch.zeros(1, 1), torch.zeros(1, 1, 1, 1))
-    with pytest.raises(UserError, match="perceptual=timm"):
+    said = "this identity encoder returns no shallow maps: choose perceptual=timm or loss.weights.perceptual=0"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
         IdentityShallow()(torch.rand(1, 3, 8, 8), seen)
 
 

@@ -1,0 +1,43 @@
+"""How a LightningModule gets its optimizer: groups of parameters, their rates, the schedule."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from idn.errors import UserError
+
+Build = Callable[[Iterable[dict[str, Any]]], Optimizer]
+"""An optimizer that only lacks its parameter groups."""
+
+
+def check_rates(option: str, rates: Mapping[str, float], groups: Sequence[str], owner: str) -> None:
+    """Raise UserError, which calls the rates by their option, for one that belongs to none of the groups.
+
+    owner: how their enumeration begins, such as "the student has".
+    """
+    if unknown := sorted(rates.keys() - set(groups)):
+        raise UserError(f"{option} names {unknown[0]}, but {owner} {', '.join(groups)}")
+
+
+def rated(build: Build, groups: Mapping[str, list[nn.Parameter]], rates: Mapping[str, float]) -> Optimizer:
+    """An optimizer with one group per name. rates: of learning, relative to the optimizer's; 1 where none is given."""
+    optimizer = build([{"params": parameters} for parameters in groups.values()])
+    for name, group in zip(groups, optimizer.param_groups, strict=True):
+        group["lr"] *= rates.get(name, 1.0)
+    return optimizer
+
+
+def decayed_kernels(build: Build, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """An optimizer that decays the weights of kernels alone: one-dimensional parameters, biases and norms, are left."""
+    parameters = list(parameters)
+    kernels = [parameter for parameter in parameters if parameter.ndim > 1]
+    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+    return build([{"params": kernels}, {"params": vectors, "weight_decay": 0.0}])
+
+
+def stepwise(optimizer: Optimizer, schedule: Callable[[Optimizer], LRScheduler]) -> dict[str, Any]:
+    """What `configure_optimizers` returns for one optimizer whose rate changes with every step."""
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer), "interval": "step"}}
