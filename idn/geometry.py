@@ -55,7 +55,8 @@ def template_points(name: str) -> Tensor:
 def fit_similarity(points: Tensor, onto: Tensor) -> Tensor:
     """Least-squares similarity (rotation, uniform scale, shift; no reflection) that maps `points` onto `onto`.
 
-    points, onto: (..., K, 2). Returns (..., 2, 3). In two dimensions the fit is closed-form (Umeyama 1991).
+    points, onto: (..., K, 2). Returns (..., 2, 3). In two dimensions the fit is closed-form (Umeyama 1991). It is not
+    finite where all `points` coincide, and has no inverse where no rotation brings them any nearer to `onto`.
     """
     mean_p, mean_o = points.mean(-2, keepdim=True), onto.mean(-2, keepdim=True)
     p, o = points - mean_p, onto - mean_o
@@ -108,4 +109,3 @@ def reframe(images: Tensor, frame: str, wanted: str, size: int, padding: str = "
     matrix = between_templates(frame, wanted)
     even = math.ceil(size * float(matrix[:, 0].norm()))  # pixels of a crop whose face neither shrinks nor grows
     return warp(resize(images, even) if images.shape[-1] > 2 * even else images, matrix, size, padding)
-

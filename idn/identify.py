@@ -1,10 +1,11 @@
 """Whose face: from a photograph, or from a file that kept what an encoder saw, to the identity that a student reads."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from idn.data.align import cut_crop
+from idn.data.crop import UnusableLandmarks, cut_crop
 from idn.data.detector import Detector
 from idn.data.photos import UnreadablePhoto, read_photo
 from idn.errors import UserError
@@ -19,14 +20,17 @@ LEAST_FACE = 48
 _FORMAT = "idn-identity-1"
 
 
-def identity_of_photo(path: Path, encoder: IdentityEncoder, frame: str, detector: Detector) -> IdentityFeatures:
+def identity_of_photo(
+    path: Path, encoder: IdentityEncoder, frame: str, make_detector: Callable[[], Detector]
+) -> IdentityFeatures:
     """The person on a photograph, as `encoder`, built for crops framed as `frame`, sees the largest face.
 
-    Returns embedding (1, D) and features (1, C, s, s). Raises UserError for an unreadable photograph, no face, several
-    faces of similar size, and a face below LEAST_FACE pixels.
+    make_detector: called once the photograph is known to be one. Returns embedding (1, D) and features (1, C, s, s).
+    Raises UserError for an unreadable photograph, no face, several faces of similar size, and a face below LEAST_FACE
+    pixels.
     """
     pixels = _read(path)
-    faces = detector(pixels)
+    faces = make_detector()(pixels)
     if not faces:
         raise UserError(f"{path} shows no face: give a photograph with one, or aligned=true if it is a crop already")
     face = faces[0]
@@ -34,7 +38,10 @@ def identity_of_photo(path: Path, encoder: IdentityEncoder, frame: str, detector
         raise UserError(f"the face on {path} has {face.size:.0f} px, {LEAST_FACE} are the least: give a larger one")
     if len(faces) > 1 and faces[1].size > face.size / 2:
         raise UserError(f"{path} shows {len(faces)} faces of similar size: cut out the person that is meant")
-    crop, _, _ = cut_crop(pixels, face.landmarks, frame, CROP)
+    try:
+        crop, _, _ = cut_crop(pixels, face.landmarks, frame, CROP)
+    except UnusableLandmarks as error:
+        raise UserError(f"{path}: {error}, give another photograph") from error
     return _look(encoder, crop)
 
 

@@ -23,12 +23,26 @@ def normalize(images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tupl
     return (images - images.new_tensor(mean).view(1, -1, 1, 1)) / images.new_tensor(std).view(1, -1, 1, 1)
 
 
-def resize(images: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, size, size): bilinear, anti-aliased when shrinking; as it is if nothing changes."""
-    if images.shape[-2:] == (size, size):
+def denormalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """x * std + mean per channel, what `normalize` undoes. images: (N, C, H, W)."""
+    return images * images.new_tensor(std).view(1, -1, 1, 1) + images.new_tensor(mean).view(1, -1, 1, 1)
+
+
+def to_bgr255(images: Tensor) -> Tensor:
+    """RGB in [0, 1] -> BGR in [0, 255], floats, as networks trained with OpenCV want them. images: (N, 3, H, W)."""
+    return images.flip(1) * 255
+
+
+def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """(N, C, H, W) -> (N, C, size, size), or (N, C, *size): bilinear, anti-aliased when shrinking.
+
+    As they are if nothing changes. Floats, or bytes that stay bytes.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if images.shape[-2:] == (height, width):
         return images
-    shrinks = images.shape[-1] > size or images.shape[-2] > size
-    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=shrinks)
+    shrinks = images.shape[-2] > height or images.shape[-1] > width
+    return F.interpolate(images, (height, width), mode="bilinear", align_corners=False, antialias=shrinks)
 
 
 def luma(images: Tensor) -> Tensor:

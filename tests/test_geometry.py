@@ -44,6 +44,10 @@ def test_fit_never_reflects() -> None:
     assert fit_similarity(points, mirrored)[:, :2].det() > 0
 
 
+def test_points_in_one_place_have_no_fit() -> None:
+    assert not fit_similarity(torch.full((5, 2), 0.4, dtype=torch.float64), template_points("ffhq")).isfinite().any()
+
+
 def test_inverse() -> None:
     known = similarity(10)
     points = torch.rand(10, 4, 2, dtype=torch.float64)

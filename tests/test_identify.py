@@ -1,5 +1,6 @@
 """Whose face: photographs, crops and kept identities."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_a_photograph_is_cropped_as_the_encoder_expects(tmp_path: Path) -> None:
     Image.fromarray(photo).save(tmp_path / "photo.png")
     Image.fromarray(photo[40:140, 60:160]).resize((256, 256), Image.Resampling.BILINEAR).save(tmp_path / "crop.png")
     encoder = TinyEncoder()
-    of_photo = identity_of_photo(tmp_path / "photo.png", encoder, "ffhq", Found(face(60, 40, 100)))
+    of_photo = identity_of_photo(tmp_path / "photo.png", encoder, "ffhq", partial(Found, face(60, 40, 100)))
     of_crop = identity_of_crop(tmp_path / "crop.png", encoder)
     assert torch.cosine_similarity(of_photo.embedding, of_crop.embedding).item() > 0.999
     assert not of_photo.embedding.requires_grad and of_photo.features.shape == (1, 16, 7, 7)
@@ -59,18 +60,23 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
 def test_no_face_two_faces_tiny_face(tmp_path: Path) -> None:
     photo, encoder = picture(tmp_path / "photo.png", (400, 200)), TinyEncoder()
     with pytest.raises(UserError, match="shows no face"):
-        identity_of_photo(photo, encoder, "ffhq", Found())
+        identity_of_photo(photo, encoder, "ffhq", Found)
     with pytest.raises(UserError, match="shows 2 faces"):
-        identity_of_photo(photo, encoder, "ffhq", Found(face(0, 0, 150), face(200, 0, 140)))
+        identity_of_photo(photo, encoder, "ffhq", partial(Found, face(0, 0, 150), face(200, 0, 140)))
     with pytest.raises(UserError, match="has 30 px"):
-        identity_of_photo(photo, encoder, "ffhq", Found(face(0, 0, 30)))
-    identity_of_photo(photo, encoder, "ffhq", Found(face(0, 0, 150), face(200, 0, 50)))
+        identity_of_photo(photo, encoder, "ffhq", partial(Found, face(0, 0, 30)))
+    identity_of_photo(photo, encoder, "ffhq", partial(Found, face(0, 0, 150), face(200, 0, 50)))
+    confused = face(0, 0, 150)._replace(landmarks=torch.full((5, 2), 70.0, dtype=torch.float64))
+    with pytest.raises(UserError, match=r"photo\.png: the landmarks of the face do not show where it is, give another"):
+        identity_of_photo(photo, encoder, "ffhq", partial(Found, confused))
 
 
 def test_files_that_are_no_faces(tmp_path: Path) -> None:
     encoder = TinyEncoder()
     with pytest.raises(UserError, match="is not a file"):
         identity_of_crop(tmp_path / "missing.png", encoder)
+    with pytest.raises(UserError, match="is not a file"):
+        identity_of_photo(tmp_path / "missing.png", encoder, "ffhq", lambda: pytest.fail("a detector was made"))
     (tmp_path / "broken.png").write_bytes(b"\x89PNG but not really")
     with pytest.raises(UserError, match="cannot be read as a photograph"):
         identity_of_crop(tmp_path / "broken.png", encoder)

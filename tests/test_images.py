@@ -29,9 +29,29 @@ def test_normalize_maps_mean_to_zero_and_std_to_one() -> None:
     torch.testing.assert_close(half, images.to_pm1(x))
 
 
+def test_denormalize_undoes_normalize() -> None:
+    x, mean, std = torch.rand(2, 3, 4, 5, dtype=torch.float64), (0.1, 0.2, 0.3), (0.5, 2.0, 4.0)
+    torch.testing.assert_close(images.denormalize(images.normalize(x, mean, std), mean, std), x)
+    ones = images.denormalize(torch.ones(1, 3, 1, 1), mean, std)
+    torch.testing.assert_close(ones.flatten(), torch.tensor([0.6, 2.2, 4.3]))
+
+
+def test_bgr_bytes_are_swapped_and_scaled() -> None:
+    x = torch.tensor([0.0, 0.2, 1.0]).view(1, 3, 1, 1)
+    torch.testing.assert_close(images.to_bgr255(x).flatten(), torch.tensor([255.0, 51.0, 0.0]))
+
+
 def test_resize_leaves_equal_sizes_alone() -> None:
     x = torch.rand(1, 3, 8, 8)
-    assert images.resize(x, 8) is x
+    assert images.resize(x, 8) is x and images.resize(x, (8, 8)) is x
+
+
+def test_resize_to_a_shape_averages_along_the_side_that_shrinks_and_keeps_bytes() -> None:
+    x = torch.zeros(1, 3, 32, 8, dtype=torch.uint8)
+    x[:, :, ::2] = 200
+    out = images.resize(x, (4, 8))
+    assert out.shape == (1, 3, 4, 8) and out.dtype == torch.uint8
+    assert (out.int() - 100).abs().max() < 15
 
 
 @pytest.mark.parametrize("size", [4, 16, 32])

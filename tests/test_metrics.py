@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from idn.metrics import PSNR_CAP, identity_cosine, psnr, ssim, swap_gain
+from idn.metrics import PSNR_CAP, absolute_error, identity_cosine, psnr, ssim, swap_gain
 
 
 def pictures(n: int = 3, size: int = 32) -> torch.Tensor:
@@ -92,11 +92,12 @@ def test_swap_gain_of_a_copy_of_a_perfect_and_of_a_halfway_student():
 
 def test_shapes_must_agree():
     a = pictures()
-    for call in (
-        lambda: psnr(a, a[:, :1]),
-        lambda: ssim(a, a[:1]),
-        lambda: psnr(a, a, torch.ones(3, 3, 32, 32)),
-        lambda: identity_cosine(torch.ones(2, 3), torch.ones(2, 4)),
+    for call, said in (
+        (lambda: psnr(a, a[:, :1]), r"one shape, got \(3, 3, 32, 32\) and \(3, 1, 32, 32\)"),
+        (lambda: ssim(a, a[:1]), r"one shape, got \(3, 3, 32, 32\) and \(1, 3, 32, 32\)"),
+        (lambda: absolute_error(a, a[..., :1]), r"one shape, got \(3, 3, 32, 32\) and \(3, 3, 32, 1\)"),
+        (lambda: psnr(a, a, torch.ones(3, 3, 32, 32)), r"mask: expected \(3, 1, 32, 32\), got \(3, 3, 32, 32\)"),
+        (lambda: identity_cosine(torch.ones(2, 3), torch.ones(2, 4)), r"one shape, got \(2, 3\) and \(2, 4\)"),
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=said):
             call()

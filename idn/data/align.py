@@ -3,24 +3,24 @@
 import errno
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
+from idn.data.aligner import Aligner, CropOptions, align_all, one_thread
 from idn.data.detector import Detector
 from idn.data.manifest import ManifestWriter, Record, Settings
-from idn.data.photos import UnreadablePhoto, list_photos, read_photo, write_photo
+from idn.data.photos import list_photos
+from idn.devices import choose_device
 from idn.errors import UserError
 from idn.folders import make_writable
-from idn.geometry import TEMPLATES, fit_similarity, invert_affine, template_points, transform_points, warp
-from idn.images import from_uint8, resize, to_uint8
+from idn.geometry import TEMPLATES
+from idn.given import check_number, check_part, check_whole
 
 
 @dataclass
@@ -68,40 +68,6 @@ class AlignReport:
         return table
 
 
-def cut_crop(photo: Tensor, landmarks: Tensor, frame: str, size: int) -> tuple[Tensor, Tensor, float]:
-    """Cut one aligned face out of a photograph, averaging over pixels where that shrinks it.
-
-    photo: (3, H, W) uint8 RGB. landmarks: (5, 2) float64 in pixels, in the order of the templates. Returns the crop
-    (3, size, size) uint8, the landmarks in its normalised coordinates, and the share of it that lies inside the
-    photograph (outside, the border is repeated).
-    """
-    onto = fit_similarity(landmarks, template_points(frame))
-    corners = transform_points(landmarks.new_tensor([(0, 0), (1, 0), (0, 1), (1, 1)]), invert_affine(onto))
-    left, top = (int(v) for v in corners.amin(0).floor() - 2)
-    side = int((corners.amax(0).ceil() + 2 - corners.new_tensor((left, top))).max())
-    region = from_uint8(_square(photo, left, top, side))[None]
-    scale = float(onto[:, :2].det().sqrt()) * size
-    if scale < 1:
-        region = resize(region, max(1, round(side * scale)))
-    to_crop = torch.cat([onto[:, :2] * side, transform_points(onto.new_tensor([[left, top]]), onto).mT], 1)
-    steps = (torch.arange(32, dtype=torch.float64) + 0.5) / 32
-    probes = transform_points(torch.cartesian_prod(steps, steps), invert_affine(onto))
-    inside = ((probes >= 0) & (probes <= probes.new_tensor((photo.shape[2], photo.shape[1])))).all(-1)
-    crop = to_uint8(warp(region, to_crop, size))[0]
-    return crop, transform_points(landmarks, onto), float(inside.double().mean())
-
-
-def _square(photo: Tensor, left: int, top: int, side: int) -> Tensor:
-    """(3, side, side) cut-out of (3, H, W); where it leaves the photograph, the nearest border pixel is repeated."""
-    height, width = photo.shape[-2:]
-    rows = torch.arange(top, top + side).clamp(0, height - 1)
-    columns = torch.arange(left, left + side).clamp(0, width - 1)
-    part = photo[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if part.shape[-2:] == (side, side):
-        return part
-    return part[:, rows - rows[0]][:, :, columns - columns[0]]
-
-
 class _Rate(ProgressColumn):
     """Photographs per second."""
 
@@ -110,8 +76,8 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.1f} images/s" if task.speed else "")
 
 
-def _tracked(waiting: list[str], total: int) -> Iterator[str]:
-    """Go through the photographs behind a progress bar that counts those of earlier runs as done."""
+def _tracked(found: Iterator[Record | OSError], done: int, total: int) -> Iterator[Record | OSError]:
+    """Pass on what became of the photographs, behind a progress bar that counts those of earlier runs as done."""
     columns = (
         TextColumn("aligning"),
         BarColumn(),
@@ -120,10 +86,21 @@ def _tracked(waiting: list[str], total: int) -> Iterator[str]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("aligning", total=total, completed=total - len(waiting))
-        for photo in waiting:
-            yield photo
+        task = progress.add_task("aligning", total=total, completed=done)
+        for record in found:
+            yield record
             progress.advance(task)
+
+
+def _check_options(options: CropOptions, kind: str, workers: int) -> None:
+    """Raise UserError for the first option that cannot work."""
+    for option, value, known in (("frame", options.frame, sorted(TEMPLATES)), ("kind", kind, ["jpg", "png", "webp"])):
+        if value not in known:
+            raise UserError(f"{option}={value} is unknown: choose one of {', '.join(known)}")
+    check_whole("size", options.size, 16, 4096)
+    check_whole("quality", options.quality, 1, 100)
+    check_number("min_face", options.min_face, 0)
+    check_whole("workers", workers, 0)
 
 
 def _check_folders(src: Path, dst: Path) -> list[str]:
@@ -136,7 +113,6 @@ def _check_folders(src: Path, dst: Path) -> list[str]:
     photos = list_photos(src)
     if not photos:
         raise UserError(f"src={src} holds no photographs (.jpg, .png, .webp, .bmp, .tif): check the path")
-    make_writable("dst", dst)
     return photos
 
 
@@ -151,78 +127,61 @@ def _crop_names(photos: list[str], suffix: str) -> dict[str, str]:
     return names
 
 
-def _align_one(
-    src: Path, photo: str, target: Path, crop: str, detector: Detector, settings: Settings, min_face: int, quality: int
-) -> Record:
-    """Detect, judge, cut and write one photograph. Raises OSError if the crop cannot be written."""
-    try:
-        pixels = read_photo(src / photo)
-    except UnreadablePhoto as error:
-        return Record(photo, "unreadable", reason=str(error))
-    faces = detector(pixels)
-    if not faces:
-        return Record(photo, "no_face", reason="no face was found")
-    face = faces[0]
-    if face.size < min_face:
-        reason = f"the largest face has {face.size:.0f} px, min_face={min_face}"
-        return Record(photo, "small", reason=reason, face_px=round(face.size, 1), faces=len(faces))
-    image, landmarks, inside = cut_crop(pixels, face.landmarks, settings.frame, settings.size)
-    write_photo(target / crop, image, quality)
-    return Record(
-        photo,
-        "ok",
-        crop=crop,
-        landmarks=[[round(v, 5) for v in point] for point in landmarks.tolist()],
-        score=round(face.score, 4),
-        box=[round(v, 1) for v in face.box.tolist()],
-        face_px=round(face.size, 1),
-        inside=round(inside, 3),
-        faces=len(faces),
-    )
-
-
 def align_folder(
     src: str,
     dst: str,
-    detector: Detector,
+    make_detector: Callable[[], Detector],
     size: int = 256,
     frame: str = "ffhq",
-    min_face: int = 48,
+    min_face: float = 48,
     kind: str = "jpg",
     quality: int = 95,
+    workers: int = 0,
+    device: str = "cpu",
 ) -> AlignReport:
     """Cut the largest face out of every photograph below `src` into the same place below `dst`.
 
-    size: side of the crops in pixels. frame: alignment template; "ffhq" is the widest, every other template can be cut
-    from it later. min_face: shorter side in pixels below which a face is left out. kind: "jpg", "png" or "webp".
-    quality: 1..100 for jpg and webp. Photographs without a usable face are recorded and passed over; those that the
-    manifest already names are not looked at again. Prints the counts. Raises UserError for folders, options or a disk
-    that cannot work.
+    make_detector: called once all else is known to work. size: side of the crops in pixels. frame: alignment template;
+    "ffhq" is the widest, every other template can be cut from it later. min_face: shorter side in pixels below which a
+    face is left out. kind: "jpg", "png" or "webp". quality: 1..100 for jpg and webp. workers: processes that share the
+    work; 0 does it in this one; the crops and the manifest are the same. device: where faces are looked for, see
+    `choose_device`.
+    Photographs without a usable face are recorded and passed over; those that the manifest already names are not looked
+    at again. Prints the counts. Raises UserError for folders, options or a disk that cannot work.
     """
-    if frame not in TEMPLATES or kind not in ("jpg", "png", "webp") or not 1 <= quality <= 100 or size < 16:
-        raise UserError(
-            f"frame={frame} must be one of {', '.join(sorted(TEMPLATES))}, kind={kind} one of jpg, png, webp, "
-            f"quality={quality} 1 to 100 and size={size} at least 16"
-        )
-    source, target = Path(src), Path(dst)
+    options = CropOptions(size, frame, min_face, quality)
+    _check_options(options, kind, workers)
+    check_part("detector", make_detector)
+    where, source, target = choose_device(device), Path(str(src)), Path(str(dst))
     photos = _check_folders(source, target)
     names = _crop_names(photos, f".{kind}")
-    settings = Settings(str(source.resolve()), frame, size)
+    writer = ManifestWriter(target, Settings(str(source.resolve()), frame, size))
+    done = {record.photo for record in writer.records}
+    waiting = [(photo, names[photo]) for photo in photos if photo not in done]
+    aligner = Aligner(source, target, waiting, make_detector(), options)
+    make_writable("dst", target)
+    found = align_all(aligner, workers, where)
+    report = AlignReport(target, len(photos), len(photos) - len(waiting))
     started = time.monotonic()
-    try:
-        with ManifestWriter(target, settings) as manifest:
-            done = {record.photo for record in manifest.records}
-            waiting = [photo for photo in photos if photo not in done]
-            for photo in _tracked(waiting, len(photos)):
-                manifest.append(_align_one(source, photo, target, names[photo], detector, settings, min_face, quality))
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "is full" if full else f"cannot be written ({error.strerror})"
-        raise UserError(f"the disk of dst={dst} {what}: all crops so far are kept, make room and run again") from error
-    report = AlignReport(target, len(photos), len(photos) - len(waiting), seconds=time.monotonic() - started)
+    _write(writer, _tracked(found, report.resumed, report.photos), dst)
+    report.seconds = time.monotonic() - started
     wanted = set(photos)
-    for record in manifest.records:
+    for record in writer.records:
         if record.photo in wanted:
             report.add(record)
     Console().print(report.table())
     return report
+
+
+def _write(writer: ManifestWriter, found: Iterator[Record | OSError], dst: str) -> None:
+    """Note what became of every photograph. Raises UserError for the first crop that cannot be written."""
+    try:
+        with writer, one_thread():
+            for record in found:
+                if isinstance(record, OSError):
+                    raise record
+                writer.append(record)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "is full" if full else f"cannot be written ({error.strerror})"
+        raise UserError(f"the disk of dst={dst} {what}: all crops so far are kept, make room and run again") from error

@@ -7,8 +7,8 @@ from kornia.enhance import jpeg_codec_differentiable
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from idn.errors import UserError
 from idn.geometry import warp
+from idn.given import check_number
 from idn.images import luma
 
 
@@ -37,14 +37,14 @@ class Augment:
 
         flip, blur, noise, jpeg: probabilities. degrees: largest rotation. shift: largest move, as a share of the side.
         scale, brightness, contrast, saturation: largest relative change. tint: largest relative change of one colour
-        channel. Raises UserError for probabilities outside [0, 1] and strengths outside [0, 1) (degrees: [0, 180]).
+        channel. Raises UserError for probabilities outside [0, 1] and strengths outside [0, 0.99] (degrees: [0, 180]).
         """
-        strengths = (shift, scale, brightness, contrast, saturation, tint, degrees / 181)
-        if not all(0 <= s < 1 for s in strengths) or not all(0 <= p <= 1 for p in (flip, blur, noise, jpeg)):
-            raise UserError(
-                "augment: flip, blur, noise and jpeg are probabilities in [0, 1], degrees lies in [0, 180], and the "
-                "other strengths are at least 0 and below 1"
-            )
+        for option, value in {"flip": flip, "blur": blur, "noise": noise, "jpeg": jpeg}.items():
+            check_number(f"augment.{option}", value, 0, 1)
+        strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "tint": tint}
+        for option, value in {"shift": shift, "scale": scale, **strengths}.items():
+            check_number(f"augment.{option}", value, 0, 0.99)
+        check_number("augment.degrees", degrees, 0, 180)
         self.flip, self.degrees, self.shift, self.scale = flip, degrees, shift, scale
         self.brightness, self.contrast, self.saturation, self.tint = brightness, contrast, saturation, tint
         self.blur, self.noise, self.jpeg = blur, noise, jpeg

@@ -12,7 +12,8 @@ from torchvision.ops import box_iou, nms
 
 from idn.errors import UserError
 from idn.frozen import Frozen
-from idn.images import from_uint8
+from idn.given import check_number, check_whole
+from idn.images import from_uint8, resize, to_bgr255
 from idn.weights import load_strict, read_tensors
 
 WEIGHTS_URL = "https://github.com/kornia/data/raw/main/yunet_final.pth"
@@ -51,7 +52,7 @@ class Detector(Protocol):
 
 def _network(weights: str | None) -> YuNet:
     """YuNet with published weights, from a file or from the torch hub."""
-    path = Path(torch.hub.get_dir(), "checkpoints", "yunet_final.pth") if weights is None else Path(weights)
+    path = Path(torch.hub.get_dir(), "checkpoints", "yunet_final.pth") if weights is None else Path(str(weights))
     if weights is None and not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,18 +89,16 @@ class YuNetDetector(Frozen):
         above which two boxes are one face. Raises UserError for unusable weights and options out of range.
         """
         super().__init__()
-        if longest < 64 or not 0 < threshold < 1 or not 0 < overlap < 1:
-            raise UserError(
-                f"detector: longest={longest} must be at least 64, threshold={threshold} and overlap={overlap} "
-                "must lie between 0 and 1"
-            )
+        check_whole("detector.longest", longest, 64)
+        check_number("detector.threshold", threshold, 0.001, 0.999)
+        check_number("detector.overlap", overlap, 0.001, 0.999)
         self.longest, self.threshold, self.overlap = longest, threshold, overlap
         self.net = _network(weights)
         self.freeze()
 
     @torch.inference_mode()
     def forward(self, photo: Tensor) -> list[Face]:
-        """Find the faces of one photograph. photo: (3, H, W) uint8 RGB. Returns them, the largest first.
+        """Find the faces of one photograph. photo: (3, H, W) uint8 RGB on the CPU. Returns them, the largest first.
 
         Searches a copy of `longest` pixels; then, for faces that fill the picture, a copy of half that size with a
         border around it; then, for small faces in large photographs, copies of two and four times `longest`. The
@@ -132,7 +131,7 @@ class YuNetDetector(Frozen):
         height, width = photo.shape[-2:]
         scale = min(1.0, longest / max(height, width))
         h, w = max(1, round(height * scale)), max(1, round(width * scale))
-        copy = from_uint8(F.interpolate(photo[None], (h, w), mode="bilinear", align_corners=False, antialias=True))
+        copy = from_uint8(resize(photo[None], (h, w))).to(next(self.parameters()).device)
         pad = round(margin * max(h, w))
         right, bottom = -(w + 2 * pad) % 64 + pad, -(h + 2 * pad) % 64 + pad
         copy = F.pad(copy, (pad, right, pad, bottom), value=0.5 if pad else 0.0)
@@ -145,7 +144,7 @@ class YuNetDetector(Frozen):
 
         Neighbouring anchors that see the same face are averaged: alone, each is off by some percent of the face.
         """
-        out = self.net(images.flip(1) * 255)
+        out = self.net(to_bgr255(images))
         score = (out["conf"][0, :, 1] * out["iou"][0, :, 0].clamp(0, 1)).sqrt()
         keep = score > self.threshold
         raw, anchors = out["loc"][0, keep], _priors(*images.shape[-2:]).to(images.device)[keep]

@@ -9,10 +9,11 @@ from torch.utils.data import Dataset
 
 from idn.data.augment import Augment
 from idn.data.folder import FaceFolder
-from idn.data.module import SwapData
+from idn.data.module import SwapData, check_size
 from idn.data.photos import UnreadablePhoto
 from idn.data.regions import FaceRegions, LandmarkRegions
 from idn.errors import UserError
+from idn.given import check_number, check_part, check_whole
 from idn.images import from_uint8
 from idn.types import SwapBatch
 
@@ -44,8 +45,7 @@ class FaceSwaps(Dataset[SwapBatch]):
         changed in two ways if `augment` is given. regions: says where the face is; None fits a face shape to the
         landmarks. Raises UserError if the part has fewer than two identities or the ratio lies outside [0, 1].
         """
-        if not 0 <= same_ratio <= 1 or not 0 <= holdout < 1:
-            raise UserError(f"data.same_ratio={same_ratio} and data.holdout={holdout} must lie between 0 and 1")
+        check_number("data.same_ratio", same_ratio, 0, 1)
         self.folder, self.same_ratio, self.augment = folder, same_ratio, augment
         self.regions = LandmarkRegions(folder.frame) if regions is None else regions
         self.people = folder.split(part, holdout)
@@ -178,7 +178,7 @@ def faces_data(
     frame: str,
     batch: int,
     seed: int,
-    stored_frame: str = "ffhq",
+    stored_frame: str | None = None,
     layout: str = "auto",
     holdout: float = 0.05,
     same_ratio: float = 0.2,
@@ -192,12 +192,21 @@ def faces_data(
     of them of one person.
 
     The options are those of FaceFolder and FaceSwaps; batch: pairs per step; val_batches: batches per validation;
-    workers: loader processes. Raises UserError as they do.
+    workers: loader processes. Says on stderr if the crops on disk are too small. Raises UserError as they do, and for
+    options that cannot be.
     """
+    check_size(size)
+    check_whole("data.batch", batch, 1)
+    check_whole("data.val_batches", val_batches, 1)
+    check_whole("data.seed", seed)
+    check_part("data.augment", augment)
+    check_part("data.regions", regions)
     folder = FaceFolder(root, size, frame, stored_frame, layout, cache)
     train = FaceSwaps(folder, "train", holdout, seed, same_ratio, augment, regions)
     val = FaceSwaps(folder, "val", holdout, seed, 0.0, None, regions)
-    return SwapData(train, val, val_batches * batch, size, frame, batch, collate, workers)
+    data = SwapData(train, val, val_batches * batch, size, frame, batch, collate, workers, photographs=True)
+    folder.tell_if_small()
+    return data
 
 
 def _seed(text: str) -> int:

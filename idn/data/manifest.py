@@ -87,27 +87,25 @@ class ManifestWriter:
     """Appends records to the manifest of a folder, one flushed line each."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        """Open for appending; removes a torn last line and checks that the folder was begun with equal settings.
-
-        Raises UserError if it was not, and OSError if the file cannot be written.
-        """
-        path = folder / NAME
-        known, self.records = read_manifest(folder)
-        if known is not None and known != settings:
+        """Read what is there; nothing is written yet. Raises UserError if the folder was begun with other settings."""
+        self.folder, self.settings = folder, settings
+        self._known, self.records = read_manifest(folder)
+        if self._known is not None and self._known != settings:
             raise UserError(
-                f"{folder} already holds crops of {known.source} at frame={known.frame} size={known.size}: "
-                "repeat those options to continue, or give another dst"
+                f"{folder} already holds crops of {self._known.source} at frame={self._known.frame} "
+                f"size={self._known.size}: repeat those options to continue, or give another dst"
             )
+
+    def __enter__(self) -> Self:
+        """Remove a torn last line and open for appending. Raises OSError if the file cannot be written."""
+        path = self.folder / NAME
         if path.exists():
             content = path.read_bytes()
             with path.open("r+b") as file:
                 file.truncate(content.rfind(b"\n") + 1)
         self._file = path.open("a", encoding="utf-8")
-        if known is None:
-            self._line(asdict(settings))
-
-    def __enter__(self) -> Self:
-        """Use as a context manager that closes the file."""
+        if self._known is None:
+            self._line(asdict(self.settings))
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -58,6 +58,15 @@ def read_photo(path: Path) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
+def photo_size(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels, as the beginning of a file says; None where it says nothing."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except _DAMAGE:
+        return None
+
+
 def write_photo(path: Path, pixels: Tensor, quality: int) -> None:
     """Write (3, H, W) uint8 RGB as the suffix of `path` says. `quality` (1..100) is for JPEG and WebP.
 

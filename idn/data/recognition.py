@@ -1,7 +1,6 @@
 """Data for training recognisers: labelled faces, and verification pairs of people held out."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,13 +12,17 @@ from idn.data.faces import IdentityFolder
 from idn.data.folder import FaceFolder
 from idn.data.module import VALIDATION_SEED, StreamData, check_frame
 from idn.data.procedural import FaceRenderer, ProceduralIdentities, verification_pairs
+from idn.given import check_part, check_whole
+
+_CHUNK = 100
+"""Pairs of an item of RenderedPairs."""
 
 
 class RenderedPairs(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """The same procedural pairs at every validation: item i is one chunk (images_a, images_b, same)."""
 
-    def __init__(self, renderer: FaceRenderer, size: int, pairs: int, seed: int, chunk: int = 100) -> None:
-        self.chunks = list(verification_pairs(renderer, size, pairs, seed, chunk))
+    def __init__(self, renderer: FaceRenderer, size: int, pairs: int, seed: int) -> None:
+        self.chunks = list(verification_pairs(renderer, size, pairs, seed, _CHUNK))
 
     def __len__(self) -> int:
         """Number of chunks."""
@@ -51,11 +54,15 @@ class Shuffled(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, people: IdentityFolder, seed: int) -> None:
         self.people, self.seed = people, seed
-        self.order = lru_cache(maxsize=2)(self._order)
+        self._turn = -1
+        self._order: list[int] = []
 
-    def _order(self, turn: int) -> list[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + turn)
-        return torch.randperm(len(self.people), generator=generator).tolist()
+    def order(self, turn: int) -> list[int]:
+        """In which order round `turn`, 0 or later, shows the photographs; that of one round is kept."""
+        if turn != self._turn:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + turn) % 2**63)
+            self._turn, self._order = turn, torch.randperm(len(self.people), generator=generator).tolist()
+        return self._order
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Crop (3, S, S) and label; every round augments anew."""
@@ -68,6 +75,8 @@ class RecognitionData(StreamData):
 
     classes: people in training. people: (classes, K) known coordinates of them, or None.
     """
+
+    group = "identity_data"
 
     def __init__(
         self,
@@ -89,9 +98,10 @@ def procedural_identities(
 ) -> RecognitionData:
     """`identities` procedural people, drawn anew for every batch; `pairs` verification pairs of other people.
 
-    Raises UserError if `frame` is not the framing in which the faces are drawn.
+    Raises UserError if `frame` is not the framing in which the faces are drawn, and for numbers that cannot be.
     """
-    check_frame(renderer, frame)
+    check_frame(renderer, frame, "identity_data.frame", "identity_data=folder identity_data.root=DIR")
+    _check_numbers(size, pairs, seed)
     train = ProceduralIdentities(renderer, size, batch, identities, seed)
     val = RenderedPairs(renderer, size, pairs, seed + VALIDATION_SEED)
     return RecognitionData(train, val, len(val), identities, train.bank, workers=workers)
@@ -101,7 +111,7 @@ def folder_identities(
     root: str,
     size: int,
     frame: str,
-    stored_frame: str,
+    stored_frame: str | None,
     batch: int,
     holdout: float,
     pairs: int,
@@ -112,9 +122,23 @@ def folder_identities(
 ) -> RecognitionData:
     """Photographs, one folder per person, as `idn align` leaves them; `pairs` verification pairs of held-out people.
 
-    batch: photographs per step. The other options are those of FaceFolder and IdentityFolder; UserErrors as theirs.
+    batch: photographs per step, at least 2, which BatchNorm needs. The other options are those of FaceFolder and
+    IdentityFolder. Says on stderr if the crops on disk are too small. UserErrors as theirs, and for options that cannot
+    be.
     """
-    folder = FaceFolder(root, size, frame, stored_frame, "identities", cache)
+    _check_numbers(size, pairs, seed)
+    check_whole("identity_data.batch", batch, 2)
+    check_part("identity_data.augment", augment)
+    folder = FaceFolder(root, size, frame, stored_frame, "identities", cache, RecognitionData.group)
     people = IdentityFolder(folder, "train", holdout, seed, augment)
     val = FolderPairs(IdentityFolder(folder, "val", holdout, seed), pairs)
-    return RecognitionData(Shuffled(people, seed), val, len(val), people.identities, None, batch, None, workers)
+    data = RecognitionData(Shuffled(people, seed), val, len(val), people.identities, None, batch, None, workers)
+    folder.tell_if_small()
+    return data
+
+
+def _check_numbers(size: int, pairs: int, seed: int) -> None:
+    """Raise UserError for numbers that neither kind of data can work with."""
+    check_whole("identity_data.size", size, 16)
+    check_whole("identity_data.pairs", pairs, 2)
+    check_whole("identity_data.seed", seed)

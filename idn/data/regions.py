@@ -7,6 +7,7 @@ from torch import Tensor
 
 from idn.errors import UserError
 from idn.geometry import TEMPLATES, fit_similarity, template_points, transform_points
+from idn.given import check_number
 
 
 class FaceRegions(Protocol):
@@ -33,13 +34,12 @@ class LandmarkRegions:
         """Choose the shape.
 
         frame: alignment template of the crops, used where no landmarks are known. edge: width of the soft edge as a
-        share of the face's radius, half of it inside. Raises UserError for an edge outside (0, 1] and an unknown
-        template.
+        share of the face's radius, half of it inside, from 0.001 to 1. Raises UserError for another edge and an
+        unknown template.
         """
-        if not 0 < edge <= 1 or frame not in TEMPLATES:
-            raise UserError(
-                f"regions: edge={edge} must lie in (0, 1] and frame={frame} be one of {', '.join(sorted(TEMPLATES))}"
-            )
+        check_number("regions.edge", edge, 0.001, 1)
+        if frame not in TEMPLATES:
+            raise UserError(f"regions.frame={frame} is unknown: choose one of {', '.join(sorted(TEMPLATES))}")
         self.points, self.edge = template_points(frame), edge
 
     def __call__(self, images: Tensor, landmarks: Tensor | None) -> Tensor:

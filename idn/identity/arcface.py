@@ -20,9 +20,9 @@ _CHANNELS = (64, 128, 256, 512)
 class SqueezeExcite(nn.Module):
     """Channel attention: global mean, two linear layers with one-parameter PReLU between, sigmoid, product."""
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = channels // reduction
+        hidden = channels // 16
         self.fc = nn.Sequential(nn.Linear(channels, hidden), nn.PReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class ArcFaceEncoder(Frozen):
             )
         self.frame, self.template = check_template("frame", frame), check_template("template", template)
         self.net = ArcFaceNet()
-        load_strict(self.net, arcface_tensors(read_tensors(Path(weights))), f"ArcFace {weights}")
+        load_strict(self.net, arcface_tensors(read_tensors(str(weights))), f"ArcFace {weights}")
         self.freeze()
 
     def forward(self, images: Tensor) -> IdentityFeatures:

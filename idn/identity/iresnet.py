@@ -139,7 +139,7 @@ def iresnet_tensors(path: str | Path) -> dict[str, Tensor]:
     In other files the network may lie under a prefix ("module.", "generator.id_extractor.f_id."): the first one is
     taken, and everything outside it is left. Raises UserError for a file that cannot be read or is no iResNet.
     """
-    path = Path(path)
+    path = Path(str(path))
     if path.suffix.lower() == ".onnx":
         return tensors_of_graph(read_onnx(path), path)
     tensors = read_tensors(path)

@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from idn.errors import UserError
 from idn.frozen import Frozen
+from idn.given import check_number, check_whole
 from idn.identity.crop import check_template, face_crop
 from idn.images import normalize
 from idn.types import IdentityFeatures
@@ -67,14 +68,20 @@ class MobileFaceNet(nn.Module):
     input_size: side of the crop in pixels. From 80 on it is halved four times (112 -> 7x7; a multiple of 16); below,
     the first stage keeps the size (56 -> 7x7; a multiple of 8): the same maps from there on, a cheaper beginning.
     template, frame: alignment of the crop it works on, and of the pictures that it will be given.
-    Raises UserError for an unknown template or a size that cannot be halved evenly.
+    Raises UserError for an unknown template, a size that cannot be halved evenly, and a width or a dimension that no
+    such network has.
     """
 
     def __init__(self, width: float, embedding_dim: int, input_size: int, template: str, frame: str) -> None:
         super().__init__()
+        check_number("network.width", width, 0.125, 4)
+        check_whole("network.embedding_dim", embedding_dim, 2)
+        check_whole("network.input_size", input_size, 32)
         halvings = 4 if input_size >= 80 else 3
-        if input_size < 32 or input_size % 2**halvings:
-            raise UserError(f"input_size={input_size}: choose a multiple of 16 from 80 on, or of 8 between 32 and 72")
+        if input_size % 2**halvings:
+            raise UserError(
+                f"network.input_size={input_size} must be a multiple of 16 from 80 on, or of 8 between 32 and 72"
+            )
         self.width, self.embedding_dim, self.input_size = width, embedding_dim, input_size
         self.template, self.frame = check_template("template", template), check_template("frame", frame)
         self.feature_channels, self.feature_size = _FEATURE_CHANNELS, input_size // 2**halvings
@@ -134,7 +141,7 @@ class MobileFaceNetEncoder(Frozen):
         if weights is None:
             raise UserError("identity=mobilefacenet needs identity.weights=FILE, see foamliu/MobileFaceNet on GitHub")
         self.net = MobileFaceNet(1.0, 128, 112, "arcface_112_v2", frame)
-        load_strict(self.net, rename_foamliu(read_tensors(Path(weights))), f"MobileFaceNet {weights}")
+        load_strict(self.net, rename_foamliu(read_tensors(str(weights))), f"MobileFaceNet {weights}")
         self.embedding_dim, self.feature_channels, self.feature_size = 128, _FEATURE_CHANNELS, 7
         self.template, self.input_size = self.net.template, self.net.input_size
         self.net.fold()

@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idn.errors import UserError
+from idn.given import check_number
+
 
 class AngularMargin(nn.Module):
     """Additive angular margin (ArcFace, arXiv:1801.07698, Eq. 3): the true class must win by `margin` radians.
@@ -11,15 +14,16 @@ class AngularMargin(nn.Module):
     classes: number of identities. scale: factor on the cosines before the softmax. Where angle + margin would pass pi,
     the logit goes on falling linearly, cos - margin * sin(margin), so that it stays monotonous. people: (classes, K),
     K <= embedding_dim, coordinates that are known of every identity: the class centres start there, rotated at random
-    into the embedding, so that alike people are neighbours from the first step; None starts them at random.
+    into the embedding, so that alike people are neighbours from the first step; None starts them at random. Raises
+    UserError for a margin of a right angle or more, a scale below 1, and more coordinates than the embedding has.
     """
 
     def __init__(
         self, embedding_dim: int, classes: int, margin: float, scale: float, people: Tensor | None = None
     ) -> None:
         super().__init__()
-        if not 0 <= margin < torch.pi / 2:
-            raise ValueError(f"margin: expected 0 <= margin < pi / 2, got {margin}")
+        check_number("recognition.margin", margin, 0, 1.57)
+        check_number("recognition.scale", scale, 1)
         self.margin, self.scale = margin, scale
         start = torch.randn(classes, embedding_dim) if people is None else _embedded(people, embedding_dim)
         self.centres = nn.Parameter(F.normalize(start, dim=1))
@@ -45,6 +49,9 @@ class AngularMargin(nn.Module):
 def _embedded(people: Tensor, dim: int) -> Tensor:
     """(C, K) -> (C, dim): standardised, then by a random isometry."""
     if people.shape[1] > dim:
-        raise ValueError(f"people: expected at most {dim} coordinates, got {people.shape[1]}")
+        raise UserError(
+            f"network.embedding_dim={dim} is less than the {people.shape[1]} numbers that the data know of every "
+            f"person: give {people.shape[1]} or more"
+        )
     spread = (people - people.mean(0)) / people.std(0).clamp_min(1e-6)
     return spread @ torch.linalg.qr(torch.randn(dim, people.shape[1])).Q.T

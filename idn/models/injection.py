@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idn.given import check_whole
 from idn.models.layout import Layout
 from idn.types import DynamicWeights
 
@@ -88,12 +89,14 @@ class WeightModulation(nn.Module):
 
 
 class InjectionNetwork(nn.Module):
-    """Weight prediction and one weight modulation per pair: the identity injection modules of all nine pairs."""
+    """Weight prediction and one weight modulation per pair: the identity injection modules of all nine pairs.
+
+    The sizes are those of the identity encoder. Raises UserError for features of less than 4 pixels.
+    """
 
     def __init__(self, embedding_dim: int, feature_channels: int, feature_size: int, layout: Layout) -> None:
         super().__init__()
-        if feature_size < 4:
-            raise ValueError(f"feature_size: expected 4 or more, got {feature_size}")
+        check_whole("identity.feature_size", feature_size, 4)
         self.expected = (embedding_dim, feature_channels, feature_size)
         self.prediction = WeightPrediction(feature_channels, feature_size, layout)
         self.modulation = nn.ModuleList(WeightModulation(embedding_dim, a, b) for a, b in layout.pairs)

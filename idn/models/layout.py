@@ -2,6 +2,8 @@
 
 from typing import NamedTuple, Self
 
+from idn.given import check_number
+
 ENCODER = (32, 64, 128, 256, 512)
 DECODER = (256, 128, 64, 32)
 FUSION = (128, 64, 32, 8)
@@ -24,10 +26,9 @@ class Layout(NamedTuple):
     def of(cls, width: float) -> Self:
         """The published counts times `width`, rounded to multiples of 8; RGB and the last two mask channels stay.
 
-        Raises ValueError unless 0.25 <= width <= 2.
+        Raises UserError unless 0.25 <= width <= 2.
         """
-        if not 0.25 <= width <= 2:
-            raise ValueError(f"width: expected 0.25 to 2, got {width}")
+        check_number("student.width", width, 0.25, 2)
         encoder, decoder, fusion = (tuple(_eight(c * width) for c in base) for base in (ENCODER, DECODER, FUSION))
         return cls((3, *encoder), decoder, (encoder[-1], *fusion, 2), _eight(HEAD * width))
 

@@ -26,7 +26,7 @@ class Student(nn.Module):
 
     `embedding_dim`, `feature_channels` and `feature_size` are those of the identity encoder: 512, 512 and 7 in the
     published network. `width`, 0.25 to 2, scales the channels of the IDN and of the prediction chains. Raises
-    ValueError for a width or a feature size (below 4) that no such network has.
+    UserError for a width or a feature size (below 4) that no such network has.
     """
 
     def __init__(self, embedding_dim: int, feature_channels: int, feature_size: int = 7, width: float = 1.0) -> None:

@@ -1,15 +1,19 @@
 import csv
 import errno
 import json
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from idn.data import align
-from idn.data.align import align_folder, cut_crop
-from idn.data.detector import Face, YuNetDetector
+from idn.data import aligner
+from idn.data.align import align_folder
+from idn.data.crop import UnusableLandmarks, cut_crop
+from idn.data.detector import Detector, Face, YuNetDetector
 from idn.data.manifest import NAME, read_manifest
 from idn.data.photos import UnreadablePhoto, list_photos, read_photo, write_photo
 from idn.errors import UserError
@@ -63,6 +67,11 @@ class Stub:
         box = torch.tensor([0.5, 0.5, 1.5, 1.5], dtype=torch.float64) * side
         face = Face(box, points, 0.9)
         return [face] + [face._replace(box=box / 4)] * self.extra
+
+
+def giving(detector: Detector) -> Callable[[], Detector]:
+    """What makes that detector."""
+    return lambda: detector
 
 
 @pytest.fixture
@@ -120,7 +129,7 @@ def test_crop_outside_repeats_the_border() -> None:
 
 
 def test_align_folder_keeps_the_tree_and_records_everything(photos: Path, tmp_path: Path) -> None:
-    report = align_folder(str(photos), str(tmp_path / "out"), Stub(extra=1), size=64)
+    report = align_folder(str(photos), str(tmp_path / "out"), giving(Stub(extra=1)), size=64)
     assert dict(report.counts) == {"ok": 4, "no_face": 1, "small": 1, "unreadable": 1}
     assert report.several == 5 and report.photos == 7 and report.resumed == 0
     settings, records = read_manifest(tmp_path / "out")
@@ -137,41 +146,41 @@ def test_align_folder_keeps_the_tree_and_records_everything(photos: Path, tmp_pa
 
 def test_stopped_run_continues_without_loss_or_repetition(photos: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    align_folder(str(photos), str(whole), Stub(), size=64)
+    align_folder(str(photos), str(whole), giving(Stub()), size=64)
     with pytest.raises(KeyboardInterrupt):
-        align_folder(str(photos), str(parts), Stub(stop_after=3), size=64)
+        align_folder(str(photos), str(parts), giving(Stub(stop_after=3)), size=64)
     rest = Stub()
-    report = align_folder(str(photos), str(parts), rest, size=64)
+    report = align_folder(str(photos), str(parts), giving(rest), size=64)
     assert report.resumed == 3 and rest.calls == 3  # six photographs can be read
     assert (parts / NAME).read_text() == (whole / NAME).read_text()
     idle = Stub()
-    assert align_folder(str(photos), str(parts), idle, size=64).resumed == 7 and idle.calls == 0
+    assert align_folder(str(photos), str(parts), giving(idle), size=64).resumed == 7 and idle.calls == 0
 
 
 @pytest.mark.parametrize("cut", [1, 20])
 def test_torn_last_line_is_removed_and_done_again(photos: Path, tmp_path: Path, cut: int) -> None:
     out = tmp_path / "out"
-    align_folder(str(photos), str(out), Stub(), size=64)
+    align_folder(str(photos), str(out), giving(Stub()), size=64)
     whole = (out / NAME).read_bytes()
     (out / NAME).write_bytes(whole[:-cut])
     assert len(read_manifest(out)[1]) == 6
-    assert align_folder(str(photos), str(out), Stub(), size=64).resumed == 6
+    assert align_folder(str(photos), str(out), giving(Stub()), size=64).resumed == 6
     assert (out / NAME).read_bytes() == whole
 
 
 def test_damaged_middle_line_is_named(photos: Path, tmp_path: Path) -> None:
-    align_folder(str(photos), str(tmp_path / "out"), Stub(), size=64)
+    align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
     lines = (tmp_path / "out" / NAME).read_text().splitlines()
     lines[2] = lines[2][:-5]
     (tmp_path / "out" / NAME).write_text("\n".join(lines) + "\n")
     with pytest.raises(UserError, match="line 3 is damaged"):
-        align_folder(str(photos), str(tmp_path / "out"), Stub(), size=64)
+        align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
 
 
 def test_other_options_do_not_mix_into_a_begun_folder(photos: Path, tmp_path: Path) -> None:
-    align_folder(str(photos), str(tmp_path / "out"), Stub(), size=64)
+    align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
     with pytest.raises(UserError, match="already holds crops"):
-        align_folder(str(photos), str(tmp_path / "out"), Stub(), size=96)
+        align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=96)
 
 
 def test_full_disk_is_one_sentence_and_loses_nothing(
@@ -186,10 +195,10 @@ def test_full_disk_is_one_sentence_and_loses_nothing(
         write_photo(path, pixels, quality)
 
     with monkeypatch.context() as patch:
-        patch.setattr(align, "write_photo", write)
+        patch.setattr(aligner, "write_photo", write)
         with pytest.raises(UserError, match="is full"):
-            align_folder(str(photos), str(tmp_path / "out"), Stub(), size=64)
-    assert align_folder(str(photos), str(tmp_path / "out"), Stub(), size=64).counts["ok"] == 4
+            align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
+    assert align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64).counts["ok"] == 4
 
 
 def test_failed_write_leaves_no_part_behind(tmp_path: Path) -> None:
@@ -205,18 +214,74 @@ def test_unusable_folders_and_options(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     src, out = str(photos), str(tmp_path / "out")
     with pytest.raises(UserError, match="is not a folder"):
-        align_folder(str(tmp_path / "absent"), out, Stub())
+        align_folder(str(tmp_path / "absent"), out, giving(Stub()))
     with pytest.raises(UserError, match="no photographs"):
-        align_folder(str(empty), out, Stub())
+        align_folder(str(empty), out, giving(Stub()))
     for inside in (src, f"{src}/crops", str(tmp_path)):
         with pytest.raises(UserError, match="overlap"):
-            align_folder(src, inside, Stub())
+            align_folder(src, inside, giving(Stub()))
     with pytest.raises(UserError, match="cannot be written"):
-        align_folder(src, str(tmp_path / "file" / "out"), Stub())
-    with pytest.raises(UserError, match="frame=upside_down"):
-        align_folder(src, out, Stub(), frame="upside_down")
-    with pytest.raises(UserError, match="kind=gif"):
-        align_folder(src, out, Stub(), kind="gif")
+        align_folder(src, str(tmp_path / "file" / "out"), giving(Stub()))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"frame": "upside_down"}, "frame=upside_down is unknown: choose one of arcface_112_v1, "),
+        ({"kind": "gif"}, "kind=gif is unknown: choose one of jpg, png, webp$"),
+        ({"quality": 0}, "quality=0 must be a whole number from 1 to 100$"),
+        ({"size": 15}, "size=15 must be a whole number from 16 to 4096$"),
+        ({"size": None}, "size=null must be"),
+        ({"min_face": -1}, "min_face=-1 must be a number, at least 0$"),
+    ],
+)
+def test_each_option_that_cannot_work_is_named_alone(
+    photos: Path, tmp_path: Path, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UserError, match=f"^{said}"):
+        align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), **options)
+    assert not (tmp_path / "out").exists()
+
+
+POINTS = template_points("ffhq") * 100
+CENTRED, ONE = POINTS - POINTS.mean(0), torch.ones((), dtype=torch.float64)
+NOWHERE = {
+    "in one place": torch.full((5, 2), 50.0, dtype=torch.float64),
+    "nearly in one place": 50 + POINTS * 1e-4,
+    "contradictory": 50 + CENTRED * torch.stack([-CENTRED[:, 1].square().sum() / CENTRED[:, 0].square().sum(), ONE]),
+    "not finite": POINTS * torch.nan,
+}
+
+
+@pytest.mark.parametrize("points", NOWHERE.values(), ids=NOWHERE.keys())
+def test_landmarks_that_show_no_face_are_refused(points: torch.Tensor) -> None:
+    photo = torch.zeros(3, 100, 100, dtype=torch.uint8)
+    with pytest.raises(UnusableLandmarks, match="do not show where it is"):
+        cut_crop(photo, points, "ffhq", 32)
+
+
+def test_a_photograph_whose_landmarks_show_no_face_is_passed_over(photos: Path, tmp_path: Path) -> None:
+    class Confused(Stub):
+        def __call__(self, photo: torch.Tensor) -> list[Face]:
+            return [face._replace(landmarks=NOWHERE["in one place"]) for face in super().__call__(photo)]
+
+    report = align_folder(str(photos), str(tmp_path / "out"), giving(Confused()), size=64)
+    assert dict(report.counts) == {"no_face": 5, "small": 1, "unreadable": 1}
+    assert report.examples["no_face"].reason == "the landmarks of the face do not show where it is"
+    assert list_photos(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"longest": 32}, r"^detector\.longest=32 must be a whole number, at least 64$"),
+        ({"threshold": 1.0}, r"^detector\.threshold=1\.0 must be a number from 0\.001 to 0\.999$"),
+        ({"overlap": None}, r"^detector\.overlap=null must be"),
+    ],
+)
+def test_each_option_of_the_detector_is_named_alone(options: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        YuNetDetector("nowhere.pth", **options)
 
 
 def test_photos_that_differ_in_suffix_only_get_two_crops(tmp_path: Path) -> None:
@@ -224,7 +289,7 @@ def test_photos_that_differ_in_suffix_only_get_two_crops(tmp_path: Path) -> None
     root.mkdir()
     for name in ("x.png", "X.jpg", "y.png"):
         Image.new("RGB", (160, 160), (90, 90, 90)).save(root / name)
-    align_folder(str(root), str(tmp_path / "out"), Stub(), size=32, kind="png", min_face=10)
+    align_folder(str(root), str(tmp_path / "out"), giving(Stub()), size=32, kind="png", min_face=10)
     assert list_photos(tmp_path / "out") == ["X.jpg.png", "x.png.png", "y.png"]
 
 
@@ -309,8 +374,77 @@ def test_aligned_portraits_have_their_eyes_in_place(tmp_path: Path) -> None:
     for name, _ in expected_faces(6):
         (tmp_path / "photos" / name).symlink_to((SHARED / "data/faces" / name).resolve())
     detector = YuNetDetector(str(SHARED / "weights/yunet_final.pth"))
-    report = align_folder(str(tmp_path / "photos"), str(tmp_path / "out"), detector, size=256)
+    report = align_folder(str(tmp_path / "photos"), str(tmp_path / "out"), giving(detector), size=256)
     assert report.counts["ok"] == 6
     for line in (tmp_path / "out" / NAME).read_text().splitlines()[1:]:
         shift = torch.tensor(json.loads(line)["landmarks"]) - template_points("ffhq")
         assert shift[:2].norm(dim=-1).mean() < 0.07
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_several_processes_leave_the_same_folder(photos: Path, tmp_path: Path, workers: int) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    align_folder(str(photos), str(alone), giving(Stub()), size=64)
+    report = align_folder(str(photos), str(together), giving(Stub()), size=64, workers=workers)
+    assert dict(report.counts) == {"ok": 4, "no_face": 1, "small": 1, "unreadable": 1}
+    files = [path.relative_to(alone) for path in alone.rglob("*") if path.is_file()]
+    assert len(files) == 5 == len([path for path in together.rglob("*") if path.is_file()])
+    assert all((alone / name).read_bytes() == (together / name).read_bytes() for name in files)
+
+
+def test_several_processes_go_on_where_one_was_stopped(photos: Path, tmp_path: Path) -> None:
+    align_folder(str(photos), str(tmp_path / "whole"), giving(Stub()), size=64)
+    with pytest.raises(KeyboardInterrupt):
+        align_folder(str(photos), str(tmp_path / "parts"), giving(Stub(stop_after=3)), size=64)
+    assert align_folder(str(photos), str(tmp_path / "parts"), giving(Stub()), size=64, workers=2).resumed == 3
+    assert (tmp_path / "parts" / NAME).read_text() == (tmp_path / "whole" / NAME).read_text()
+
+
+def test_a_full_disk_is_one_sentence_whichever_process_finds_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(aligner, "write_photo", refuse)
+    with pytest.raises(UserError, match=r"^the disk of dst=.* is full"):
+        align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64, workers=2)
+
+
+def test_a_killed_process_is_one_sentence_and_loses_nothing(photos: Path, tmp_path: Path) -> None:
+    class Greedy(Stub):
+        def __call__(self, photo: torch.Tensor) -> list[Face]:
+            if self.calls == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(photo)
+
+    with pytest.raises(UserError, match=r"was killed, perhaps because the memory is full.* fewer workers$"):
+        align_folder(str(photos), str(tmp_path / "out"), giving(Greedy()), size=64, workers=1)
+    assert align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64).counts["ok"] == 4
+
+
+def test_the_detector_is_made_only_when_all_else_can_work(photos: Path, tmp_path: Path) -> None:
+    def make() -> Detector:
+        raise AssertionError("too early")
+
+    for options in ({"size": 15}, {"kind": "gif"}, {"workers": -1}, {"device": "nowhere"}):
+        with pytest.raises(UserError):
+            align_folder(str(photos), str(tmp_path / "out"), make, **options)
+    align_folder(str(photos), str(tmp_path / "done"), giving(Stub()), size=64)
+    with pytest.raises(UserError, match="already holds crops"):
+        align_folder(str(photos), str(tmp_path / "done"), make, size=96)
+
+
+def test_one_process_computes_in_one_thread(photos: Path, tmp_path: Path) -> None:
+    class Watching(Stub):
+        def __call__(self, photo: torch.Tensor) -> list[Face]:
+            assert torch.get_num_threads() == 1
+            return super().__call__(photo)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        align_folder(str(photos), str(tmp_path / "out"), giving(Watching()), size=64)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

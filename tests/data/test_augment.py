@@ -79,5 +79,6 @@ def test_each_strength_has_an_effect(name: str) -> None:
 
 @pytest.mark.parametrize("wrong", [{"flip": 1.5}, {"scale": 1.0}, {"noise": -0.1}, {"degrees": 200.0}])
 def test_impossible_strengths_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="augment"):
+    ((name, value),) = wrong.items()
+    with pytest.raises(UserError, match=rf"^augment\.{name}={value} must be a number from 0 to "):
         Augment(**(OFF | wrong))

@@ -47,8 +47,13 @@ def flat(tmp_path: Path) -> Path:
     return tmp_path / "flat"
 
 
+def crops(root: Path, size: int = SIZE, frame: str = "ffhq", **options: object) -> FaceFolder:
+    """A folder without a manifest: somebody must say how its faces are aligned."""
+    return FaceFolder(str(root), size, frame, **({"stored_frame": "ffhq"} | options))
+
+
 def swaps(root: Path, part: str = "train", **options: object) -> FaceSwaps:
-    return FaceSwaps(FaceFolder(str(root), SIZE, "ffhq"), part, **({"holdout": 0.3} | options))
+    return FaceSwaps(crops(root), part, **({"holdout": 0.3} | options))
 
 
 def who(image: torch.Tensor) -> int:
@@ -60,14 +65,14 @@ def equal(a: SwapBatch, b: SwapBatch) -> bool:
 
 
 def test_layout_is_found_by_looking(people: Path, flat: Path, tmp_path: Path) -> None:
-    assert len(FaceFolder(str(people), SIZE, "ffhq").identities) == 30
-    assert len(FaceFolder(str(flat), SIZE, "ffhq").identities) == 30 and FaceFolder(str(flat), SIZE, "ffhq").flat
+    assert len(crops(people).identities) == 30
+    assert len(crops(flat).identities) == 30 and crops(flat).flat
     for thousand in ("00000", "01000"):
         for number in range(3):
             draw(tmp_path / "ffhq" / thousand / f"{number:05d}.png", (9, 9, 9))
-    assert len(FaceFolder(str(tmp_path / "ffhq"), SIZE, "ffhq").identities) == 6
-    assert len(FaceFolder(str(tmp_path / "ffhq"), SIZE, "ffhq", layout="identities").identities) == 2
-    assert len(FaceFolder(str(people), SIZE, "ffhq", layout="flat").identities) == 90
+    assert len(crops(tmp_path / "ffhq").identities) == 6
+    assert len(crops(tmp_path / "ffhq", layout="identities").identities) == 2
+    assert len(crops(people, layout="flat").identities) == 90
 
 
 def test_items_have_the_shapes_of_a_batch_without_its_dimension(people: Path) -> None:
@@ -97,7 +102,7 @@ def test_flat_folders_pair_a_photo_with_itself(flat: Path) -> None:
 
 
 def test_parts_are_disjoint_and_complete(people: Path) -> None:
-    folder = FaceFolder(str(people), SIZE, "ffhq")
+    folder = crops(people)
     train, val = ([i for photos in folder.split(part, 0.3) for i in photos] for part in ("train", "val"))
     assert sorted(train + val) == list(range(90))
     assert {folder.names[i].split("/")[0] for i in train}.isdisjoint({folder.names[i].split("/")[0] for i in val})
@@ -106,7 +111,7 @@ def test_parts_are_disjoint_and_complete(people: Path) -> None:
 
 def test_held_out_people_stay_held_out_when_others_join(people: Path) -> None:
     def held_out() -> set[str]:
-        folder = FaceFolder(str(people), SIZE, "ffhq")
+        folder = crops(people)
         return {folder.names[photos[0]].split("/")[0] for photos in folder.split("val", 0.3)}
 
     before = held_out()
@@ -135,7 +140,7 @@ def test_validation_pairs_do_not_depend_on_the_seed(people: Path) -> None:
 
 def test_cache_changes_nothing(people: Path) -> None:
     plain, kept = (
-        FaceSwaps(FaceFolder(str(people), SIZE, "arcface_112_v2", cache=cache), holdout=0.3, augment=Augment())
+        FaceSwaps(crops(people, SIZE, "arcface_112_v2", cache=cache), holdout=0.3, augment=Augment())
         for cache in (False, True)
     )
     assert all(equal(plain[i], kept[i]) for _ in range(2) for i in range(10))
@@ -184,9 +189,10 @@ def test_too_many_damaged_files_stop_the_run(people: Path) -> None:
 
 
 def test_not_square_is_unreadable(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", (1, 1, 1))
     Image.new("RGB", (40, 30)).save(tmp_path / "x.png")
     with pytest.warns(UserWarning, match="40x30"), pytest.raises(UnreadablePhoto):
-        FaceFolder(str(tmp_path), SIZE, "ffhq").read(0)
+        crops(tmp_path).read(1)
 
 
 def gradient(size: int) -> torch.Tensor:
@@ -198,7 +204,7 @@ def gradient(size: int) -> torch.Tensor:
 def test_crops_come_in_the_wanted_framing(tmp_path: Path, stored: int) -> None:
     pixels = (gradient(stored) * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    crop = FaceFolder(str(tmp_path), SIZE, "arcface_112_v2").read(0).float() / 255
+    crop = crops(tmp_path, SIZE, "arcface_112_v2").read(0).float() / 255
     wanted = reframe(gradient(512)[None], "ffhq", "arcface_112_v2", SIZE)[0]
     assert (crop - wanted).abs().mean() < 0.01
     assert (crop - reframe(gradient(512)[None], "ffhq", "ffhq", SIZE)[0]).abs().mean() > 0.03
@@ -208,40 +214,134 @@ def test_manifest_tells_landmarks_and_guards_the_frame(flat: Path) -> None:
     points = template_points("arcface_128") + 0.02
     with ManifestWriter(flat, Settings("/photos", "arcface_128", 48)) as manifest:
         manifest.append(Record("00.png", "ok", crop="00.png", landmarks=points.tolist()))
-    with pytest.raises(UserError, match=r"data\.stored_frame=arcface_128"):
-        FaceFolder(str(flat), SIZE, "ffhq")
-    folder = FaceFolder(str(flat), SIZE, "ffhq", stored_frame="arcface_128")
+    with pytest.raises(UserError, match=r"data\.stored_frame=arcface_128, or leave it out"):
+        crops(flat)
+    folder = crops(flat, stored_frame=None)
+    assert folder.stored_frame == crops(flat, stored_frame="arcface_128").stored_frame == "arcface_128"
     assert (folder.landmarks(0) - template_points("ffhq")).abs().max() < 0.04
     assert folder.landmarks(1) is None
     assert NAME not in folder.names
 
 
+def test_without_a_manifest_the_framing_must_be_said(people: Path) -> None:
+    said = (
+        f"^{people} was not made by idn align: say how its faces are aligned with data\\.stored_frame=arcface_112_v1|"
+    )
+    with pytest.raises(UserError, match=said.replace("|", r"\|") + r".*\|ffhq.*, or run idn align on it$"):
+        crops(people, stored_frame=None)
+
+
+def reshape(path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(path)
+
+
+def test_a_folder_of_pictures_that_nobody_cropped_is_refused_at_once(people: Path, flat: Path) -> None:
+    for path in people.rglob("*.png"):
+        reshape(path)
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(UserError, match=r"such as p.*png with 40x30 pixels: run idn align on"),
+    ):
+        warnings.simplefilter("error")
+        crops(people, stored_frame=None)
+    reshape(flat / "00.png")
+    assert len(crops(flat)) == 30  # one alone is left out when it turns up
+    with ManifestWriter(people, Settings("/photos", "ffhq", 48)):
+        pass
+    assert len(crops(people)) == 90  # idn align makes square ones
+
+
 def test_unusable_folders_are_refused(tmp_path: Path, people: Path, flat: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="is not a folder"):
-        FaceFolder(str(tmp_path / "absent"), SIZE, "ffhq")
+        crops(tmp_path / "absent")
     with pytest.raises(UserError, match="holds no pictures"):
-        FaceFolder(str(tmp_path / "empty"), SIZE, "ffhq")
+        crops(tmp_path / "empty")
     with pytest.raises(UserError, match=r"data\.layout=round"):
-        FaceFolder(str(people), SIZE, "ffhq", layout="round")
+        crops(people, layout="round")
     with pytest.raises(UserError, match=r"data\.frame=dlib"):
-        FaceFolder(str(people), SIZE, "dlib")
+        crops(people, SIZE, "dlib")
     draw(people / "loose.png", (1, 1, 1))
     with pytest.raises(UserError, match="beside and inside"):
-        FaceFolder(str(people), SIZE, "ffhq")
+        crops(people)
     draw(tmp_path / "one/alice/0.png", (1, 1, 1))
     with pytest.raises(UserError, match="two are needed"):
-        FaceSwaps(FaceFolder(str(tmp_path / "one"), SIZE, "ffhq"))
+        FaceSwaps(crops(tmp_path / "one"))
     with pytest.raises(UserError, match="held out"):
-        FaceSwaps(FaceFolder(str(flat), SIZE, "ffhq"), "val", holdout=1e-6)
+        FaceSwaps(crops(flat), "val", holdout=1e-6)
     with pytest.raises(UserError, match="left to train"):
-        FaceSwaps(FaceFolder(str(flat), SIZE, "ffhq"), "train", holdout=0.9999999)
-    with pytest.raises(UserError, match=r"data\.same_ratio"):
-        FaceSwaps(FaceFolder(str(flat), SIZE, "ffhq"), same_ratio=1.2)
+        FaceSwaps(crops(flat), "train", holdout=0.9999999)
+    with pytest.raises(UserError, match=r"data\.same_ratio=1\.2"):
+        FaceSwaps(crops(flat), same_ratio=1.2)
+    with pytest.raises(UserError, match=r"data\.holdout=1\.2"):
+        FaceSwaps(crops(flat), holdout=1.2)
+
+
+def test_a_loose_picture_among_people_is_refused_where_folders_are_people(people: Path) -> None:
+    draw(people / "loose.png", (1, 1, 1))
+    with pytest.raises(UserError, match="outside of its folders: move each into the folder of its person"):
+        crops(people, layout="identities")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"size": 33}, r"data\.size=33 is not divisible by 32"),
+        ({"size": None}, r"data\.size=None is not a number of pixels"),
+        ({"batch": 0}, r"data\.batch=0 must be a whole number, at least 1"),
+        ({"val_batches": 0}, r"data\.val_batches=0"),
+        ({"seed": 1.5}, r"data\.seed=1\.5"),
+        ({"workers": -1}, r"data\.workers=-1"),
+        ({"root": 3}, r"data\.root=3 is not a folder"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_by_name(people: Path, options: dict[str, object], said: str) -> None:
+    given = {
+        "root": str(people),
+        "size": SIZE,
+        "frame": "ffhq",
+        "stored_frame": "ffhq",
+        "batch": 4,
+        "seed": 0,
+        "holdout": 0.3,
+        "workers": 0,
+    }
+    with pytest.raises(UserError, match=said):
+        faces_data(**(given | options))
+
+
+def test_crops_that_are_too_small_are_told_once(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = f"{people} holds crops of 48 px, which are enlarged: 64 px framed as arcface_112_v2 need 86, as idn align "
+    given = {"frame": "arcface_112_v2", "stored_frame": "ffhq", "batch": 4, "seed": 0, "holdout": 0.3, "workers": 0}
+    data = faces_data(str(people), 64, **given)
+    assert capsys.readouterr().err == f"{said}size=86 makes them\n"
+    copy = pickle.loads(pickle.dumps(data.train))
+    assert data.train[0].source.shape == copy[1].source.shape == (3, 64, 64)
+    faces_data(str(people), SIZE, **given)
+    crops(people, 48).tell_if_small()
+    assert capsys.readouterr().err == ""
+
+
+def test_the_manifest_tells_how_large_the_crops_are(flat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ManifestWriter(flat, Settings("/photos", "ffhq", 256)):
+        pass
+    crops(flat, 128, "arcface_112_v2").tell_if_small()
+    assert capsys.readouterr().err == ""
+    crops(flat, 224, "arcface_112_v2").tell_if_small()
+    assert capsys.readouterr().err.endswith("need 300, as idn align size=300 makes them\n")
+
+
+@pytest.mark.parametrize("points", [[[0.4, 0.4]] * 5, [[float("nan")] * 2] * 5])
+def test_landmarks_in_one_place_are_as_good_as_none(flat: Path, points: list[list[float]]) -> None:
+    with ManifestWriter(flat, Settings("/photos", "ffhq", 48)) as manifest:
+        manifest.append(Record("00.png", "ok", crop="00.png", landmarks=points))
+    assert crops(flat).landmarks(0) is None
+    assert all(swaps(flat, same_ratio=1.0)[index].face.isfinite().all() for index in range(60))
 
 
 def test_faces_data_keeps_train_and_val_apart(people: Path) -> None:
-    data = faces_data(str(people), SIZE, "ffhq", batch=4, seed=0, holdout=0.3, val_batches=2, workers=0)
+    data = faces_data(str(people), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.3, val_batches=2, workers=0)
+    assert data.photographs
     batches = list(data.val_dataloader())
     assert len(batches) == 2 and batches[0].source.shape == (4, 3, SIZE, SIZE)
     assert not any(batch.same.any() for batch in batches)
@@ -250,7 +350,7 @@ def test_faces_data_keeps_train_and_val_apart(people: Path) -> None:
 
 
 def test_identity_folder_labels_and_pairs(people: Path, flat: Path) -> None:
-    folder = FaceFolder(str(people), SIZE, "ffhq")
+    folder = crops(people)
     train, val = IdentityFolder(folder, "train", 0.3), IdentityFolder(folder, "val", 0.3)
     assert train.identities + val.identities == 30 and len(train) + len(val) == 90
     named: dict[int, set[int]] = {}
@@ -264,11 +364,11 @@ def test_identity_folder_labels_and_pairs(people: Path, flat: Path) -> None:
     for a, b, same in pairs:
         assert a != b and same == (who(val[a][0]) == who(val[b][0]))
     with pytest.raises(UserError, match="no folder per identity"):
-        IdentityFolder(FaceFolder(str(flat), SIZE, "ffhq"))
+        IdentityFolder(crops(flat))
 
 
 def test_identity_folder_is_deterministic_and_survives_damage(people: Path) -> None:
-    folder = FaceFolder(str(people), SIZE, "ffhq")
+    folder = crops(people)
     data = IdentityFolder(folder, "train", 0.3, seed=1, augment=Augment())
     assert torch.equal(data[5][0], data[5][0])
     photo = data.items[5][0]
@@ -276,3 +376,19 @@ def test_identity_folder_is_deterministic_and_survives_damage(people: Path) -> N
     with pytest.warns(UserWarning, match="left out"):
         image, label = data[5]
     assert label == data.items[6][1] and image.shape == (3, SIZE, SIZE)
+
+
+def test_a_row_of_damaged_files_ends_the_search_for_another_one(people: Path) -> None:
+    for path in people.rglob("*.png"):
+        path.write_bytes(b"")
+    data = IdentityFolder(crops(people), "train", 0.3)
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(UserError, match="20 unreadable pictures in a row"):
+        data[0]
+
+
+def test_people_with_one_photograph_each_cannot_be_verified(tmp_path: Path) -> None:
+    for person in range(12):
+        draw(tmp_path / f"p{person:02d}/0.png", colour(person, 0))
+    data = IdentityFolder(crops(tmp_path), "val", 0.4)
+    with pytest.raises(UserError, match="nobody in this part has two photographs"):
+        data.pairs(4)

@@ -64,8 +64,18 @@ def test_swaps_refuse_what_cannot_work(faces: FaceRenderer) -> None:
         ProceduralSwaps(faces, SIZE, 1, seed=0)
     with pytest.raises(UserError, match="same_ratio"):
         ProceduralSwaps(faces, SIZE, 2, seed=0, same_ratio=1.5)
-    data = ProceduralSwaps(faces, SIZE, 2, seed=0, length=3)
-    assert len(data) == 3 and len(list(data)) == 3
+    with pytest.raises(UserError, match=r"data\.batch=null"):
+        ProceduralSwaps(faces, SIZE, None, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["swaps", "identities"])
+def test_the_stream_has_a_beginning_and_no_end(faces: FaceRenderer, kind: str) -> None:
+    swaps, identities = ProceduralSwaps(faces, SIZE, 2, seed=0), ProceduralIdentities(faces, SIZE, 2, 5, seed=0)
+    data = swaps if kind == "swaps" else identities
+    late = data[1_000_000], data[10**12]
+    assert not torch.equal(late[0][0], late[1][0])
+    with pytest.raises(IndexError, match="the first one is 0"):
+        data[-1]
 
 
 def test_identities_show_the_people_of_the_bank(faces: FaceRenderer) -> None:
@@ -82,7 +92,7 @@ def test_identities_show_the_people_of_the_bank(faces: FaceRenderer) -> None:
 def test_identities_refuse_what_cannot_work(faces: FaceRenderer) -> None:
     with pytest.raises(UserError, match="multiple"):
         ProceduralIdentities(faces, SIZE, 5, identities=9, seed=4)
-    with pytest.raises(UserError, match="raise identities"):
+    with pytest.raises(UserError, match=r"shows 4 people but there are 3: raise identity_data\.identities"):
         ProceduralIdentities(faces, SIZE, 8, identities=3, seed=4)
 
 

@@ -49,9 +49,9 @@ def test_region_follows_landmarks() -> None:
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(UserError, match="edge=0"):
+    with pytest.raises(UserError, match=r"^regions\.edge=0 must be a number from 0\.001 to 1$"):
         LandmarkRegions("ffhq", edge=0)
-    with pytest.raises(UserError, match="frame=dlib"):
+    with pytest.raises(UserError, match=r"^regions\.frame=dlib is unknown"):
         LandmarkRegions("dlib")
 
 

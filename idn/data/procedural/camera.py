@@ -8,14 +8,14 @@ from idn.data.procedural.parameters import Traits
 from idn.data.procedural.textures import GRAIN, Textures
 
 
-def develop(image: Tensor, attributes: Traits, textures: Textures, noise: float) -> Tensor:
-    """Linear light, (N, 3, H, W), which is overwritten -> RGB in [0, 1]. noise: factor on the pixel noise."""
+def develop(image: Tensor, attributes: Traits, textures: Textures) -> Tensor:
+    """Linear light, (N, 3, H, W), which is overwritten -> RGB in [0, 1]."""
     balance = attributes["white_balance"]
     gain = attributes["exposure"] * torch.stack([1 + balance, torch.ones_like(balance), 1 - balance], 1).squeeze(-1)
     image = image.mul_(gain.unsqueeze(-1)).clamp_min_(0)
     image = (image * (1.12 + 0.10 * image)).div_(1 + 0.22 * image).sqrt_()
     image = _soften(image, attributes["blur"].clamp_min(0).unsqueeze(1))
-    return image.add_(_grain(image.shape[-1], attributes, textures, noise)).clamp_(0, 1)
+    return image.add_(_grain(image.shape[-1], attributes, textures)).clamp_(0, 1)
 
 
 def _soften(image: Tensor, weight: Tensor) -> Tensor:
@@ -29,11 +29,11 @@ def _soften(image: Tensor, weight: Tensor) -> Tensor:
     return image
 
 
-def _grain(size: int, attributes: Traits, textures: Textures, noise: float) -> Tensor:
+def _grain(size: int, attributes: Traits, textures: Textures) -> Tensor:
     """(N, 3, size, size) noise: a window of the grain tile per sample and channel."""
     tile = textures.grain.repeat(1 + size // GRAIN, 1 + size // GRAIN) if size >= GRAIN else textures.grain
     windows = tile.unfold(0, size, 1).unfold(1, size, 1)
     place = attributes["noise_place"].flatten()[:, None] * windows.new_tensor((1.0, 7.31, 13.77))
     rows = (place * 977).remainder(len(windows)).long()
     columns = (place * 1409 + 31).remainder(len(windows)).long()
-    return windows[rows, columns] * (noise * attributes["noise"].unsqueeze(1))
+    return windows[rows, columns] * attributes["noise"].unsqueeze(1)

@@ -1,6 +1,7 @@
 """Data sets of procedural faces: swaps with their exact answers, and labelled people for recognisers.
 
-Item i is a whole batch and a pure function of the constructor's arguments and i: any worker may draw any item.
+Item i is a whole batch and a pure function of the constructor's arguments and i: any worker may draw any item, and
+there is no last one.
 """
 
 from collections.abc import Iterator
@@ -11,17 +12,18 @@ from torch.utils.data import Dataset
 
 from idn.data.procedural.renderer import FaceRenderer
 from idn.errors import UserError
+from idn.given import check_number, check_whole
 from idn.types import SwapBatch
 
 
 def _generator(seed: int, item: int) -> torch.Generator:
-    """A generator of its own for every item of every seed."""
+    """A generator of its own for every item of every seed. Negative items are for what no data set presents."""
     return torch.Generator().manual_seed((seed * 0x9E3779B1 + item * 0x85EBCA77 + 0x165667B1) % 2**63)
 
 
-def _check_item(item: int, length: int) -> None:
-    if not 0 <= item < length:
-        raise IndexError(f"item {item} of {length}")
+def _check_item(item: int) -> None:
+    if item < 0:
+        raise IndexError(f"item {item}: the first one is 0")
 
 
 class ProceduralSwaps(Dataset[SwapBatch]):
@@ -31,37 +33,25 @@ class ProceduralSwaps(Dataset[SwapBatch]):
     person instead, in that other situation, and so equals the swap.
     """
 
-    def __init__(
-        self,
-        renderer: FaceRenderer,
-        size: int,
-        batch_size: int,
-        seed: int,
-        same_ratio: float = 0.2,
-        length: int = 1_000_000,
-    ) -> None:
-        """size: of the crops; batch_size: samples of an item, at least 2; length: number of items.
+    def __init__(self, renderer: FaceRenderer, size: int, batch_size: int, seed: int, same_ratio: float = 0.2) -> None:
+        """size: of the crops; batch_size: samples of an item, at least 2.
 
         Raises UserError on a smaller batch and on a ratio outside [0, 1].
         """
-        if batch_size < 2:
-            raise UserError(f"a batch of procedural swaps needs at least 2 samples, not {batch_size}: raise it")
-        if not 0 <= same_ratio <= 1:
-            raise UserError(f"same_ratio is {same_ratio}: give a probability between 0 and 1")
+        check_whole("data.batch", batch_size, 2)
+        check_number("data.same_ratio", same_ratio, 0, 1)
         self.renderer = renderer
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
         self.same_ratio = same_ratio
-        self.length = length
-
-    def __len__(self) -> int:
-        """Number of batches."""
-        return self.length
 
     def __getitem__(self, item: int) -> SwapBatch:
-        """Draw batch `item`: every field filled; `face` covers the target's face and that of the exact swap."""
-        _check_item(item, self.length)
+        """Draw batch `item`: every field filled; `face` covers the target's face and that of the exact swap.
+
+        Raises IndexError below 0.
+        """
+        _check_item(item)
         generator = _generator(self.seed, item)
         identity = self.renderer.sample_identity(self.batch_size, generator)
         attributes = self.renderer.sample_attributes(self.batch_size, generator)
@@ -92,36 +82,38 @@ class ProceduralIdentities(Dataset[tuple[Tensor, Tensor]]):
         identities: int,
         seed: int,
         images_per_identity_in_batch: int = 2,
-        length: int = 1_000_000,
     ) -> None:
         """size: of the crops; batch_size: pictures of an item; identities: number of people, drawn from `seed`.
 
         Raises UserError unless the batch divides into groups of one person, with enough people to fill it.
         """
+        check_whole("identity_data.batch", batch_size, images_per_identity_in_batch)
+        check_whole("identity_data.identities", identities, 2)
         groups, rest = divmod(batch_size, images_per_identity_in_batch)
-        if rest or not groups:
+        if rest:
             raise UserError(
-                f"batch_size {batch_size} is no multiple of images_per_identity_in_batch "
-                f"{images_per_identity_in_batch}: change one of them"
+                f"identity_data.batch={batch_size} must be a multiple of {images_per_identity_in_batch}, the pictures "
+                "of one person in a batch"
             )
         if groups > identities:
-            raise UserError(f"a batch shows {groups} people but there are {identities}: raise identities")
+            raise UserError(
+                f"identity_data.batch={batch_size} shows {groups} people but there are {identities}: raise "
+                "identity_data.identities, or lower identity_data.batch"
+            )
         self.renderer = renderer
         self.size = size
         self.seed = seed
         self.images_per_identity = images_per_identity_in_batch
         self.groups = groups
-        self.length = length
         self.bank = renderer.sample_identity(identities, _generator(seed, -1))
         """(identities, identity_dim): row k is the person with label k."""
 
-    def __len__(self) -> int:
-        """Number of batches."""
-        return self.length
-
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-        """Draw batch `item`: images (N, 3, S, S) in [0, 1] and labels (N,) int64, pictures of one person in a row."""
-        _check_item(item, self.length)
+        """Draw batch `item`: images (N, 3, S, S) in [0, 1] and labels (N,) int64, pictures of one person in a row.
+
+        Raises IndexError below 0.
+        """
+        _check_item(item)
         generator = _generator(self.seed, item)
         people = torch.randperm(len(self.bank), generator=generator)[: self.groups]
         labels = people.repeat_interleave(self.images_per_identity)

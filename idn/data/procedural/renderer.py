@@ -23,6 +23,7 @@ from idn.data.procedural.pose import Pose, Rays
 from idn.data.procedural.skin import spots, undercoat
 from idn.data.procedural.surface import Face, Hit
 from idn.data.procedural.textures import Textures
+from idn.given import check_number
 
 SMALLEST = 16
 FINE_UP_TO = 64
@@ -52,11 +53,12 @@ class FaceRenderer:
     attribute_dim: int = len(ATTRIBUTES)
     frame: str = "ffhq"
 
-    def __init__(self, glasses: float = 0.15, occluders: float = 0.12, camera_noise: float = 1.0) -> None:
-        """glasses, occluders: probability of each in `sample_attributes`. camera_noise: factor on the pixel noise."""
+    def __init__(self, glasses: float = 0.15, occluders: float = 0.12) -> None:
+        """glasses, occluders: probability of each in `sample_attributes`. Raises UserError outside [0, 1]."""
+        check_number("renderer.glasses", glasses, 0, 1)
+        check_number("renderer.occluders", occluders, 0, 1)
         self.glasses = glasses
         self.occluders = occluders
-        self.camera_noise = camera_noise
         self._textures = Textures()
 
     def sample_identity(self, n: int, generator: torch.Generator) -> Tensor:
@@ -96,12 +98,12 @@ class FaceRenderer:
         hit, skin, image = self._skin(face, pose, lamp, attributes, rays)
         hair = Hair(attributes, pose, lamp, rays, self._textures)
         over(image, hair.color * 0.55, hair.back)
-        visible = head_cover(hit, size)
+        visible = head_cover(hit)
         over(image, skin, visible)
         over(image, hair.color, hair.front)
         visible *= 1 - hair.front
         paint_accessories(image, visible, attributes)
-        image = develop(image, attributes, self._textures, self.camera_noise)
+        image = develop(image, attributes, self._textures)
         return FaceRender(image, visible.unsqueeze(1), face.landmarks(pose))
 
     def _skin(self, face: Face, pose: Pose, lamp: Lamp, attributes: Traits, rays: Rays) -> tuple[Hit, Tensor, Tensor]:
@@ -137,7 +139,7 @@ def enlarge(fields: Tensor, size: int) -> Tensor:
     return weights.T @ (fields @ weights)
 
 
-def head_cover(hit: Hit, size: int) -> Tensor:
+def head_cover(hit: Hit) -> Tensor:
     """Anti-aliased coverage of the head, (N, H, W), from the room that rays have inside it."""
     wide = F.pad(hit.room.unsqueeze(1), (1, 1, 1, 1), mode="replicate").squeeze(1)
     slope = (wide[:, 1:-1, 2:] - wide[:, 1:-1, :-2]).square_()

@@ -1,0 +1,51 @@
+"""One aligned face out of a photograph."""
+
+import torch
+from torch import Tensor
+
+from idn.errors import UserError
+from idn.geometry import fit_similarity, invert_affine, template_points, transform_points, warp
+from idn.images import from_uint8, resize, to_uint8
+
+_WIDEST = 100
+"""A crop may be this many times as wide as its photograph, not more."""
+
+
+class UnusableLandmarks(UserError):
+    """Landmarks that lie in one place, contradict each other or are no numbers: no face can be cut out by them."""
+
+
+def cut_crop(photo: Tensor, landmarks: Tensor, frame: str, size: int) -> tuple[Tensor, Tensor, float]:
+    """Cut one aligned face out of a photograph, averaging over pixels where that shrinks it.
+
+    photo: (3, H, W) uint8 RGB. landmarks: (5, 2) float64 in pixels, in the order of the templates. Returns the crop
+    (3, size, size) uint8, the landmarks in its normalised coordinates, and the share of it that lies inside the
+    photograph (outside, the border is repeated). Raises UnusableLandmarks.
+    """
+    onto = fit_similarity(landmarks, template_points(frame))
+    share = float(onto[:, :2].det().sqrt())  # of the crop's width that a pixel of the photograph takes
+    if not 1 / (_WIDEST * max(photo.shape)) <= share <= 1:
+        raise UnusableLandmarks("the landmarks of the face do not show where it is")
+    corners = transform_points(landmarks.new_tensor([(0, 0), (1, 0), (0, 1), (1, 1)]), invert_affine(onto))
+    left, top = (int(v) for v in corners.amin(0).floor() - 2)
+    side = int((corners.amax(0).ceil() + 2 - corners.new_tensor((left, top))).max())
+    region = from_uint8(_square(photo, left, top, side))[None]
+    if share * size < 1:
+        region = resize(region, max(1, round(side * share * size)))
+    to_crop = torch.cat([onto[:, :2] * side, transform_points(onto.new_tensor([[left, top]]), onto).mT], 1)
+    steps = (torch.arange(32, dtype=torch.float64) + 0.5) / 32
+    probes = transform_points(torch.cartesian_prod(steps, steps), invert_affine(onto))
+    inside = ((probes >= 0) & (probes <= probes.new_tensor((photo.shape[2], photo.shape[1])))).all(-1)
+    crop = to_uint8(warp(region, to_crop, size))[0]
+    return crop, transform_points(landmarks, onto), float(inside.double().mean())
+
+
+def _square(photo: Tensor, left: int, top: int, side: int) -> Tensor:
+    """(3, side, side) cut-out of (3, H, W); where it leaves the photograph, the nearest border pixel is repeated."""
+    height, width = photo.shape[-2:]
+    rows = torch.arange(top, top + side).clamp(0, height - 1)
+    columns = torch.arange(left, left + side).clamp(0, width - 1)
+    part = photo[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if part.shape[-2:] == (side, side):
+        return part
+    return part[:, rows - rows[0]][:, :, columns - columns[0]]
