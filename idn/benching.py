@@ -16,6 +16,7 @@ from rich.table import Table
 from idn.errors import UserError
 from idn.export.card import read_card
 from idn.export.worker import SUBJECTS, Outcome, Request
+from idn.whole import whole
 
 
 class Row(NamedTuple):
@@ -27,7 +28,7 @@ class Row(NamedTuple):
     median_ms: float
     p95_ms: float
     per_second: float
-    peak_mb: float
+    peak_mb: float | None
     file_mb: float | None
 
 
@@ -100,8 +101,9 @@ def _check(threads: Sequence[int], seconds: float, rounds: int) -> None:
 def _row(request: Request, outcome: Outcome, sizes: dict[str, float], kinds: dict[str, str]) -> Row:
     name = request.subject
     rate = 1000 / outcome.median_ms
-    numbers = (outcome.median_ms, outcome.p95_ms, rate, outcome.peak_mb)
-    return Row(name, kinds.get(name, "fp32"), request.threads, *(round(x, 3) for x in numbers), sizes.get(name))
+    numbers = (round(x, 3) for x in (outcome.median_ms, outcome.p95_ms, rate))
+    peak = None if outcome.peak_mb is None else round(outcome.peak_mb, 3)
+    return Row(name, kinds.get(name, "fp32"), request.threads, *numbers, peak, sizes.get(name))
 
 
 def _print(rows: Sequence[Row], size: int, machine: str) -> None:
@@ -110,16 +112,15 @@ def _print(rows: Sequence[Row], size: int, machine: str) -> None:
     for name in ("threads", "median ms", "p95 ms", "per second", "peak MB", "file MB"):
         table.add_column(name, justify="right")
     for row in rows:
-        numbers = (f"{row.median_ms:.2f}", f"{row.p95_ms:.2f}", f"{row.per_second:.1f}", f"{row.peak_mb:.0f}")
-        table.add_row(row.name, str(row.threads), *numbers, "" if row.file_mb is None else f"{row.file_mb:.2f}")
+        times = (f"{row.median_ms:.2f}", f"{row.p95_ms:.2f}", f"{row.per_second:.1f}")
+        peak = "" if row.peak_mb is None else f"{row.peak_mb:.0f}"
+        table.add_row(row.name, str(row.threads), *times, peak, "" if row.file_mb is None else f"{row.file_mb:.2f}")
     Console().print(table)
 
 
 def _write(rows: Sequence[Row], path: Path) -> None:
-    draft = path.with_name(f".{path.name}")
-    with draft.open("w", newline="") as file:
+    with whole(path) as draft, draft.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Row._fields)
         writer.writerows(rows)
-    draft.replace(path)
     print(f"table: {path}")

@@ -5,9 +5,8 @@ import json
 import math
 import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from rich.table import Table
 import idn
 from idn.data.module import SwapData
 from idn.errors import UserError
-from idn.export.card import CARD, FileRecord, fingerprint, framing, parts, read_card, signature, write_card
+from idn.export.card import CARD, FileRecord, fingerprint, framing, read_card, signature, write_card
 from idn.export.contract import Arrays, Format, Network, Precision
 from idn.export.latency import measure
 from idn.export.parity import Parity, compare, reference
@@ -27,8 +26,9 @@ from idn.folders import make_writable
 from idn.models.count import conv_macs, conv_weights
 from idn.models.student import Student
 from idn.products import Product
-from idn.types import IdentityEncoder
+from idn.types import IdentityEncoder, goes_by
 from idn.weights import read_metadata
+from idn.whole import whole
 
 LINEAGE = ("teacher", "teacher_licence", "teacher_commercial_use", "identity_encoder", "identity_encoder_licence")
 """Notes of a student's file that travel into the card."""
@@ -48,59 +48,59 @@ def student_framing(path: Path, default: tuple[str, int]) -> tuple[str, int]:
 def check_encoder(path: Path, encoder: IdentityEncoder) -> None:
     """Raise UserError if the student's file names another identity encoder than the one that was built."""
     wanted = read_metadata(path).get("identity_encoder", encoder.name)
-    if wanted != encoder.name:
+    if not goes_by(encoder, wanted):
         raise UserError(f"{path} reads identities of {wanted}, not of {encoder.name}: choose it with encoder=NAME")
 
 
-def check_plan(
-    formats: Mapping[str, Format], precisions: Sequence[str], floors: Mapping[str, float], out: Path
-) -> None:
-    """Raise UserError for a precision without a floor or that a format has not, and for a folder that cannot be
-    written."""
-    for precision in precisions:
-        if precision not in floors:
-            raise UserError(f"precision={precision} is unknown: choose of {', '.join(floors)}")
-        for name, form in formats.items():
-            if precision not in form.precisions:
-                raise UserError(f"format={name} has no precision={precision}: choose of {', '.join(form.precisions)}")
-    make_writable("out", out)
+@dataclass(frozen=True)
+class Plan:
+    """In which formats and precisions to write a product, and where: possible, as far as can be told beforehand.
 
-
-def export(
-    student: Path,
-    product: Product,
-    data: SwapData,
-    formats: Mapping[str, Format],
-    precisions: Sequence[Precision],
-    floors: Mapping[str, float],
-    out: Path,
-    machine: str,
-) -> list[FileRecord]:
-    """Write `product` in every format and precision, prove every file, and leave a card with them in `out`.
-
-    floors: least PSNR to PyTorch by precision, in dB; a file below is deleted. What one format cannot do does not stop
-    the others. Returns the records of the files written. Raises UserError, after all that could be written was, that
-    names everything that could not.
+    formats: by the name that users know them by. floors: least PSNR to PyTorch by precision, in dB; a file below is
+    deleted. out: folder, which is made. Raises UserError for a precision without a floor or that a format has not, and
+    for a folder that cannot be written.
     """
-    check_plan(formats, precisions, floors, out)
+
+    formats: Mapping[str, Format]
+    precisions: Sequence[Precision]
+    floors: Mapping[str, float]
+    out: Path
+
+    def __post_init__(self) -> None:
+        for precision in self.precisions:
+            if precision not in self.floors:
+                raise UserError(f"precision={precision} is unknown: choose of {', '.join(self.floors)}")
+            for name, form in self.formats.items():
+                if precision not in form.precisions:
+                    known = ", ".join(form.precisions)
+                    raise UserError(f"format={name} has no precision={precision}: choose of {known}")
+        make_writable("out", self.out)
+
+
+def export(student: Path, product: Product, data: SwapData, plan: Plan, machine: str) -> list[FileRecord]:
+    """Write `product` as planned, prove every file, and leave a card with them in the folder of the plan.
+
+    What one format cannot do does not stop the others. Returns the records of the files written. Raises UserError,
+    after all that could be written was, that names everything that could not.
+    """
     facts = _facts(student, product, data, machine)
-    records = _kept(out, facts)
+    records = _kept(plan.out, facts)
     failed, written = [], []
     expected = {n.name: reference(n, product.examples[n.name]) for n in product.networks[True]}
-    for form in formats.values():
-        for precision in precisions:
+    for form in plan.formats.values():
+        for precision in plan.precisions:
             for network in product.networks[form.runtime_kernels]:
                 try:
-                    record = _one(form, network, precision, product, expected[network.name], floors[precision], out)
+                    record = _one(form, network, precision, product, expected[network.name], plan)
                 except UserError as error:
                     failed.append(str(error))
                     continue
                 records[record.path] = record
                 written.append(record)
-                write_card(out, facts, [records[key] for key in sorted(records)])
+                write_card(plan.out, facts, [records[key] for key in sorted(records)])
     if written:
         Console().print(_table(written))
-        print(f"card       {out / CARD}, {out / 'card.md'}")
+        print(f"card       {plan.out / CARD}, {plan.out / 'card.md'}")
     if failed:
         raise UserError("; ".join(dict.fromkeys(failed)))
     return written
@@ -112,16 +112,15 @@ def _one(
     precision: Precision,
     product: Product,
     expected: Sequence[Arrays],
-    floor: float,
-    out: Path,
+    plan: Plan,
 ) -> FileRecord:
-    """Write, run, compare and time one file; only then does it take its place in `out`.
+    """Write, run, compare and time one file; only then does it take its place in the folder of the plan.
 
     Raises UserError if it cannot be written or is too far from PyTorch.
     """
     name = f"{network.name}{'' if precision == 'fp32' else f'.{precision}'}{form.suffix}"
-    with tempfile.TemporaryDirectory(prefix=".draft.", dir=out) as folder:
-        path = Path(folder) / name
+    floor = plan.floors[precision]
+    with whole(plan.out / name) as path:
         form.write(network, path, precision, product.calibration[network.name])
         runtime, parity, latency = form.runtime(), None, None
         if runtime is not None:
@@ -134,12 +133,12 @@ def _one(
                 )
             latency = _latency(form, path, examples[0])
         size, digest = fingerprint(path)
-        place(path, out)
     return FileRecord(
         path=name,
         network=network.name,
         format=form.name,
         precision=precision,
+        computed_in=form.computed_in(network.name, precision),
         layout=form.layout,
         bytes=size,
         sha256=digest,
@@ -163,16 +162,6 @@ def _proof(parity: Parity | None) -> dict[str, Any]:
         return {"psnr": None, "max_abs": None, "output": None}
     psnr = None if math.isinf(parity.psnr) else round(parity.psnr, 2)
     return {"psnr": psnr, "max_abs": parity.max_abs, "output": parity.output}
-
-
-def place(path: Path, folder: Path) -> None:
-    """Move an exported file with all its parts into `folder`, over one of the same name."""
-    if path.is_dir():
-        shutil.rmtree(folder / path.name, ignore_errors=True)
-        path.replace(folder / path.name)
-        return
-    for part in parts(path):
-        part.replace(folder / part.name)
 
 
 def _facts(student: Path, product: Product, data: SwapData, machine: str) -> dict[str, Any]:
@@ -220,7 +209,10 @@ def _kept(out: Path, facts: Mapping[str, Any]) -> dict[str, FileRecord]:
     for key in ("product", "size", "identity", "student", "encoder"):
         if card.get(key) != plain[key]:
             raise UserError(f"out={out} holds an export with another {key}: give another folder")
-    records = [FileRecord(**record) for record in card["files"]]
+    try:
+        records = [FileRecord(**record) for record in card["files"]]
+    except TypeError as error:
+        raise UserError(f"out={out} holds an export by another version of idn: give another folder") from error
     return {record.path: record for record in records if (out / record.path).exists()}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import UserError, extra_advice
 
 
 class OnnxValue(NamedTuple):
@@ -45,7 +45,7 @@ def read_onnx(path: str | Path) -> OnnxGraph:
         import onnx
         from onnx import numpy_helper
     except ModuleNotFoundError as error:
-        raise UserError("ONNX files need `pip install 'idn-distill[onnx]'`") from error
+        raise UserError(f"ONNX files need {extra_advice('onnx')}") from error
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is not a file: check the path")

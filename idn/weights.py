@@ -1,7 +1,6 @@
 """Reading and writing files of tensors. A file is recognised by its content and never executed."""
 
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.pickles import read_paddle, read_torch_modules
+from idn.whole import whole
 
 _LEGACY_TORCH = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _NETWORKS = ("state_dict", "model", "net")
@@ -126,14 +126,9 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file and its folder: to a neighbour, renamed when complete, so nobody reads half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        whole = Path(folder, path.name)
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, whole, metadata)
-        whole.chmod(0o644)
-        whole.replace(path)
+    """Write a safetensors file and its folder, all of it or nothing."""
+    with whole(Path(path)) as draft:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, draft, metadata)
 
 
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:

@@ -4,10 +4,11 @@ from torch import Tensor
 
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.catalogue import OURS
 
 RECORD = TeacherRecord(
     name="absent",
-    licence="Apache-2.0 (this program; it has no weights)",
+    licence=OURS,
     commercial=True,
     target=FaceInput(),
     source=SourceInput("nothing"),

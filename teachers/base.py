@@ -1,22 +1,22 @@
 """What every teacher declares about itself, and the frame that puts its answer back into the student's crop."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from idn.errors import UserError
 from idn.frozen import Frozen
 from idn.geometry import TEMPLATES, reframe
-from idn.images import normalize, resize
-from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
+from idn.images import denormalize, normalize, resize
+from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch, goes_by
 
 Border = Literal["zeros", "border", "reflection"]
 SourceKind = Literal["nothing", "shared_embedding", "own_embedding", "image"]
-Loader = Literal["none", "state_dict", "lightning", "pickled_module", "onnx", "torchscript", "torch_export"]
 Channels = tuple[float, float, float]
 
 
@@ -95,7 +95,7 @@ class TeacherRecord:
     returns_mask: a second output, (N, 1, size, size), follows the image, into which it is already composited.
     batchable: False if it takes one face at a time.
     full_precision: True if it must not run in the lower precision that a trainer may choose.
-    loader: kind of file that holds it. sha256, file_bytes: of that file, None if no single file is meant.
+    sha256, file_bytes: of the file that holds it, None if no single file is meant.
     Raises UserError for a value that cannot be.
     """
 
@@ -110,7 +110,6 @@ class TeacherRecord:
     returns_mask: bool = False
     batchable: bool = True
     full_precision: bool = False
-    loader: Loader = "none"
     sha256: str | None = None
     file_bytes: int | None = None
 
@@ -123,7 +122,6 @@ class TeacherRecord:
             raise UserError(f"commercial={self.commercial} must be true, false, or null if nobody knows")
         for name in ("output_mean", "output_std"):
             object.__setattr__(self, name, _channels(name, getattr(self, name)))
-        _choice("loader", self.loader, get_args(Loader))
         digest = self.sha256
         if digest is not None and (len(digest) != 64 or set(digest) - set("0123456789abcdef")):
             raise UserError(f"sha256={digest} must be 64 lower-case hexadecimal digits")
@@ -152,9 +150,11 @@ class FrozenTeacher(Frozen, ABC):
         if encoder is not None:
             self._check_encoder(encoder, "teacher.encoder")
 
-    def share(self, encoder: IdentityEncoder) -> None:
-        """Learn which encoder serves the student. Raises UserError if the teacher reads its embeddings but was trained
-        with those of another recogniser."""
+    def share(self, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> None:
+        """Learn which encoder serves the student, and which quality scorer tells how far to trust the answers.
+
+        Raises UserError if the teacher reads the encoder's embeddings but was trained with those of another recogniser.
+        """
         if self.record.source.kind == "shared_embedding":
             self._check_encoder(encoder, "the identity encoder")
 
@@ -164,6 +164,11 @@ class FrozenTeacher(Frozen, ABC):
         part: which of the two it is. items: how many of its items the run presents, None if there is no end.
         """
         return dataset
+
+    def tally(self) -> Mapping[str, int]:
+        """How many pairs each of its parts has answered so far, by name: nothing, unless it has parts that share the
+        work."""
+        return {}
 
     def identity(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """(N, dim) embeddings of the sources, of unit length or not, as the record declares.
@@ -180,7 +185,7 @@ class FrozenTeacher(Frozen, ABC):
 
     def _check_encoder(self, encoder: IdentityEncoder, what: str) -> None:
         spec = self.record.source
-        if (encoder.name, encoder.embedding_dim) != (spec.encoder, spec.dim):
+        if not goes_by(encoder, spec.encoder) or encoder.embedding_dim != spec.dim:
             raise UserError(
                 f"teacher {self.record.name} was trained with embeddings of {spec.encoder} ({spec.dim} numbers), "
                 f"{what} is {encoder.name} ({encoder.embedding_dim} numbers): choose the matching one"
@@ -222,8 +227,7 @@ class FrozenTeacher(Frozen, ABC):
         answer = self._swap_in_precision(target, batch, source)
         if answer.shape != target.shape:
             raise ValueError(f"swap: expected {tuple(target.shape)}, got {tuple(answer.shape)}")
-        mean, std = (target.new_tensor(v).view(1, 3, 1, 1) for v in (self.record.output_mean, self.record.output_std))
-        return answer.to(target.dtype) * std + mean
+        return denormalize(answer.to(target.dtype), self.record.output_mean, self.record.output_std)
 
     def _swap_in_precision(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         device = target.device.type
@@ -273,10 +277,9 @@ def _feather(images: Tensor) -> Tensor:
 
 def pick(batch: SwapBatch, source: IdentityFeatures, rows: slice | Tensor) -> tuple[SwapBatch, IdentityFeatures]:
     """Some of the pairs: a slice, or a tensor of their numbers."""
-    some = SwapBatch(*(None if field is None else field[rows] for field in batch))
     shallow = tuple(level[rows] for level in source.shallow)
     length = None if source.length is None else source.length[rows]
-    return some, IdentityFeatures(source.embedding[rows], source.features[rows], shallow, length)
+    return batch.take(rows), IdentityFeatures(source.embedding[rows], source.features[rows], shallow, length)
 
 
 def _channels(name: str, values: Channels) -> Channels:

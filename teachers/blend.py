@@ -1,7 +1,6 @@
 """A swapper without weights: the source's inner face, recoloured and blended into the target."""
 
 import torch
-import torch.nn.functional as F
 from kornia.color import lab_to_rgb, rgb_to_lab
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
@@ -10,10 +9,11 @@ from idn.geometry import template_points
 from idn.images import resize
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.catalogue import OURS
 
-_RECORD = TeacherRecord(
+RECORD = TeacherRecord(
     name="blend",
-    licence="Apache-2.0 (this program; it has no weights)",
+    licence=OURS,
     commercial=True,
     target=FaceInput(),
     source=SourceInput("nothing"),
@@ -44,7 +44,7 @@ class BlendTeacher(FrozenTeacher):
     """
 
     def __init__(self, frame: str) -> None:
-        super().__init__(_RECORD, frame)
+        super().__init__(RECORD, frame)
         self.register_buffer("points", template_points(frame).float(), persistent=False)
         self.freeze()
 
@@ -92,7 +92,7 @@ def _match_light(source: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     weight = resize(mask, _LIGHT_SIZE)
     spread = _blur(weight).clamp_min(1e-3)
     change = _blur(resize(target - source, _LIGHT_SIZE) * weight) / spread
-    return source + 0.7 * _up(change, source)
+    return source + 0.7 * resize(change, source.shape[-1])
 
 
 def _blur(images: Tensor) -> Tensor:
@@ -106,9 +106,5 @@ def _multiband(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
         return outside + mask * (inside - outside)
     half = inside.shape[-1] // 2
     small = [resize(x, half) for x in (inside, outside, mask)]
-    fine = [x - _up(y, x) for x, y in zip((inside, outside), small[:2], strict=True)]
-    return _up(_multiband(*small), inside) + fine[1] + mask * (fine[0] - fine[1])
-
-
-def _up(images: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(images, like.shape[2:], mode="bilinear", align_corners=False)
+    fine = [x - resize(y, x.shape[-1]) for x, y in zip((inside, outside), small[:2], strict=True)]
+    return resize(_multiband(*small), inside.shape[-1]) + fine[1] + mask * (fine[0] - fine[1])

@@ -28,24 +28,18 @@ class EmbeddingMap(Frozen, ABC):
         """(N, dim) embeddings -> (N, out_dim), each row by itself."""
 
 
-class MatrixMap(EmbeddingMap):
-    """A linear map that lies in the file of the swapper itself, as its last weight: the "emap" of inswapper.
+class LinearMap(EmbeddingMap):
+    """Multiplication with a matrix, as inswapper wants it.
 
-    weights: that ONNX file. convention: which program's numbers are wanted. Both multiply the L2-normalised embedding
-    with the matrix. "insightface" normalises the product again, as its INSwapper class does; "facefusion" does not, so
-    that the direction is the same and the length is not 1.
-    Raises UserError if the last weight of the file is no matrix, or the file cannot be read.
+    matrix: (dim, out_dim). convention: which program's numbers are wanted. Both multiply the L2-normalised embedding
+    with the matrix. "insightface", for which inswapper was made, normalises the product again; "facefusion" does not,
+    so that the direction is the same but the length, and with it the strength of the style, is not.
+    Raises UserError for another convention.
     """
 
-    def __init__(self, weights: str | Path, convention: Convention) -> None:
+    def __init__(self, matrix: Tensor, convention: Convention) -> None:
         if convention not in get_args(Convention):
             raise UserError(f"convention={convention} is unknown: choose one of {', '.join(get_args(Convention))}")
-        matrix = next(reversed(read_onnx(weights).weights.values()), torch.empty(0))
-        if matrix.ndim != 2 or not matrix.is_floating_point():
-            raise UserError(
-                f"{weights} ends with a weight of shape {tuple(matrix.shape)}, not with the matrix that maps "
-                "embeddings: choose the file of an inswapper"
-            )
         super().__init__(*matrix.shape)
         self.convention = convention
         self.register_buffer("matrix", matrix.float(), persistent=False)
@@ -55,6 +49,23 @@ class MatrixMap(EmbeddingMap):
         """(N, dim) of any length -> (N, out_dim), of unit length for "insightface" only."""
         mapped = F.normalize(embedding) @ self.matrix.to(embedding.dtype)
         return F.normalize(mapped) if self.convention == "insightface" else mapped
+
+
+class MatrixMap(LinearMap):
+    """The one that lies in the file of the swapper itself, as its last weight: the "emap" of inswapper.
+
+    weights: that ONNX file. convention: as for LinearMap.
+    Raises UserError if the last weight of the file is no matrix, or the file cannot be read.
+    """
+
+    def __init__(self, weights: str | Path, convention: Convention) -> None:
+        matrix = next(reversed(read_onnx(weights).weights.values()), torch.empty(0))
+        if matrix.ndim != 2 or not matrix.is_floating_point():
+            raise UserError(
+                f"{weights} ends with a weight of shape {tuple(matrix.shape)}, not with the matrix that maps "
+                "embeddings: choose the file of an inswapper"
+            )
+        super().__init__(matrix, convention)
 
 
 class CrossFaceMap(EmbeddingMap):
@@ -78,7 +89,7 @@ class CrossFaceMap(EmbeddingMap):
             )
         taken, given = ports
         super().__init__(taken.shape[1], given.shape[1])
-        self.program, self.unit_length = program, unit_length
+        self.program, self.unit_length, self.weights_file = program, unit_length, Path(weights)
         self.taken, self.given = taken.name, given.name
         self.freeze()
 

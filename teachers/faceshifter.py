@@ -27,16 +27,16 @@ from teachers.aei import (
     width,
 )
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.catalogue import FACESHIFTER
 from teachers.weights import load_network, read_network
 
 FAMILY = "FaceShifter (maum-ai)"
 RECORD = TeacherRecord(
     name="faceshifter",
-    licence="BSD-3-Clause code; weights are the user's own",
+    licence=FACESHIFTER,
     commercial=None,
     target=FaceInput(SIZE, "ffhq"),
     source=SourceInput("image", FaceInput(SIZE, "ffhq")),
-    loader="lightning",
 )
 """What a FaceShifter declares about itself. Its own recogniser looks at the source, in the framing of the target."""
 _RESNET_101 = (3, 4, 23, 3)

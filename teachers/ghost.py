@@ -27,19 +27,19 @@ from teachers.aei import (
     width,
 )
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.catalogue import GHOST
 from teachers.weights import load_network, read_network
 
 FAMILY = "GHOST"
 _HALF = (0.5, 0.5, 0.5)
 RECORD = TeacherRecord(
     name="ghost",
-    licence="Apache-2.0 (its identity network: insightface non-commercial)",
+    licence=GHOST,
     commercial=False,
     target=FaceInput(SIZE, "arcface_112_v1", _HALF, _HALF),
     source=SourceInput("own_embedding", encoder="ghost_r100", dim=512, unit_length=False),
     output_mean=_HALF,
     output_std=_HALF,
-    loader="state_dict",
 )
 """What a GHOST declares about itself. It was published and run in float16."""
 PLANES = (32, 64, 128, 256, 512, 256)

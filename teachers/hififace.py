@@ -13,6 +13,7 @@ from idn.frozen import Frozen, hollow
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from idn.weights import read_tensors
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.catalogue import HIFIFACE
 from teachers.hififace_net import IDENTITY_DIM, SHAPE_DIM, SIZE, WIDTH, HifiFaceNet
 from teachers.weights import load_network, read_network, recognise
 
@@ -22,13 +23,12 @@ COEFFICIENTS = {"identity": 80, "expression": 64, "texture": 80, "angle": 3, "li
 """What the 257 numbers of a face are, in this order. HifiFace takes the first 80 from the source, the rest not."""
 RECORD = TeacherRecord(
     name="hififace",
-    licence="BSD-3-Clause (BFM: academic only)",
+    licence=HIFIFACE,
     commercial=False,
     variant="maum-ai",
     target=FaceInput(SIZE, "ffhq"),
     source=SourceInput("own_embedding", encoder="ms1mv3_r100", dim=IDENTITY_DIM),
     returns_mask=True,
-    loader="lightning",
 )
 """What HifiFace declares about itself."""
 

@@ -1,5 +1,6 @@
 """inswapper_128 of insightface as a torch network: the published file takes one face at a time, this takes batches."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,12 +12,20 @@ from idn.images import to_01
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from idn.weights import read_tensors
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.catalogue import INSIGHTFACE
+from teachers.embedding_map import Convention, LinearMap
 from teachers.inswapper_graph import InswapperPlan, StylePlan, read_inswapper
 from teachers.onnx_layers import ConvPlan
 from teachers.simswap import instance_norm
 from teachers.weights import recognise, verify_file
 
-_NORMS = ("insightface", "facefusion")
+RECORD = TeacherRecord(
+    name="inswapper_128",
+    licence=INSIGHTFACE,
+    commercial=False,
+    target=FaceInput(128, "arcface_128"),
+    source=SourceInput("own_embedding", encoder="w600k_r50", dim=512),
+)
 
 
 class PlannedConv(nn.Conv2d):
@@ -83,9 +92,7 @@ class InswapperTeacher(FrozenTeacher):
     weights: inswapper_128.onnx, or its half-precision copy, whose weights become float32 here. frame: template of the
     crops given. encoder: an IResNetEncoder with the name w600k_r50; None reads what the student's encoder saw, which
     then must be that one.
-    emap_norm: both conventions multiply the unit embedding with the matrix. "insightface", for which the network was
-    made, normalises the product again; "facefusion" does not (it divides by the length from before the product), so
-    that the direction is the same but the length, and with it the strength of the style, is not.
+    convention: what of the matrix, "insightface" or "facefusion", see LinearMap.
     sha256, file_bytes: of the published file that is meant; None accepts any file with this structure.
     Raises UserError for a file that is missing, altered, or built differently.
     """
@@ -95,41 +102,23 @@ class InswapperTeacher(FrozenTeacher):
         weights: str | Path | None,
         frame: str,
         encoder: IdentityEncoder | None = None,
-        emap_norm: str = "insightface",
+        convention: Convention = "insightface",
         sha256: str | None = None,
         file_bytes: int | None = None,
     ) -> None:
-        if emap_norm not in _NORMS:
-            raise UserError(f"teacher.emap_norm={emap_norm} is unknown: choose one of {', '.join(_NORMS)}")
-        record = TeacherRecord(
-            name="inswapper_128",
-            variant=emap_norm,
-            licence="insightface non-commercial research",
-            commercial=False,
-            target=FaceInput(128, "arcface_128"),
-            source=SourceInput(
-                "shared_embedding" if encoder is None else "own_embedding", encoder="w600k_r50", dim=512
-            ),
-            loader="onnx",
-            sha256=sha256,
-            file_bytes=file_bytes,
-        )
+        source = replace(RECORD.source, kind="shared_embedding" if encoder is None else "own_embedding")
+        record = replace(RECORD, variant=convention, source=source, sha256=sha256, file_bytes=file_bytes)
         super().__init__(record, frame, encoder)
         plan, tensors, emap = read_inswapper(_file(weights, record), record.target.size, record.source.dim)
         with torch.device("meta"):
             self.net = InswapperNet(plan)
         self.net.load_state_dict(tensors, assign=True)
-        self.register_buffer("emap", emap, persistent=False)
+        self.embedding_map = LinearMap(emap, convention)
         self.freeze()
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """target: (N, 3, 128, 128) RGB in [0, 1]. Returns the same."""
-        return self.net(target, self.mapped(self.identity(batch, source)))
-
-    def mapped(self, embedding: Tensor) -> Tensor:
-        """(N, 512) unit embeddings -> (N, 512) identities that the network was trained with; see `emap_norm`."""
-        identity = embedding.float() @ self.emap
-        return F.normalize(identity) if self.record.variant == "insightface" else identity
+        return self.net(target, self.embedding_map(self.identity(batch, source).float()))
 
 
 def _leaky(x: Tensor, slope: float | None) -> Tensor:

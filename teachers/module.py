@@ -1,21 +1,21 @@
 """Any swapper that was saved as a TorchScript or torch.export program: a config says how to talk to it."""
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
-from zipfile import ZipFile, is_zipfile
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.frozen import Frozen
+from idn.torch_programs import load_program, without_notes
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher, TeacherRecord
+from teachers.dry_run import dry_run, reason
 from teachers.weights import verify_file
 
-_SUFFIXES = {".pt": "torchscript", ".pt2": "torch_export"}
-_DRY_BATCH = 3
+_SUFFIXES = (".pt", ".pt2")
 
 
 class ModuleTeacher(FrozenTeacher):
@@ -26,9 +26,9 @@ class ModuleTeacher(FrozenTeacher):
     the crops given. source_first: whether the identity comes before the target among the inputs.
 
     A saved program is code: use no file that you would not run. TorchScript is interpreted without Python, but its
-    operations reach files. A .pt2 file is worse: `torch.export.load` falls back to unrestricted pickle, evaluates
-    strings of the file as Python, and looks functions up by name, so it can do whatever Python can, before the first
-    tensor is computed. That is why a .pt2 file must come with the sha256 that its publisher states (record.sha256).
+    operations reach files. PyTorch's loader of .pt2 files is worse, it does whatever a file says: so one with more in
+    it than tensors and operators of PyTorch's own on them is refused, see `idn.torch_programs`. As that is no sandbox,
+    a .pt2 file must also come with the sha256 that its publisher states (record.sha256).
 
     The program moves to the device of the trainer; a device that was written into its operations when it was saved
     does not. At construction it runs once on the CPU. Raises UserError for a missing or altered file, one that is no
@@ -39,10 +39,10 @@ class ModuleTeacher(FrozenTeacher):
     def __init__(self, path: str | Path, record: TeacherRecord, frame: str, source_first: bool) -> None:
         path = Path(path)
         _check_file(path, record)
-        super().__init__(replace(record, loader=_SUFFIXES[path.suffix]), frame)
-        self.source_first = source_first
+        super().__init__(record, frame)
+        self.source_first, self.weights_file = source_first, path
         self.program = _Program(path)
-        self._dry_run(path)
+        dry_run(self._run, self.record, f"teacher file {path}", "sizes, source and source_first")
         self.freeze()
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
@@ -65,52 +65,6 @@ class ModuleTeacher(FrozenTeacher):
             )
         return answer
 
-    def _dry_run(self, path: Path) -> None:
-        """Noise in, another strength per sample: the answer must fit, be finite and treat every sample by itself."""
-        generator = torch.Generator().manual_seed(0)
-        size, spec = self.record.target.size, self.record.source
-        shape = (spec.dim,) if spec.crop is None else (3, spec.crop.size, spec.crop.size)
-        count = _DRY_BATCH if self.record.batchable else 1
-        target, given = (torch.rand(count, *s, generator=generator) for s in ((3, size, size), shape))
-        target = target * torch.linspace(0.2, 1, count).view(-1, 1, 1, 1)
-        answer = self._attempt(path, target, given)
-        if answer.shape != target.shape:
-            raise UserError(
-                f"teacher file {path} answers {tuple(answer.shape)} to targets {tuple(target.shape)}: set "
-                "record.target.size to its working size"
-            )
-        if not answer.isfinite().all():
-            raise UserError(f"teacher file {path} answers with numbers that are not finite: it cannot teach")
-        if self.record.batchable:
-            alone = self._attempt(path, target[:-1], given[:-1])
-            if not torch.allclose(alone, answer[:-1], rtol=1e-2, atol=1e-2):
-                raise UserError(
-                    f"teacher file {path} answers differently when the batch changes: save it in eval mode, or set "
-                    "record.batchable=false"
-                )
-
-    @torch.no_grad()
-    def _attempt(self, path: Path, target: Tensor, given: Tensor) -> Tensor:
-        try:
-            return self._run(target, given)
-        except UserError:
-            raise
-        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-            hint = "check sizes, source and source_first"
-            if len(target) > 1 and self._works_alone(target, given):
-                hint = "it takes one face at a time, so set record.batchable=false"
-            raise UserError(
-                f"teacher file {path} fails on targets {tuple(target.shape)} and identities {tuple(given.shape)} "
-                f"({_last_line(error)}): {hint}"
-            ) from error
-
-    def _works_alone(self, target: Tensor, given: Tensor) -> bool:
-        try:
-            self._run(target[:1], given[:1])
-        except (RuntimeError, AssertionError, ValueError, TypeError):
-            return False
-        return True
-
 
 class _Program(Frozen):
     """A loaded file as a module that moves with its parent but never hears of train() and eval()."""
@@ -120,10 +74,12 @@ class _Program(Frozen):
         reader = _load_script if path.suffix == ".pt" else _load_exported
         try:
             self.net, inputs = reader(path)
+        except UserError:
+            raise
         except Exception as error:  # what an altered program makes its reader raise can be almost anything
             kind = "TorchScript" if path.suffix == ".pt" else "torch.export"
             raise UserError(
-                f"teacher file {path} cannot be read as a {kind} program ({_last_line(error)}): save it with "
+                f"teacher file {path} cannot be read as a {kind} program ({reason(error)}): save it with "
                 f"{'torch.jit.save' if path.suffix == '.pt' else 'torch.export.save'}, weights alone are not enough"
             ) from error
         if inputs != 2:
@@ -150,10 +106,7 @@ def _load_script(path: Path) -> tuple[nn.Module, int]:
 
 def _load_exported(path: Path) -> tuple[nn.Module, int]:
     """The module and the number of its inputs. Archives of torch 2.7 and older are refused, unread."""
-    with ZipFile(path) as archive:
-        if not any(name.endswith("/archive_format") for name in archive.namelist()):
-            raise ValueError("it has no archive_format")
-    program = torch.export.load(path)
+    program = load_program(without_notes(path), f"teacher file {path}")
     return program.module(), len(program.graph_signature.user_inputs)
 
 
@@ -174,9 +127,3 @@ def _check_file(path: Path, record: TeacherRecord) -> None:
         raise UserError("record.target.size and record.source.crop.size must be given for a teacher from a file")
     if record.source.kind not in ("shared_embedding", "image"):
         raise UserError(f"record.source.kind={record.source.kind} is impossible here: choose shared_embedding or image")
-
-
-def _last_line(error: Exception) -> str:
-    """The line of a long message that says what went wrong: the last one for programs that print a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

@@ -3,13 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from idn.errors import UserError
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher, TeacherRecord
+from teachers.dry_run import dry_run
 from teachers.embedding_map import EmbeddingMap
 from teachers.onnx_program import OnnxProgram, Port
 from teachers.weights import verify_file
@@ -50,8 +49,8 @@ class OnnxTeacher(FrozenTeacher):
                 f"teacher {record.name} needs teacher.weights=FILE.onnx: see `idn teachers` for what it is called"
             )
         _check_record(record, embedding_map, mask_output)
-        super().__init__(replace(record, loader="onnx", full_precision=True), frame, encoder)
-        self.file = f"teacher file {weights}"
+        super().__init__(replace(record, full_precision=True), frame, encoder)
+        self.file, self.weights_file = f"teacher file {weights}", Path(weights)
         verify_file(Path(weights), record)
         self.embedding_map = embedding_map
         self.program = OnnxProgram(weights, providers)
@@ -66,7 +65,7 @@ class OnnxTeacher(FrozenTeacher):
         if record.returns_mask:
             mask = self._output("mask_output", mask_output, 1)
             self._check_port(self.program.outputs[mask], (1, *self._face), "teacher.mask_output")
-        self._dry_run()
+        dry_run(self._run, self.record, self.file, "its sizes")
         self.freeze()
 
     @property
@@ -125,36 +124,6 @@ class OnnxTeacher(FrozenTeacher):
             raise UserError(
                 f"{self.file} takes exactly {count} faces at a time ({port.name}): export it for any number"
             )
-
-    @torch.no_grad()
-    def _dry_run(self) -> None:
-        """Noise in, another strength per sample: the answer must be finite and treat every sample by itself."""
-        generator = torch.Generator().manual_seed(0)
-        spec, count = self.record.source, 2 if self.record.batchable else 1
-        target = torch.rand(count, 3, *self._face, generator=generator)
-        target = target * torch.linspace(1, 0.3, count).view(-1, 1, 1, 1)
-        if spec.crop is None:
-            given = F.normalize(torch.randn(count, spec.dim, generator=generator))
-        else:
-            given = torch.rand(count, 3, spec.crop.size, spec.crop.size, generator=generator)
-        answer = self._attempt(target, given)
-        if not answer.isfinite().all():
-            raise UserError(f"{self.file} answers with numbers that are not finite: it cannot teach")
-        if count > 1 and not torch.allclose(self._attempt(target[:1], given[:1]), answer[:1], rtol=1e-2, atol=1e-2):
-            raise UserError(
-                f"{self.file} answers differently when the batch changes: export it in eval mode, or set "
-                "record.batchable=false"
-            )
-
-    def _attempt(self, target: Tensor, given: Tensor) -> Tensor:
-        try:
-            return self._run(target, given)
-        except RuntimeError as error:
-            hint = "set record.batchable=false if it takes one face at a time" if len(target) > 1 else "check its sizes"
-            raise UserError(
-                f"{self.file} fails on targets {tuple(target.shape)} and identities {tuple(given.shape)} "
-                f"({' '.join(str(error).split())[:200]}): {hint}"
-            ) from error
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import UserError, extra_advice
 from idn.onnx_graph import read_onnx
 
 _DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
@@ -117,7 +117,7 @@ def _runtime() -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise UserError("ONNX files need `pip install 'idn-distill[onnx]'`") from error
+        raise UserError(f"ONNX files need {extra_advice('onnx')}") from error
     return onnxruntime
 
 

@@ -73,5 +73,4 @@ def _record(notes: Mapping[str, str], weights: str | Path) -> TeacherRecord:
         commercial=None,
         target=FaceInput(size, notes["template"]),
         source=SourceInput("shared_embedding", encoder=notes["encoder"], dim=dim),
-        loader="state_dict",
     )

@@ -9,11 +9,12 @@ from idn.errors import UserError
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.artefacts import spoil
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.catalogue import OURS
 from teachers.draws import hash_rows, shift, unit
 
-_RECORD = TeacherRecord(
+RECORD = TeacherRecord(
     name="procedural",
-    licence="Apache-2.0 (this program; it has no weights)",
+    licence=OURS,
     commercial=True,
     target=FaceInput(),
     source=SourceInput("nothing"),
@@ -53,7 +54,7 @@ class ProceduralTeacher(FrozenTeacher):
     """
 
     def __init__(self, renderer: Renderer, wrong_identity: float, artefacts: float, seed: int) -> None:
-        super().__init__(_RECORD, frame=None)
+        super().__init__(RECORD, frame=None)
         for name, share in (("wrong_identity", wrong_identity), ("artefacts", artefacts)):
             if not 0 <= share <= 1:
                 raise UserError(f"teacher.{name}={share} must be a share between 0 and 1")

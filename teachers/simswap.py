@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.frozen import hollow
-from idn.images import IMAGENET_MEAN, IMAGENET_STD, normalize
+from idn.images import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import Channels, FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.catalogue import CC_BY_NC, COMMUNITY
 from teachers.weights import load_network, read_network
 
 _PICTURES = 4
@@ -60,12 +61,10 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURES = {
-    "plain": Architecture(
-        "SimSwap 224", (64, 128, 256, 512), 1, 9, (224, 256), "arcface_112_v1", "CC-BY-NC-4.0", False
-    ),
-    "beta": Architecture("SimSwap 512 beta", (32, 64, 128, 256, 512), 0, 9, (512,), "ffhq", "CC-BY-NC-4.0", False),
+    "plain": Architecture("SimSwap 224", (64, 128, 256, 512), 1, 9, (224, 256), "arcface_112_v1", CC_BY_NC, False),
+    "beta": Architecture("SimSwap 512 beta", (32, 64, 128, 256, 512), 0, 9, (512,), "ffhq", CC_BY_NC, False),
     "deep": Architecture(
-        "SimSwap 512 (Gdeep)", (64, 128, 256, 512, 512), 1, 9, (512,), "arcface_112_v1", "unknown", None
+        "SimSwap 512 (Gdeep)", (64, 128, 256, 512, 512), 1, 9, (512,), "arcface_112_v1", COMMUNITY, None
     ),
 }
 
@@ -184,7 +183,6 @@ class SimSwapTeacher(FrozenTeacher):
             ),
             output_mean=way.out_mean,
             output_std=way.out_std,
-            loader="state_dict",
         )
         super().__init__(record, frame, encoder)
         tensors = read_network(weights, record, published.family)
@@ -213,8 +211,8 @@ class SimSwapTeacher(FrozenTeacher):
         errors = {}
         for name, way in VARIANTS.items():
             answer = self._run(normalize(crop, way.mean, way.std), identity, way).to(crop.dtype)
-            mean, std = (crop.new_tensor(values).view(1, 3, 1, 1) for values in (way.out_mean, way.out_std))
-            errors[name] = float(((answer * std + mean).clamp(0, 1) - crop).abs().mean())
+            again = denormalize(answer, way.out_mean, way.out_std).clamp(0, 1)
+            errors[name] = float((again - crop).abs().mean())
         return errors
 
     def _run(self, target: Tensor, identity: Tensor, way: Variant) -> Tensor:

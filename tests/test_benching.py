@@ -2,13 +2,16 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from idn import benching
 from idn.benching import bench, measured
 from idn.errors import UserError
+from idn.export import worker
 from idn.export.worker import SUBJECTS, Outcome, Request
 
 CARD = {
@@ -97,6 +100,27 @@ def test_bad_input(folder: Path, asked: list[Request], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         call(folder)
     assert not asked
+
+
+@pytest.mark.parametrize("has_resource", [True, False])
+def test_memory_is_left_out_where_no_system_tells_it(
+    has_resource: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "STATUS", tmp_path / "proc/status")
+    monkeypatch.setattr(worker, "FORGET", tmp_path / "proc/clear_refs")
+    if not has_resource:
+        monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(worker, "keep_large_buffers", lambda: False)
+    outcome = worker.run(Request("torch rewritten", torch.get_num_threads(), 0.01, 32))
+    assert outcome.peak_mb is not None if has_resource else outcome.peak_mb is None
+    monkeypatch.setattr(benching, "measured", lambda request: outcome)
+    rows = bench(folder, csv_path=tmp_path / "b.csv", machine="", **OPTIONS)
+    assert {row.peak_mb is None for row in rows} == {not has_resource}
+
+
+def test_a_peak_that_may_not_be_reset_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "FORGET", tmp_path)  # a folder cannot be written to
+    assert worker._forget_peak() is not None
 
 
 def test_a_measurement_happens_in_a_process_of_its_own(tmp_path: Path) -> None:

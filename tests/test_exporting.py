@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from idn.data.module import SwapData, procedural_data
 from idn.data.procedural import FaceRenderer
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network
-from idn.exporting import check_encoder, export, student_framing
+from idn.exporting import Plan, check_encoder, export, student_framing
 from idn.geometry import template_points
 from idn.models.student import Student
 from idn.products import Product, bake_product, dynamic_product
@@ -29,7 +29,11 @@ class Traced:
 
     error: float = 0.0
     runs: bool = True
+    computes: Mapping[str, str] = field(default_factory=dict)
     name, suffix, layout, precisions, runtime_kernels = "traced", ".pt", "NCHW", ("fp32", "int8"), True
+
+    def computed_in(self, network: str, precision: str) -> str:
+        return self.computes.get(precision, precision)
 
     def write(self, network: Network, path: Path, precision: str, calibration: Sequence[Arrays]) -> None:
         assert precision != "int8" or len(calibration) == 3
@@ -78,7 +82,7 @@ def product(student_file: Path, data: SwapData) -> Product:
 
 
 def run(student_file: Path, product: Product, data: SwapData, out: Path, form: Traced, *precisions: str):
-    return export(student_file, product, data, {"traced": form}, precisions or ["fp32"], FLOORS, out, "a machine")
+    return export(student_file, product, data, Plan({"traced": form}, precisions or ["fp32"], FLOORS, out), "a machine")
 
 
 def test_the_baked_product_is_written_proven_and_described(
@@ -162,6 +166,30 @@ def test_a_second_export_joins_the_card(student_file: Path, product: Product, da
     assert files[0]["psnr"] == pytest.approx(60, abs=0.5)
 
 
+def test_the_card_says_where_the_weights_alone_are_small(
+    student_file: Path, product: Product, data: SwapData, tmp_path: Path
+) -> None:
+    run(student_file, product, data, tmp_path, Traced(computes={"int8": "fp16"}), "fp32", "int8")
+    files = json.loads((tmp_path / "card.json").read_text())["files"]
+    assert [(file["precision"], file["computed_in"]) for file in files] == [("int8", "fp16"), ("fp32", "fp32")]
+    text = (tmp_path / "card.md").read_text()
+    assert (
+        "| swap.int8.pt | int8, weights alone: computed in fp16 | NCHW |" in text
+        and "| swap.pt | fp32 | NCHW |" in text
+    )
+
+
+def test_a_card_of_another_version_is_not_guessed_at(
+    student_file: Path, product: Product, data: SwapData, tmp_path: Path
+) -> None:
+    run(student_file, product, data, tmp_path, Traced())
+    card = json.loads((tmp_path / "card.json").read_text())
+    del card["files"][0]["computed_in"]
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="another version of idn: give another folder"):
+        run(student_file, product, data, tmp_path, Traced())
+
+
 def test_another_person_does_not_go_into_the_same_folder(
     student_file: Path, product: Product, data: SwapData, tmp_path: Path
 ) -> None:
@@ -186,6 +214,8 @@ def test_bad_input(student_file: Path, product: Product, data: SwapData, tmp_pat
         run(student_file, product, data, tmp_path / "file" / "out", Traced())
     with pytest.raises(UserError, match="no precision=bf16"):
         run(student_file, product, data, tmp_path, Traced(), "bf16")
+    with pytest.raises(UserError, match="precision=fp8 is unknown: choose of fp32, bf16, int8"):
+        run(student_file, product, data, tmp_path, Traced(), "fp8")
     stranger = TinyEncoder()
     stranger.name = "somebody else's"
     with pytest.raises(UserError, match="reads identities of tiny"):

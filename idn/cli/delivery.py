@@ -1,11 +1,12 @@
 """What the verbs do that take a student out of PyTorch."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.building import build
+from idn.cli.building import build, check_acquainted
 from idn.errors import UserError
 
 NOBODY = "none"
@@ -19,7 +20,7 @@ def _listed(value: Any) -> list[Any]:
 
 def export(cfg: DictConfig) -> None:
     """Write a student in the chosen formats, and prove each file."""
-    from idn.exporting import check_encoder, check_plan, student_framing
+    from idn.exporting import Plan, check_encoder, student_framing
     from idn.exporting import export as write_all
     from idn.identify import save_identity
     from idn.machine import describe
@@ -33,7 +34,7 @@ def export(cfg: DictConfig) -> None:
         raise UserError("whose face? give identity=PHOTO, or identity=none for an app that lets people choose")
     formats = _formats(cfg)
     precisions = _listed(cfg.precision) if cfg.prepared is None else list(formats["onnx"].precisions)
-    check_plan(formats, precisions, cfg.floor, out)
+    plan = Plan(formats, precisions, OmegaConf.to_container(cfg.floor), out)
     cfg.data.frame, size = student_framing(path, (cfg.data.frame, cfg.data.size))
     cfg.data.size = size if cfg.size is None else cfg.size
     data, student = build(cfg.data), Student.load(path).eval()
@@ -41,13 +42,15 @@ def export(cfg: DictConfig) -> None:
     if cfg.person == NOBODY:
         encoder = build(cfg.encoder, frame=build(cfg.encoder).template)
         check_encoder(path, encoder)
+        check_acquainted(data, encoder)
         product = dynamic_product(student, encoder, data, cfg.crops, calibration, cfg.blocks)
     else:
         encoder = build(cfg.encoder)
         check_encoder(path, encoder)
+        check_acquainted(data, encoder)
         who = _identity(cfg, encoder)
         product = bake_product(student, who, data, cfg.crops, calibration, cfg.blocks)
-    write_all(path, product, data, formats, precisions, OmegaConf.to_container(cfg.floor), out, describe())
+    write_all(path, product, data, plan, describe())
     if cfg.keep_identity and cfg.person != NOBODY:
         save_identity(out / "identity.safetensors", who, encoder.name)
         print(f"identity   {out / 'identity.safetensors'}")
@@ -71,13 +74,11 @@ def _identity(cfg: DictConfig, encoder: Any) -> Any:
     from idn.identify import identity_of_crop, identity_of_photo, load_identity
 
     person = Path(str(cfg.person))
-    if not person.is_file():
-        raise UserError(f"identity={person} is not a file: give a photograph, identity.safetensors or none")
     if person.suffix == ".safetensors":
         return load_identity(person, encoder.name)
     if cfg.aligned:
         return identity_of_crop(person, encoder)
-    return identity_of_photo(person, encoder, cfg.data.frame, build(cfg.detector))
+    return identity_of_photo(person, encoder, cfg.data.frame, partial(build, cfg.detector))
 
 
 def bench(cfg: DictConfig) -> None:

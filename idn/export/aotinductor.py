@@ -14,7 +14,7 @@ from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, Runner
 from idn.export.quiet import quiet
 from idn.export.torch_runtime import TorchRunner, converted
-from idn.export.whole import whole
+from idn.whole import whole
 
 OPTIONS = {
     "freezing": True,  # constants are laid out and packed for their operators at compile time
@@ -39,6 +39,10 @@ class AOTInductorFormat:
     layout: ClassVar[Literal["NCHW"]] = "NCHW"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16")
     runtime_kernels: ClassVar[bool] = True
+
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return precision
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """As Format. Raises UserError if there is no C++ compiler."""

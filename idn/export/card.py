@@ -10,6 +10,7 @@ from typing import Any
 from idn.errors import UserError
 from idn.export.contract import Network
 from idn.geometry import template_points
+from idn.whole import whole
 
 CARD = "card.json"
 NOTICE = (
@@ -37,6 +38,9 @@ class FileRecord:
     network: str
     format: str
     precision: str
+    """Of its weights."""
+    computed_in: str
+    """That precision, or a higher one."""
     layout: str
     """Of the maps that the file itself takes and gives."""
     bytes: int
@@ -101,14 +105,9 @@ def read_card(folder: Path) -> dict[str, Any]:
 def write_card(folder: Path, facts: Mapping[str, Any], files: Iterable[FileRecord]) -> None:
     """Write card.json and card.md. facts: everything but the files."""
     card = {**facts, "notice": NOTICE, "files": [asdict(record) for record in files]}
-    _replace(folder / CARD, json.dumps(card, indent=2) + "\n")
-    _replace(folder / "card.md", _markdown(card))
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(text)
-    draft.replace(path)
+    for name, text in ((CARD, json.dumps(card, indent=2) + "\n"), ("card.md", _markdown(card))):
+        with whole(folder / name) as draft:
+            draft.write_text(text)
 
 
 def _markdown(card: Mapping[str, Any]) -> str:
@@ -164,9 +163,10 @@ def _row(record: Mapping[str, Any]) -> str:
     latency = ", ".join(
         f"{ms:.1f} ({n} thread{'s' if n != '1' else ''})" for n, ms in (record["latency_ms"] or {}).items()
     )
+    precision, computed = record["precision"], record["computed_in"]
     cells = (
         record["path"],
-        record["precision"],
+        precision if computed == precision else f"{precision}, weights alone: computed in {computed}",
         record["layout"],
         f"{record['bytes'] / 1e6:.2f}",
         record["runtime"] or "",

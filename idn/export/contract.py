@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import UserError, extra_advice
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """What the weights are kept in, and where a runtime can, what is computed in."""
@@ -53,11 +53,19 @@ class Format(Protocol):
     runtime_kernels: bool
     """Whether it runs convolutions whose kernels are inputs well; if not, it is given the sum over taps instead."""
 
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """What a file computes in, where the machine can: a higher precision if only its weights are kept in this one.
+
+        network: its name.
+        """
+        ...
+
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """Convert `network` into `path`, all of it or nothing.
 
-        calibration: inputs for int8, each as for `Runner`, at least one; other precisions do not look at it. Raises
-        UserError for what this format cannot express, and for an option that its converter does not know.
+        precision: one of `precisions`. calibration: inputs for int8, each as for `Runner`, at least one; other
+        precisions do not look at it. Raises UserError for what this format cannot express, and for an option that its
+        converter does not know.
         """
         ...
 
@@ -74,4 +82,4 @@ def require(extra: str, *modules: str) -> None:
     """Raise UserError that names the extra to install unless all `modules` can be imported."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise UserError(f"format={extra} needs {missing[0]}: `pip install 'idn-distill[{extra}]'`")
+        raise UserError(f"format={extra} needs {missing[0]}: {extra_advice(extra)}")

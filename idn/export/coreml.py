@@ -2,7 +2,6 @@
 
 import platform
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, Runner, require
-from idn.export.muted import muted
+from idn.export.quiet import muted
+from idn.whole import whole
 
 OLDEST = 16
 """Deployment targets from iOS 16 on have what every precision needs."""
@@ -46,17 +46,14 @@ class CoreMLFormat:
                 f"format.coreml.minimum_target={self.minimum_target} is unknown: choose of {', '.join(known)}"
             )
 
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return "fp16" if precision == "int8" else precision
+
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """Convert `network` into the folder `path`; see `Format.write`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as draft:
-            folder = Path(draft)
-            with muted():
-                model = self._convert(network, precision)
-                model.save(str(folder / path.name))
-            if path.exists():
-                path.rename(folder / "old")
-            (folder / path.name).replace(path)
+        with whole(path) as draft, muted():
+            self._convert(network, precision).save(str(draft))
 
     def _convert(self, network: Network, precision: Precision) -> Any:
         import coremltools as ct

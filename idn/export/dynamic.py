@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from idn.export.contract import Network
 from idn.export.graph import Ending, example
+from idn.images import to_pm1
 from idn.models.dynamic import fold
 from idn.models.injection import SLOPE
 from idn.models.layout import Layout
@@ -34,11 +35,6 @@ def identity_shapes(layout: Layout) -> tuple[tuple[int, ...], ...]:
     sides = [4] * (len(layout.encoder) - 1) + [3] * len(layout.decoder)
     kernels = ((c_in, k, k) for (c_in, _), k in zip(layout.pairs, sides, strict=True))
     return *kernels, (layout.encoder[-1],), (layout.decoder[-1],)
-
-
-def identity_length(layout: Layout) -> int:
-    """How many numbers an identity is."""
-    return sum(torch.Size(shape).numel() for shape in identity_shapes(layout))
 
 
 def pack(weights: DynamicWeights) -> Tensor:
@@ -154,7 +150,7 @@ class DynamicGraph(nn.Module):
         Returns image (1, 3, S, S) and mask (1, 1, S, S), in [0, 1]. Nothing is checked, so that tracers see no branch.
         """
         *kernels, encoded, decoded = self._parts(identity)
-        x = 2 * target - 1
+        x = to_pm1(target)
         maps = []
         for pair, kernel in zip(self.encoder, kernels[: len(self.encoder)], strict=True):
             x = pair(x, kernel)

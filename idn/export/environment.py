@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from idn.errors import UserError
+from idn.whole import whole
 
 FOLDER = "IDN_CONVERTERS"
 """Environment variable with the folder of the environments."""
@@ -80,9 +81,8 @@ def create(name: str, tell: Callable[[str], None] = _tell) -> Path:
         options = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
         _run([str(_python(place)), "-I", "-m", "pip", "install", *options, *wanted], name, tell)
         _run([str(_python(place)), "-I", "-c", f"import {converter.module}"], name, tell)
-        draft = place / f".{_READY}"
-        draft.write_text(json.dumps(_contents(converter)))
-        draft.replace(place / _READY)
+        with whole(place / _READY) as draft:
+            draft.write_text(json.dumps(_contents(converter)))
     except OSError as error:
         shutil.rmtree(place, ignore_errors=True)
         raise UserError(f"{place} cannot be written ({error.strerror}): set {FOLDER} to another folder") from error

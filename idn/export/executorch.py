@@ -14,9 +14,9 @@ from torch import Tensor, fx, nn
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, Runner, require
-from idn.export.muted import muted
+from idn.export.quiet import muted
 from idn.export.torch_runtime import converted
-from idn.export.whole import whole
+from idn.whole import whole
 
 SPARE = 5_000_000
 """Multiplications per call that one kind of operator may make outside XNNPACK, in plain loops: some milliseconds."""
@@ -41,6 +41,10 @@ class ExecuTorchFormat:
 
     def __post_init__(self) -> None:
         require("executorch", "executorch", "torchao")
+
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return precision
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """As Format. Raises UserError if XNNPACK would leave more than trifles of the work to plain loops."""

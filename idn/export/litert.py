@@ -1,9 +1,10 @@
 """LiteRT, formerly TensorFlow Lite: .tflite files for Android and small devices."""
 
 import importlib.metadata
-import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,57 +12,59 @@ from numpy.typing import NDArray
 from idn.errors import UserError
 from idn.export import environment
 from idn.export.contract import Arrays, Network, Precision, Runner, require
-from idn.export.muted import muted
-from idn.export.quiet import quiet
+from idn.export.quiet import muted, quiet
 from idn.export.workers.program import write_program
+from idn.whole import whole
 
 PER_FRAME = "swap"
 """Name of the network whose speed matters; the others run once per identity."""
 
 
+@dataclass(frozen=True)
 class LiteRTFormat:
     """One .tflite file with a signature that names the inputs and outputs; its maps are (N, H, W, C).
 
     The converter, litert-torch, wants another PyTorch than this package: see `idn.export.environment`. fp16 keeps the
     weights in half precision. int8 keeps them per channel; the network that runs once per frame computes with
     calibrated int8 activations too, but for the layers that feed a sigmoid. Inputs and outputs are float32 in every
-    file.
+    file. Raises UserError unless the `litert` extra is installed.
     """
 
-    name = "litert"
-    suffix = ".tflite"
-    layout = "NHWC"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-    runtime_kernels = True
+    name: ClassVar[str] = "litert"
+    suffix: ClassVar[str] = ".tflite"
+    layout: ClassVar[Literal["NHWC"]] = "NHWC"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+    runtime_kernels: ClassVar[bool] = True
 
-    def __init__(self) -> None:
-        """Raises UserError unless the `litert` extra is installed."""
-        require("litert", "ai_edge_litert")
+    def __post_init__(self) -> None:
+        require(self.name, "ai_edge_litert")
+
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return "int8" if precision == "int8" and network == PER_FRAME else "fp32"
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """Convert `network` into `path`; see `Format.write`.
 
         Raises UserError if the converter's environment was not made yet, and with the reason of a failed conversion.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as draft:
-            folder, whole = Path(draft), Path(draft, path.name)
-            environment.interpreter(self.name)
+        environment.interpreter(self.name)
+        with whole(path) as draft:
+            folder = draft.parent
             with quiet():
                 write_program(network.module, tuple(network.inputs.values()), folder)
-            integers = precision == "int8" and network.name == PER_FRAME
+            integers = self.computed_in(network.name, precision) == "int8"
             if integers:
                 columns = (np.concatenate(column) for column in zip(*calibration, strict=True))
                 np.savez(folder / "calibration.npz", **dict(zip(network.inputs, columns, strict=True)))
             request = {
                 "folder": str(folder.absolute()),
-                "path": str(whole.absolute()),
+                "path": str(draft.absolute()),
                 "inputs": {name: list(value.shape) for name, value in network.inputs.items()},
                 "outputs": list(network.outputs),
                 "bits": 32 if integers else {"fp32": 32, "fp16": 16, "int8": 8}[precision],
             }
             environment.convert(self.name, request)
-            whole.replace(path)
 
     def open(self, path: Path, threads: int) -> Runner:
         """Load `path` for XNNPACK on `threads` threads. Raises UserError if the file is missing or damaged."""

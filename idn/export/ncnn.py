@@ -1,11 +1,11 @@
 """ncnn: a .param file with the layers and a .bin file with the weights, for phones and boards of any make."""
 
 import subprocess
-import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,41 +13,44 @@ from numpy.typing import NDArray
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, Runner, require
-from idn.export.muted import muted
+from idn.export.quiet import muted
+from idn.whole import whole
 
 HALF = (0x01306B47).to_bytes(4, "little")
 """First bytes of a .bin file whose weights are in half precision."""
 
 
+@dataclass(frozen=True)
 class NcnnFormat:
     """A .param and a .bin file of one stem; `path` is the .param. Maps are (C, H, W): ncnn has no batches.
 
     fp16 keeps weights in half precision, and maps too where the processor can. The tools that make int8 files do not
-    come as a Python package, and files in bf16 gave wrong pictures: neither is offered.
+    come as a Python package, and files in bf16 gave wrong pictures: neither is offered. Raises UserError unless the
+    `ncnn` extra is installed.
     """
 
-    name = "ncnn"
-    suffix = ".ncnn.param"
-    layout = "CHW"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16")
-    runtime_kernels = True
+    name: ClassVar[str] = "ncnn"
+    suffix: ClassVar[str] = ".ncnn.param"
+    layout: ClassVar[Literal["CHW"]] = "CHW"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16")
+    runtime_kernels: ClassVar[bool] = True
 
-    def __init__(self) -> None:
-        """Raises UserError unless the `ncnn` extra is installed."""
-        require("ncnn", "ncnn", "pnnx")
+    def __post_init__(self) -> None:
+        require(self.name, "ncnn", "pnnx")
+
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return precision
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """Convert `network` into `path` and the .bin beside it; see `Format.write`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as draft:
-            folder = Path(draft)
+        with whole(path) as draft:
             with muted(), torch.no_grad():
                 traced = torch.jit.trace(network.module, tuple(network.inputs.values()), check_trace=False)
-                traced.save(str(folder / "traced.pt"))
-            layers, weights = _convert(folder, network, precision == "fp16")
-            (folder / path.name).write_text(_named(layers, tuple(network.inputs), network.outputs))
-            weights.replace(path.with_suffix(".bin"))
-            (folder / path.name).replace(path)
+                traced.save(str(draft.with_name("traced.pt")))
+            layers, weights = _convert(draft.parent, network, precision == "fp16")
+            draft.write_text(_named(layers, tuple(network.inputs), network.outputs))
+            weights.replace(draft.with_suffix(".bin"))
 
     def open(self, path: Path, threads: int) -> Runner:
         """Load `path` and its .bin for the CPU. Raises UserError if one is missing or damaged."""

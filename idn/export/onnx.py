@@ -15,8 +15,8 @@ import idn
 from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, require
 from idn.export.quiet import quiet
-from idn.export.whole import whole
 from idn.models.network import STRIDE
+from idn.whole import whole
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -55,12 +55,14 @@ class OnnxFormat:
             raise UserError(f"format.onnx.opset={self.opset} is not supported: choose {OPSETS[0]} to {OPSETS[-1]}")
         require(self.name, "onnx", "onnxruntime", "onnxscript")
 
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return precision
+
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """See `Format`. The same network gives the same bytes."""
         import onnx
 
-        if precision not in self.precisions:
-            raise UserError(f"format=onnx has no precision={precision}: choose of {', '.join(self.precisions)}")
         with quiet():
             model = self._export(network)
             if precision == "fp16":
@@ -85,7 +87,7 @@ class OnnxFormat:
             reason = str(error).strip().splitlines()[0][:160]
             raise UserError(f"{network.name} cannot be written as ONNX with these options: {reason}") from error
         model = written.model_proto
-        _name_dimensions(model, network, self._dimensions(network))
+        _name_dimensions(model, self._dimensions(network))
         return model
 
     def _trace(self, network: Network) -> ExportedProgram:
@@ -142,7 +144,7 @@ class OnnxRunner:
         return tuple(self._session.run(None, dict(zip(self._names, inputs, strict=True))))
 
 
-def _name_dimensions(model: "ModelProto", network: Network, names: dict[str, dict[int, str]]) -> None:
+def _name_dimensions(model: "ModelProto", names: dict[str, dict[int, str]]) -> None:
     """Give open dimensions the names of `names` in place of the exporter's symbols, in inputs and outputs."""
     renamed = {}
     for value in model.graph.input:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, require
 from idn.export.onnx import FEW
 from idn.export.quiet import quiet
+from idn.whole import whole
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -44,10 +44,12 @@ class OpenVinoFormat:
     def __post_init__(self) -> None:
         require(self.name, "openvino", "nncf")
 
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return "fp32" if precision == "fp16" else precision
+
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """See `Format`. path: of the .xml; its .bin comes beside it."""
-        if precision not in self.precisions:
-            raise UserError(f"format=openvino has no precision={precision}: choose of {', '.join(self.precisions)}")
         with quiet(), _unreported():
             model = _convert(network)
             if precision == "int8":
@@ -197,10 +199,5 @@ def _save(model: "Model", path: Path, halved: bool) -> None:
     """Write the pair and its folder. The .xml, which is what gets opened, is there only while both are."""
     import openvino
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        whole = Path(folder, path.name)
-        openvino.save_model(model, whole, compress_to_fp16=halved)
-        path.unlink(missing_ok=True)
-        whole.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        whole.replace(path)
+    with whole(path) as draft:
+        openvino.save_model(model, draft, compress_to_fp16=halved)

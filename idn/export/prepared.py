@@ -88,6 +88,10 @@ class PreparedFormat:
         self.precisions: tuple[Precision, ...] = (self._prepared.precision,)
         self._path = path
 
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return self._onnx.computed_in(network, precision)
+
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """See `Format`. Raises UserError also for targets of another size."""
         side = network.inputs["target"].shape[-1]

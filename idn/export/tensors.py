@@ -40,6 +40,10 @@ class SafetensorsFormat:
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "bf16")
     runtime_kernels: ClassVar[bool] = True
 
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return "fp32"
+
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """As Format. Raises UserError for a network that is not one of `GRAPHS`."""
         module = network.module

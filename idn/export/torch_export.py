@@ -1,8 +1,6 @@
 """torch.export: the network as a PyTorch program, which needs no code of this package any more."""
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -14,31 +12,12 @@ from idn.errors import UserError
 from idn.export.contract import Arrays, Network, Precision, Runner
 from idn.export.quiet import quiet
 from idn.export.torch_runtime import TorchRunner, converted
-from idn.export.whole import whole
 from idn.models.network import STRIDE
+from idn.torch_programs import load_program
+from idn.whole import whole
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
-    from torch.export.pt2_archive._package import PT2ArchiveReader
-
-ENTRIES = re.compile(
-    r"data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json)|"
-    r"models/model\.json|data/sample_inputs/model\.pt|archive_format|archive_version|byteorder|\.data/\w+"
-)
-"""Names in an archive that holds one program and its tensors, no compiled code and no other objects."""
-WORD = re.compile(r"[\w.+*-]*")
-"""Names and types: nothing that could be an instruction."""
-TEXTS = {
-    "target": re.compile(
-        r"torch\.ops\.aten\.(?!from_file)_?[a-z][a-z0-9_]*\.\w+|"
-        r"torch\.ops\.higher_order\.wrap_with_autocast|_operator\.(getitem|mul|add|floordiv)"
-    ),
-    "expr_str": re.compile(r"(Mul|Add|Pow|Integer|Symbol|positive=True|integer=True|'s\d+'|-?\d+|[(), ])+"),
-    "guards_code": re.compile(r"(L\['\w+'\](\[\d+\])?\.size\(\)\[\d\]|torch\.sym_max|\d+|[-+*/%()=!<>, ])+"),
-    "in_spec": re.compile(r'([\w.\[\]{}":, ](?!__))*'),
-    "out_spec": re.compile(r'([\w.\[\]{}":, ](?!__))*'),
-}
-"""What PyTorch evaluates or looks up when it opens a program, by its key: operators of tensors, arithmetic of sizes."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +27,8 @@ class TorchExportFormat:
     dynamic_batch: any number of pictures per call; dynamic_size: any height and width of the target that 32 divides, 64
     or more. Both False: the sizes of the examples, nothing else.
 
-    PyTorch's own loader runs what a file tells it to: it unpickles, evaluates texts, loads libraries. So `open` looks
-    at a file first, and refuses one that holds more than tensors and operators on them. That is no sandbox: open
-    files of people you trust.
+    `open` refuses a file that holds more than tensors and operators on them, see `idn.torch_programs`. That is no
+    sandbox: open files of people you trust.
     """
 
     dynamic_batch: bool = False
@@ -61,6 +39,10 @@ class TorchExportFormat:
     layout: ClassVar[Literal["NCHW"]] = "NCHW"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "bf16")
     runtime_kernels: ClassVar[bool] = True
+
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return precision
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """As Format. Raises UserError if the network works for one picture, or for one size only."""
@@ -83,11 +65,7 @@ class TorchExportFormat:
         """As Format. Raises UserError also for a file that asks for more than operators on tensors."""
         try:
             with quiet():
-                from torch.export.pt2_archive._package import PT2ArchiveReader, load_pt2
-
-                with PT2ArchiveReader(str(path)) as archive:
-                    check_program(archive, path)
-                module = load_pt2(str(path)).exported_programs["model"].module()  # torch.export.load also unpickles
+                module = load_program(path, str(path)).module()
         except (UserError, MemoryError):
             raise
         except Exception as error:  # what a damaged file makes PyTorch raise can be almost anything
@@ -117,29 +95,3 @@ def _anonymous(program: "ExportedProgram") -> "ExportedProgram":
         for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
             node.meta = {key: value for key, value in node.meta.items() if key == "val"}
     return program
-
-
-def check_program(archive: "PT2ArchiveReader", path: Path) -> None:
-    """Raise UserError unless `archive`, which is at `path`, holds tensors and a program of operators on them, only."""
-    foreign = [name for name in archive.get_file_names() if not ENTRIES.fullmatch(name)]
-    for kind in ("weights", "constants"):
-        config = json.loads(archive.read_string(f"data/{kind}/model_{kind}_config.json"))["config"]
-        foreign += [name for name, entry in config.items() if entry["use_pickle"]]
-    if archive.read_bytes("data/sample_inputs/model.pt"):
-        foreign.append("sample inputs")
-    foreign += _foreign(json.loads(archive.read_string("models/model.json")), WORD)
-    if foreign:
-        raise UserError(f"{path} holds more than a network ({foreign[0][:80]}): open only files of `idn export`")
-
-
-def _foreign(value: object, allowed: re.Pattern[str]) -> Iterator[str]:
-    """The texts in a parsed JSON value that are not of their kind."""
-    if isinstance(value, str) and not allowed.fullmatch(value):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _foreign(item, allowed)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _foreign(key, WORD)
-            yield from _foreign(item, TEXTS.get(key, WORD))

@@ -1,4 +1,4 @@
-"""PyTorch as a runtime: networks in another precision, whole files or none, calls with their own number of threads."""
+"""PyTorch as a runtime: networks in another precision, and calls with their own number of threads."""
 
 import copy
 from collections.abc import Callable, Sequence

@@ -3,8 +3,8 @@
 A process per measurement, because thread counts and allocators are set once, and so that its memory is its own.
 """
 
+import contextlib
 import json
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ from idn.export.latency import measure
 from idn.memory import keep_large_buffers
 from idn.models.student import Student
 
-STATUS = Path("/proc/self/status")
-"""Where Linux tells a process about its memory."""
+STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+"""Where Linux tells a process about its memory, and where it is asked to forget the peak."""
 
 
 class Request(NamedTuple):
@@ -47,8 +47,8 @@ class Outcome(NamedTuple):
     median_ms: float
     p95_ms: float
     calls: int
-    peak_mb: float
-    """Growth of the process's largest memory from before the network was loaded."""
+    peak_mb: float | None
+    """Growth of the process's largest memory from before the network was loaded; None where the system does not say."""
 
 
 def run(request: Request) -> Outcome:
@@ -65,21 +65,27 @@ def run(request: Request) -> Outcome:
     else:
         with torch.inference_mode():
             latency = measure(SUBJECTS[request.subject](request), request.seconds)
-    return Outcome(latency.median, latency.p95, latency.calls, max(0.0, _peak() - before))
+    after = _peak()
+    grown = None if before is None or after is None else max(0.0, after - before)
+    return Outcome(latency.median, latency.p95, latency.calls, grown)
 
 
-def _forget_peak() -> float:
-    """Start the measurement of memory; returns what is resident now, in MB."""
-    if STATUS.exists():
-        Path("/proc/self/clear_refs").write_text("5")
+def _forget_peak() -> float | None:
+    """Start the measurement of memory; returns what is resident now, in MB, where the system says."""
+    with contextlib.suppress(OSError):  # not Linux, or a container that forbids it: the peak is that of the process
+        FORGET.write_text("5")
     return _peak()
 
 
-def _peak() -> float:
-    """Largest resident memory since then, in MB; elsewhere than on Linux, since the process began."""
-    if STATUS.exists():
+def _peak() -> float | None:
+    """Largest resident memory since then, or since the process began, in MB; None where the system does not say."""
+    with contextlib.suppress(OSError, StopIteration):
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 

@@ -10,21 +10,33 @@ from idn.export.graph import baked
 from idn.models.student import Student
 
 
-def student(width: float = 0.25) -> Student:
+def student(width: float = 0.25, seed: int = 0) -> Student:
     """Of random weights, always the same."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=width).eval()
 
 
-def lively_student() -> Student:
+def lively_student(width: float = 0.25, seed: int = 0) -> Student:
     """Of random weights that all matter: no bias is zero, no statistics are those of a new network."""
-    lively = student()
+    lively = student(width, seed)
     for module in lively.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2)
         if isinstance(module, nn.BatchNorm2d | nn.Conv2d):
             nn.init.normal_(module.bias)
     return lively
+
+
+def restless_student(width: float = 0.25) -> Student:
+    """As `lively_student`, with means and an embedding that matter, too: rounding shows in it more than in a trained
+    one."""
+    restless = lively_student(width, seed=4)
+    for module in restless.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.5)
+    return restless
 
 
 @pytest.fixture(scope="module")

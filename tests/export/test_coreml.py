@@ -220,5 +220,5 @@ def test_wrong_options_and_missing_packages_are_named(monkeypatch: pytest.Monkey
     with pytest.raises(UserError, match=r"minimum_target=iOS9 is unknown: choose of iOS16, .*macOS13"):
         CoreMLFormat("iOS9")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"idn-distill\[coreml\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[coreml\]'"):
         CoreMLFormat()

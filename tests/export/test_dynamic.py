@@ -5,32 +5,20 @@ from operator import itemgetter
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from idn.export.dynamic import DynamicGraph, InjectionGraph, dynamic, identity_length, identity_shapes, pack
+from idn.export.dynamic import DynamicGraph, InjectionGraph, dynamic, identity_shapes, pack
 from idn.models.dynamic import fold
 from idn.models.layout import Layout
-from idn.models.student import Student
-
-
-def any_student() -> Student:
-    """A student in which every bias, every statistic and the embedding matter; in training mode."""
-    torch.manual_seed(4)
-    student = Student(embedding_dim=16, feature_channels=32, feature_size=7, width=0.25)
-    for module in student.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.bias)
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
-        elif isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.bias)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.5)
-    return student
+from tests.export.conftest import restless_student
 
 
 def people(n: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     return F.normalize(torch.randn(n, 16, dtype=dtype)), torch.rand(n, 32, 7, 7, dtype=dtype)
+
+
+def identity_length(layout: Layout) -> int:
+    return sum(torch.Size(shape).numel() for shape in identity_shapes(layout))
 
 
 def test_length_of_an_identity() -> None:
@@ -43,7 +31,7 @@ def test_length_of_an_identity() -> None:
 
 
 def test_order_of_an_identity() -> None:
-    weights = any_student().eval().inject(*people(3))
+    weights = restless_student().inject(*people(3))
     vectors = pack(weights)
     shapes = identity_shapes(Layout.of(0.25))
     *kernels, encoded, decoded = vectors.split([torch.Size(shape).numel() for shape in shapes], 1)
@@ -54,7 +42,7 @@ def test_order_of_an_identity() -> None:
 
 
 def test_injection_of_several_is_that_of_each() -> None:
-    student = any_student().eval()
+    student = restless_student()
     embedding, features = people(3)
     injection = InjectionGraph(student)
     together = injection(embedding, features)[0]
@@ -71,7 +59,7 @@ def test_injection_of_several_is_that_of_each() -> None:
 def test_both_networks_together_are_the_student(
     runtime_kernels: bool, blocks: bool, dtype: torch.dtype, tolerance: float
 ) -> None:
-    student = any_student().to(dtype).eval()
+    student = restless_student().to(dtype)
     injection, swap = InjectionGraph(student), DynamicGraph(student, runtime_kernels, blocks)
     target = torch.rand(1, 3, 96, 64, dtype=dtype)
     images = []
@@ -86,7 +74,7 @@ def test_both_networks_together_are_the_student(
 
 
 def test_making_networks_leaves_the_student_alone() -> None:
-    student = any_student()
+    student = restless_student().train()
     before = copy.deepcopy(student.state_dict())
     for network in dynamic(student, size=64, runtime_kernels=True):
         assert not network.module.training
@@ -101,7 +89,7 @@ def test_making_networks_leaves_the_student_alone() -> None:
 
 @pytest.mark.parametrize("runtime_kernels", [False, True])
 def test_tracers_read_them(runtime_kernels: bool) -> None:
-    networks = dynamic(any_student(), size=64, runtime_kernels=runtime_kernels)
+    networks = dynamic(restless_student(), size=64, runtime_kernels=runtime_kernels)
     assert [network.name for network in networks] == ["injection", "swap"]
     for network in networks:
         inputs = tuple(network.inputs.values())
@@ -117,7 +105,7 @@ def test_tracers_read_them(runtime_kernels: bool) -> None:
 
 @pytest.mark.parametrize(("runtime_kernels", "expected"), [(False, 0), (True, 9)])
 def test_convolutions_whose_kernels_are_inputs(runtime_kernels: bool, expected: int) -> None:
-    network = dynamic(any_student(), size=64, runtime_kernels=runtime_kernels)[1]
+    network = dynamic(restless_student(), size=64, runtime_kernels=runtime_kernels)[1]
     program = torch.export.export(network.module, tuple(network.inputs.values()))
     constant = set(program.graph_signature.inputs_to_parameters)
     convolutions = [node for node in program.graph.nodes if str(node.target).startswith("aten.conv2d")]
@@ -126,6 +114,6 @@ def test_convolutions_whose_kernels_are_inputs(runtime_kernels: bool, expected: 
 
 
 def test_inputs_of_the_second_are_outputs_of_the_first() -> None:
-    injection, swap = dynamic(any_student(), size=64, runtime_kernels=True)
+    injection, swap = dynamic(restless_student(), size=64, runtime_kernels=True)
     assert tuple(swap.inputs) == ("target", "identity")
     assert torch.equal(swap.inputs["identity"], injection.module(*injection.inputs.values())[0])

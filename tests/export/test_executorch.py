@@ -174,7 +174,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 
 def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'idn-distill\[executorch\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[executorch\]'"):
         ExecuTorchFormat()
 
 

@@ -10,21 +10,12 @@ from torch import nn
 from idn.export.graph import baked, blocks_to_blocks, example, pixels_to_blocks, rewrite
 from idn.models.count import conv_macs
 from idn.models.static import StaticIDN
-from idn.models.student import Student
+from tests.export.conftest import restless_student
 
 
 def any_static(width: float = 0.25) -> StaticIDN:
     """A static network in which every bias and every statistic matters."""
-    torch.manual_seed(3)
-    student = Student(embedding_dim=16, feature_channels=32, feature_size=7, width=width)
-    for module in student.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.bias)
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
-        elif isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.bias)
-    return student.bake(F.normalize(torch.randn(1, 16)), torch.rand(1, 32, 7, 7))
+    return restless_student(width).bake(F.normalize(torch.randn(1, 16)), torch.rand(1, 32, 7, 7))
 
 
 @pytest.mark.parametrize("blocks", [False, True])

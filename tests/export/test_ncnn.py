@@ -114,5 +114,5 @@ def test_a_failed_conversion_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"idn-distill\[ncnn\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[ncnn\]'"):
         NcnnFormat()

@@ -117,7 +117,7 @@ def test_the_dynamic_product_runs_there(tmp_path: Path, precision: str) -> None:
 
 def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "nncf" else object())
-    with pytest.raises(UserError, match=r"nncf.*idn-distill\[openvino\]"):
+    with pytest.raises(UserError, match=r"nncf.*pip install '\.\[openvino\]'"):
         OpenVinoFormat()
 
 

@@ -9,23 +9,14 @@ from idn.errors import UserError
 from idn.export.contract import Network
 from idn.export.graph import baked
 from idn.export.onnx import OnnxFormat
-from idn.export.prepared import PreparedOnnx
+from idn.export.prepared import PreparedFormat, PreparedOnnx
 from idn.models.static import StaticIDN
 from idn.models.student import Student
+from tests.export.conftest import lively_student, student
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-
-
-def student(width: float = 0.25, biases: bool = True) -> Student:
-    """Of random weights. biases: with some, as trained students have; else all are zero and the exporter drops them."""
-    torch.manual_seed(0)
-    student = Student(embedding_dim=16, feature_channels=32, feature_size=7, width=width).eval()
-    for module in student.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.Conv2d) and biases:
-            nn.init.normal_(module.bias)
-    return student
 
 
 def static(student: Student, identity: int) -> StaticIDN:
@@ -36,7 +27,7 @@ def static(student: Student, identity: int) -> StaticIDN:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prepared") / "swap.onnx"
-    OnnxFormat().write(baked(static(student(), 1), 64), path, "fp32", [])
+    OnnxFormat().write(baked(static(lively_student(), 1), 64), path, "fp32", [])
     return path
 
 
@@ -46,7 +37,7 @@ def run(path: Path) -> tuple[np.ndarray, ...]:
 
 
 def test_another_identity_equals_a_new_export(prepared: Path, tmp_path: Path) -> None:
-    other = baked(static(student(), 2), 64)
+    other = baked(static(lively_student(), 2), 64)
     OnnxFormat().write(other, tmp_path / "new.onnx", "fp32", [])
     file = PreparedOnnx(prepared)
     file.write(other.module, tmp_path / "folder" / "replaced.onnx")
@@ -57,8 +48,8 @@ def test_another_identity_equals_a_new_export(prepared: Path, tmp_path: Path) ->
 
 
 def test_half_precision_too(tmp_path: Path) -> None:
-    OnnxFormat().write(baked(static(student(), 1), 64), tmp_path / "old.onnx", "fp16", [])
-    other = baked(static(student(), 2), 64)
+    OnnxFormat().write(baked(static(lively_student(), 1), 64), tmp_path / "old.onnx", "fp16", [])
+    other = baked(static(lively_student(), 2), 64)
     OnnxFormat().write(other, tmp_path / "new.onnx", "fp16", [])
     file = PreparedOnnx(tmp_path / "old.onnx")
     file.write(other.module, tmp_path / "replaced.onnx")
@@ -71,29 +62,29 @@ def test_a_file_can_be_replaced_in_place_and_again(prepared: Path, tmp_path: Pat
     path = tmp_path / "swap.onnx"
     path.write_bytes(prepared.read_bytes())
     for identity in (2, 1):
-        PreparedOnnx(path).write(baked(static(student(), identity), 64).module, path)
+        PreparedOnnx(path).write(baked(static(lively_student(), identity), 64).module, path)
     assert path.read_bytes() == prepared.read_bytes()
 
 
 def test_biases_that_the_exporter_left_out(tmp_path: Path) -> None:
     path = tmp_path / "swap.onnx"
-    OnnxFormat().write(baked(static(student(biases=False), 1), 64), path, "fp32", [])
+    OnnxFormat().write(baked(static(student(), 1), 64), path, "fp32", [])
     file = PreparedOnnx(path)
-    file.write(baked(static(student(biases=False), 2), 64).module, tmp_path / "same.onnx")
+    file.write(baked(static(student(), 2), 64).module, tmp_path / "same.onnx")
     with pytest.raises(UserError, match=r"has no weights \S+bias"):
-        file.write(baked(static(student(), 2), 64).module, tmp_path / "biased.onnx")
+        file.write(baked(static(lively_student(), 2), 64).module, tmp_path / "biased.onnx")
     assert not (tmp_path / "biased.onnx").exists()
 
 
 def test_a_file_of_another_width_is_refused(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="student of this width"):
-        PreparedOnnx(prepared).write(baked(static(student(0.5), 2), 64).module, tmp_path / "out.onnx")
+        PreparedOnnx(prepared).write(baked(static(lively_student(0.5), 2), 64).module, tmp_path / "out.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_of_other_layers_is_refused(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"swap\.onnx"):
-        PreparedOnnx(prepared).write(static(student(), 2), tmp_path / "out.onnx")
+        PreparedOnnx(prepared).write(static(lively_student(), 2), tmp_path / "out.onnx")
 
 
 class Tiny(nn.Module):
@@ -130,6 +121,18 @@ def test_a_network_that_takes_an_identity_is_refused(tmp_path: Path) -> None:
     OnnxFormat().write(tiny("target", "identity"), path, "fp32", [])
     with pytest.raises(UserError, match="takes target, identity"):
         PreparedOnnx(path)
+
+
+def test_targets_of_another_size_are_refused(prepared: Path, tmp_path: Path) -> None:
+    form = PreparedFormat(prepared)
+    other = static(lively_student(), 2)
+    with pytest.raises(UserError, match=r"prepared=.*swap\.onnx is for 64 px: give size=64"):
+        form.write(baked(other, 96), tmp_path / "swap.onnx", "fp32", [])
+    assert (
+        list(tmp_path.iterdir()) == [] and form.precisions == ("fp32",) and form.computed_in("swap", "fp32") == "fp32"
+    )
+    form.write(baked(other, 64), tmp_path / "swap.onnx", "fp32", [])
+    assert np.abs(run(tmp_path / "swap.onnx")[0] - run(prepared)[0]).max() > 1e-2
 
 
 def test_a_damaged_file_is_refused(prepared: Path, tmp_path: Path) -> None:

@@ -83,6 +83,29 @@ def test_a_network_that_changes_itself_is_refused(tmp_path: Path) -> None:
         write_program(Counter(), (torch.ones(1),), tmp_path)
 
 
+@torch.library.custom_op("idn_tests::twice", mutates_args=())
+def twice(x: Tensor) -> Tensor:
+    return 2 * x
+
+
+twice.register_fake(torch.empty_like)
+
+
+def test_a_call_that_is_no_aten_operator_is_refused(tmp_path: Path) -> None:
+    class Foreign(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            return (twice(x),)
+
+    class Shape(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            return (torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,)),)
+
+    for network in (Foreign(), Shape()):
+        with pytest.raises(ValueError, match="is no ATen operator"):
+            write_program(network, (torch.ones(2),), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_network_itself_stays_as_it_was(tmp_path: Path) -> None:
     network = static()
     before = copy.deepcopy(network.state_dict())

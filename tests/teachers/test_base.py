@@ -162,7 +162,6 @@ def test_wrong_output_shape_is_a_program_error():
         (lambda: record(FaceInput(), licence=""), "licence"),
         (lambda: record(FaceInput(), name=""), "name"),
         (lambda: record(FaceInput(), commercial="perhaps"), "commercial=perhaps"),
-        (lambda: record(FaceInput(), loader="magic"), "loader=magic"),
         (lambda: record(FaceInput(), sha256="abc"), "sha256=abc"),
         (lambda: Darken(record(FaceInput(64, "ffhq")), None, 1.0), "needs frame"),
         (lambda: Darken(record(FaceInput()), "round", 1.0), "frame=round"),

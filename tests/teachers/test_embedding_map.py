@@ -79,6 +79,7 @@ def test_other_bad_matrices(file):
     inswapper(file)
     with pytest.raises(UserError, match=r"ends with a weight of shape \(0,\)"):
         MatrixMap(file, "insightface")
+    inswapper(file, emap=np.ones((6, 6), np.float32))
     with pytest.raises(UserError, match="convention=mine is unknown: choose one of insightface, facefusion"):
         MatrixMap(file, "mine")
 

@@ -8,10 +8,10 @@ from pytorch_lightning.utilities.parsing import AttributeDict
 from torch import Tensor
 from torchvision.models import resnet101
 
-from idn.data.procedural import FaceRenderer
 from idn.errors import UserError
-from idn.types import IdentityFeatures, SwapBatch
+from idn.types import IdentityFeatures
 from teachers.faceshifter import AeiNet, FaceShifterTeacher
+from tests.teachers.conftest import strangers
 
 DOWN, UP, WIDTHS, DIM, DEPTHS = (2, 3, 4, 5, 6, 7, 5), (8, 6, 5, 4, 3, 2), (6, 5, 5, 7, 4, 5, 3, 4), 8, (1, 2, 1, 1)
 ENCODER, GENERATOR, RECOGNISER, TENSORS = 67_092_800, 372_220_806, 43_024_704, 1076
@@ -71,13 +71,6 @@ def file(tmp_path, tensors):
         return path
 
     return write
-
-
-def faces(n: int = 2, size: int = 64) -> SwapBatch:
-    g = torch.Generator().manual_seed(1)
-    renderer = FaceRenderer()
-    drawn = renderer.render(renderer.sample_identity(2 * n, g), renderer.sample_attributes(2 * n, g), size)
-    return SwapBatch(drawn.image[:n], drawn.image[n:], drawn.face[n:], torch.zeros(n, dtype=torch.bool))
 
 
 def without(tensors: dict[str, Tensor], *beginnings: str) -> dict[str, Tensor]:
@@ -245,7 +238,7 @@ def test_the_recogniser_may_come_from_a_file_of_its_own(file, tensors, tmp_path)
 
 
 def test_faces_end_to_end(file):
-    batch = faces()
+    batch = strangers()
     teacher = FaceShifterTeacher(file(), "ffhq")
     out = teacher(batch, NOTHING)
     assert out.shape == batch.target.shape

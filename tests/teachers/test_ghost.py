@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idn.data.procedural import FaceRenderer
 from idn.errors import UserError
 from idn.frozen import Frozen
-from idn.types import IdentityFeatures, SwapBatch
+from idn.types import IdentityFeatures
 from teachers.ghost import GhostNet, GhostTeacher, PyramidEncoder, ResNetEncoder
+from tests.teachers.conftest import strangers
 
 DOWN, UP, WIDTHS, PLANES, DIM = (
     (2, 3, 4, 5, 6, 7, 5),
@@ -45,13 +45,6 @@ class Recogniser(Frozen):
         maps = F.adaptive_avg_pool2d(images, 2)
         raw = self.scale * (maps.flatten(1) @ self.weight)
         return IdentityFeatures(F.normalize(raw), maps, (), raw.norm(dim=1) if self.tells else None)
-
-
-def faces(n: int = 2, size: int = 64) -> SwapBatch:
-    g = torch.Generator().manual_seed(1)
-    renderer = FaceRenderer()
-    drawn = renderer.render(renderer.sample_identity(2 * n, g), renderer.sample_attributes(2 * n, g), size)
-    return SwapBatch(drawn.image[:n], drawn.image[n:], drawn.face[n:], torch.zeros(n, dtype=torch.bool))
 
 
 @pytest.fixture
@@ -118,7 +111,7 @@ def test_files_of_other_families_are_named(file, tmp_path):
 
 
 def test_faces_end_to_end(file):
-    batch = faces()
+    batch = strangers()
     teacher = GhostTeacher(file(), "arcface_112_v1", Recogniser())
     out = teacher(batch, IdentityFeatures(torch.zeros(2, 4), torch.zeros(2, 4, 2, 2)))
     assert out.shape == batch.target.shape
@@ -134,7 +127,7 @@ def test_faces_end_to_end(file):
 
 
 def test_the_length_of_the_embedding_matters(file):
-    batch, nothing = faces(), IdentityFeatures(torch.zeros(2, 4), torch.zeros(2, 4, 2, 2))
+    batch, nothing = strangers(), IdentityFeatures(torch.zeros(2, 4), torch.zeros(2, 4, 2, 2))
     path = file()
     one, three = (GhostTeacher(path, "ffhq", Recogniser(scale))(batch, nothing) for scale in (1.0, 3.0))
     assert (one - three).abs().mean() > 1e-3
@@ -143,7 +136,7 @@ def test_the_length_of_the_embedding_matters(file):
 
 
 def test_the_students_encoder_serves_when_it_is_the_same(file):
-    batch, path = faces(), file()
+    batch, path = strangers(), file()
     shared, own = GhostTeacher(path, "ffhq"), GhostTeacher(path, "ffhq", Recogniser())
     assert (shared.record.source.kind, own.record.source.kind) == ("shared_embedding", "own_embedding")
     shared.share(Recogniser())

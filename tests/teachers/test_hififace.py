@@ -9,13 +9,13 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from idn.cli import conf_dir
-from idn.data.procedural import FaceRenderer
 from idn.errors import UserError
 from idn.frozen import Frozen
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.hififace import Deep3DNet, Deep3DShape, HifiFaceTeacher, generator_tensors
 from teachers.hififace_net import HifiFaceNet
 from teachers.weights import recognise
+from tests.teachers.conftest import strangers
 
 WIDTH = 8
 SHAPE_KEYS = {
@@ -87,13 +87,6 @@ class TinyRecogniser(Frozen):
 
     def forward(self, images: Tensor) -> IdentityFeatures:
         return IdentityFeatures(F.normalize(self.conv(images).mean((2, 3))), F.adaptive_avg_pool2d(images, 4))
-
-
-def faces(n: int, size: int = 64) -> SwapBatch:
-    renderer, g = FaceRenderer(), torch.Generator().manual_seed(3)
-    who, how = renderer.sample_identity(2 * n, g), renderer.sample_attributes(2 * n, g)
-    image = renderer.render(who, how, size).image
-    return SwapBatch(image[:n], image[n:], torch.ones(n, 1, size, size), torch.zeros(n, dtype=torch.bool))
 
 
 def seen(batch: SwapBatch) -> IdentityFeatures:
@@ -180,7 +173,7 @@ def test_the_adapter_swaps_procedural_faces(path):
     torch.set_rng_state(before)
     teacher = HifiFaceTeacher(path, "arcface_112_v2", shape, encoder)
     assert torch.equal(before, torch.get_rng_state())
-    batch = faces(2)
+    batch = strangers(2)
     out = teacher(batch, seen(batch))
     assert out.shape == batch.target.shape and out.min() >= 0 and out.max() <= 1
     assert (out - batch.target).abs().mean() > 0.02
@@ -196,7 +189,7 @@ def test_the_adapter_swaps_procedural_faces(path):
 def test_the_vector_holds_the_sources_shape_and_identity_and_the_rest_of_the_target(path):
     shape, encoder = TinyShape(), TinyRecogniser()
     teacher = HifiFaceTeacher(path, "ffhq", shape, encoder)
-    batch, told = faces(2, 256), []
+    batch, told = strangers(2, 256), []
     teacher.net.register_forward_pre_hook(lambda _, given: told.append(given))
     teacher(batch, seen(batch))
     target, vector = told[0]
@@ -210,7 +203,7 @@ def test_the_vector_holds_the_sources_shape_and_identity_and_the_rest_of_the_tar
 
 def test_it_runs_in_bfloat16(path):
     teacher = HifiFaceTeacher(path, "ffhq", TinyShape(), TinyRecogniser())
-    batch = faces(1)
+    batch = strangers(1)
     plain = teacher(batch, seen(batch))
     with torch.autocast("cpu", torch.bfloat16):
         lower = teacher(batch, seen(batch))
@@ -226,7 +219,7 @@ def test_a_shared_encoder_and_the_wrong_ones(path):
         shared.share(TinyRecogniser("w600k_r50"))
     with pytest.raises(UserError, match="ms1mv3_r100"):
         HifiFaceTeacher(path, "ffhq", TinyShape(), TinyRecogniser("w600k_r50"))
-    batch = faces(1)
+    batch = strangers(1)
     embedding = F.normalize(torch.randn(1, 512, generator=torch.Generator().manual_seed(0)))
     out = shared(batch, IdentityFeatures(embedding, torch.zeros(1, 3, 4, 4)))
     turned = shared(batch, IdentityFeatures(-embedding, torch.zeros(1, 3, 4, 4)))

@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.errors import UserError
-from idn.frozen import Frozen
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.inswapper import InswapperNet, InswapperTeacher
 from teachers.inswapper_graph import InswapperPlan, StylePlan, read_inswapper
 from teachers.onnx_layers import ConvPlan
+from tests.teachers.conftest import GridRecogniser, swaps
 
 WIDTHS, BLOCKS, DIM = (4, 6, 7, 10), 6, 512
 
@@ -378,8 +377,8 @@ def test_the_declared_file_is_demanded(file):
         InswapperTeacher(file, "ffhq", sha256="0" * 64)
     with pytest.raises(UserError, match="277680829 are expected"):
         InswapperTeacher(file, "ffhq", file_bytes=277_680_829)
-    with pytest.raises(UserError, match="emap_norm=raw"):
-        InswapperTeacher(file, "ffhq", emap_norm="raw")
+    with pytest.raises(UserError, match="convention=raw"):
+        InswapperTeacher(file, "ffhq", convention="raw")
 
 
 def test_record(file):
@@ -387,7 +386,7 @@ def test_record(file):
     assert (record.target.size, record.target.template) == (128, "arcface_128")
     assert (record.target.mean, record.target.std) == ((0, 0, 0), (1, 1, 1))
     assert (record.source.kind, record.source.encoder, record.source.dim) == ("shared_embedding", "w600k_r50", 512)
-    assert (record.licence, record.commercial) == ("insightface non-commercial research", False)
+    assert (record.licence, record.commercial) == ("insightface: non-commercial research", False)
     assert record.batchable
 
 
@@ -396,30 +395,14 @@ def test_both_conventions_map_the_embedding(file):
     unit = raw / raw.norm(dim=1, keepdim=True)
     matrix = torch.from_numpy(emap())
     latent = unit @ matrix
-    insightface, facefusion = (InswapperTeacher(file, "ffhq", emap_norm=n) for n in ("insightface", "facefusion"))
-    torch.testing.assert_close(insightface.mapped(unit), latent / latent.norm(dim=1, keepdim=True))
-    torch.testing.assert_close(facefusion.mapped(unit), raw @ matrix / raw.norm(dim=1, keepdim=True))
-    assert not torch.allclose(facefusion.mapped(unit).norm(dim=1), torch.ones(3), atol=0.1)
+    insightface, facefusion = (InswapperTeacher(file, "ffhq", convention=n) for n in ("insightface", "facefusion"))
+    torch.testing.assert_close(insightface.embedding_map(unit), latent / latent.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(facefusion.embedding_map(unit), raw @ matrix / raw.norm(dim=1, keepdim=True))
+    assert not torch.allclose(facefusion.embedding_map(unit).norm(dim=1), torch.ones(3), atol=0.1)
 
 
-class Recogniser(Frozen):
-    """Stands for w600k_r50: mean colours of a grid, through a fixed random matrix."""
-
-    name, licence = "w600k_r50", "Apache-2.0"
-    embedding_dim, feature_channels, feature_size = 512, 3, 7
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Linear(147, 512)
-        self.freeze()
-
-    def forward(self, images: Tensor) -> IdentityFeatures:
-        features = F.adaptive_avg_pool2d(images, 7)
-        return IdentityFeatures(F.normalize(self.embed(features.flatten(1) - 0.5)), features)
-
-
-def faces(n: int, size: int = 96) -> SwapBatch:
-    return ProceduralSwaps(FaceRenderer(), size, n, seed=1)[0]
+class Recogniser(GridRecogniser):
+    name = "w600k_r50"
 
 
 def test_swaps_faces_in_the_students_crop_with_either_source(file):
@@ -427,7 +410,7 @@ def test_swaps_faces_in_the_students_crop_with_either_source(file):
     encoder = Recogniser()
     own, shared = InswapperTeacher(file, "ffhq", encoder), InswapperTeacher(file, "ffhq")
     shared.share(encoder)
-    batch = faces(3)
+    batch = swaps(3, 96)
     seen = encoder(batch.source)
     out = own(batch, seen._replace(embedding=torch.zeros(3, 8)))
     assert out.shape == batch.target.shape

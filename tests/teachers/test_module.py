@@ -1,11 +1,14 @@
 import hashlib
+import json
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export.pt2_archive import _package
 
 from idn.errors import UserError
 from idn.types import IdentityFeatures, SwapBatch
@@ -108,7 +111,6 @@ def test_round_trip(tmp_path, suffix, net):
     path = tmp_path / f"teacher{suffix}"
     declared = record(save(net(), path), returns_mask=net is Masked)
     teacher = ModuleTeacher(str(path), declared, "ffhq", source_first=net is SourceFirst)
-    assert teacher.record.loader == {".pt": "torchscript", ".pt2": "torch_export"}[suffix]
     assert not teacher.train().training
     assert not any(p.requires_grad for p in teacher.parameters())
     for n in (1, 4):
@@ -235,6 +237,62 @@ def test_exported_program_without_the_right_checksum_is_never_opened(tmp_path):
     with pytest.raises(UserError, match="is expected: it is another file"):
         ModuleTeacher(path, record("0" * 64), "ffhq", source_first=False)
     assert not trace.exists()
+
+
+def altered(path: Path, change: Callable[[dict[str, bytes]], None]) -> str:
+    """Change the entries of an archive; returns its new sha256."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    change(entries)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _pickled_tensors(entries: dict[str, bytes], spy: Spy) -> None:
+    name = "teacher/data/weights/model_weights_config.json"
+    config = json.loads(entries[name])
+    first = next(iter(config["config"].values()))
+    first["use_pickle"] = True
+    entries[name] = json.dumps(config).encode()
+    entries[f"teacher/data/weights/{first['path_name']}"] = pickle.dumps(spy)
+
+
+def _constant(entries: dict[str, bytes], spy: Spy) -> None:
+    entries["teacher/data/constants/custom_obj_0"] = pickle.dumps(spy)
+
+
+def _guard(entries: dict[str, bytes], spy: Spy) -> None:
+    program = json.loads(entries["teacher/models/model.json"])
+    program["guards_code"] = [f"open({str(spy.path)!r}, 'w')"]
+    entries["teacher/models/model.json"] = json.dumps(program).encode()
+
+
+def _function(entries: dict[str, bytes], spy: Spy) -> None:
+    program = entries["teacher/models/model.json"].decode()
+    assert "torch.ops.aten.add.Tensor" in program
+    entries["teacher/models/model.json"] = program.replace("torch.ops.aten.add.Tensor", "torch.hub.load").encode()
+
+
+@pytest.mark.parametrize("change", [_pickled_tensors, _constant, _guard, _function])
+def test_a_program_that_could_run_something_is_refused_whatever_its_checksum(tmp_path, change, monkeypatch):
+    path, trace = tmp_path / "teacher.pt2", tmp_path / "ran"
+    save(Swapper(), path)
+    digest = altered(path, lambda entries: change(entries, Spy(trace)))
+    monkeypatch.setattr(_package, "load_pt2", lambda *_: pytest.fail("was loaded"))
+    with pytest.raises(UserError, match=r"teacher\.pt2 holds more than a network"):
+        ModuleTeacher(path, record(digest), "ffhq", source_first=False)
+    assert not trace.exists()
+
+
+def test_example_inputs_of_a_program_are_never_unpickled(tmp_path):
+    path, trace = tmp_path / "teacher.pt2", tmp_path / "ran"
+    save(Swapper(), path)
+    inputs = {"teacher/data/sample_inputs/model.pt": pickle.dumps(Spy(trace))}
+    digest = altered(path, lambda entries: entries.update(inputs))
+    teacher = ModuleTeacher(path, record(digest), "ffhq", source_first=False)
+    assert teacher(*swap_batch(2)).shape == (2, 3, SIZE, SIZE) and not trace.exists()
 
 
 def test_sizes_and_kinds_that_a_file_needs(tmp_path):

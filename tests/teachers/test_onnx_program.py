@@ -112,7 +112,7 @@ def test_weights_in_other_files(file, there):
 def test_missing_extra(file, module, monkeypatch):
     write(file)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=r"pip install 'idn-distill\[onnx\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[onnx\]'"):
         OnnxProgram(file)
 
 

@@ -7,13 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.errors import UserError
-from idn.frozen import Frozen
 from idn.images import IMAGENET_MEAN, IMAGENET_STD
 from idn.types import IdentityFeatures, SwapBatch
 from teachers import simswap
 from teachers.simswap import ARCHITECTURES, SimSwapNet, SimSwapTeacher
+from tests.teachers.conftest import GridRecogniser, swaps
 
 TINY = {
     "plain": ARCHITECTURES["plain"]._replace(widths=(5, 6, 7, 8), blocks=2),
@@ -23,20 +22,8 @@ TINY = {
 SIZES = {"plain": 224, "beta": 512, "deep": 512}
 
 
-class Recogniser(Frozen):
-    """Stands for ArcFace: mean colours of a grid, through a fixed random matrix."""
-
-    name, licence = "ArcFace IR-SE-101 (foamliu)", "Apache-2.0"
-    embedding_dim, feature_channels, feature_size = 512, 3, 7
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Linear(147, 512)
-        self.freeze()
-
-    def forward(self, images: Tensor) -> IdentityFeatures:
-        features = F.adaptive_avg_pool2d(images, 7)
-        return IdentityFeatures(F.normalize(self.embed(features.flatten(1) - 0.5)), features)
+class Recogniser(GridRecogniser):
+    name = "ArcFace IR-SE-101 (foamliu)"
 
 
 @pytest.fixture(autouse=True)
@@ -68,10 +55,6 @@ def network(architecture: simswap.Architecture) -> SimSwapNet:
 def save(net: nn.Module, path: Path) -> Path:
     torch.save(net.state_dict(), path)
     return path
-
-
-def faces(n: int, size: int = 64, seed: int = 1) -> SwapBatch:
-    return ProceduralSwaps(FaceRenderer(), size, n, seed)[0]
 
 
 def inputs(n: int, size: int) -> tuple[Tensor, Tensor]:
@@ -241,7 +224,7 @@ def test_records(tiny, tmp_path):
         (256, "arcface_112_v1"), (512, "ffhq"), (512, "arcface_112_v1"),
     ]  # fmt: skip
     assert [(r.licence, r.commercial) for r in (plain, beta, deep)] == [
-        ("CC-BY-NC-4.0", False), ("CC-BY-NC-4.0", False), ("unknown", None),
+        ("CC-BY-NC-4.0", False), ("CC-BY-NC-4.0", False), ("unknown (community)", None),
     ]  # fmt: skip
     assert (plain.target.mean, plain.target.std, plain.output_mean, plain.output_std) == (
         (0, 0, 0), (1, 1, 1), (0.5,) * 3, (0.5,) * 3,
@@ -260,7 +243,7 @@ def test_swaps_faces_in_the_students_crop_with_either_source(tiny, tmp_path, nam
     options = {"variant": variant, "size": SIZES[name], "architecture": name}
     own, shared = SimSwapTeacher(path, "ffhq", encoder=encoder, **options), SimSwapTeacher(path, "ffhq", **options)
     shared.share(encoder)
-    batch = faces(3)
+    batch = swaps(3)
     seen = encoder(batch.source)
     out = own(batch, seen._replace(embedding=torch.zeros(3, 8)))
     assert out.shape == batch.target.shape
@@ -279,7 +262,7 @@ def test_swaps_faces_in_the_students_crop_with_either_source(tiny, tmp_path, nam
 def test_numbers_in_and_out_are_those_of_the_variant(tiny, tmp_path, variant):
     net = network(TINY["plain"])
     teacher = SimSwapTeacher(save(net, tmp_path / "net.pth"), "arcface_112_v1", variant)
-    batch = faces(2, 224)
+    batch = swaps(2, 224)
     identity = F.normalize(torch.randn(2, 512))
     found = teacher(batch, IdentityFeatures(identity, torch.zeros(2, 3, 7, 7)))
     if variant == "tanh01":
@@ -296,7 +279,7 @@ def test_frozen(tiny, tmp_path):
     assert not any(module.training for module in teacher.modules())
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     before = copy.deepcopy(teacher.state_dict())
-    batch = faces(2)
+    batch = swaps(2)
     target = batch.target.clone().requires_grad_(True)
     assert not teacher(batch._replace(target=target), teacher.encoder(batch.source)).requires_grad
     assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
@@ -345,7 +328,7 @@ def test_a_wrong_variant_is_noticed_once_and_changes_nothing(copying, tmp_path, 
     path, encoder = save(copier(trained), tmp_path / "net.pth"), Recogniser()
     teacher, silent = (SimSwapTeacher(path, "ffhq", declared, encoder=encoder) for _ in range(2))
     silent.compared = True
-    batch = faces(6)
+    batch = swaps(6)
     errors = teacher.reconstruction(batch.source, encoder(batch.source).embedding)
     assert errors[trained] < 0.05
     assert min(value for name, value in errors.items() if name != trained) > 0.15
@@ -377,7 +360,7 @@ def four(batch: SwapBatch, encoder: Recogniser) -> tuple[Tensor, Tensor]:
 
 
 def test_a_generator_that_knows_nothing_is_not_accused(tiny, tmp_path, recwarn):
-    encoder, batch = Recogniser(), faces(4)
+    encoder, batch = Recogniser(), swaps(4)
     for seed in range(4):
         torch.manual_seed(seed)
         path = save(network(TINY["plain"]), tmp_path / "net.pth")
@@ -418,7 +401,7 @@ def test_full_size_runs(tmp_path, name):
     path = save(net, tmp_path / "net.pth")
     del net
     teacher = SimSwapTeacher(path, "ffhq", "tanh01", SIZES[name], Recogniser(), architecture=name)
-    batch = faces(2, 128)
+    batch = swaps(2, 128)
     one = SwapBatch(*(None if field is None else field[:1] for field in batch))
     out = teacher(one, teacher.encoder(one.source))
     assert out.shape == (1, 3, 128, 128)

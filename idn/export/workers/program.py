@@ -69,7 +69,7 @@ def read_program(folder: Path) -> fx.GraphModule:
 def _name(target: Any) -> str:
     if target is operator.getitem:
         return "getitem"
-    if not isinstance(target, torch._ops.OpOverload):
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
         raise ValueError(f"{target} is no ATen operator")
     return _RENAMED.get(str(target), str(target))
 

@@ -1,0 +1,32 @@
+"""Files and folders that are there completely or not at all."""
+
+import contextlib
+import glob
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A draft to write to, a file or a folder: it takes the place of `path` at the end, or is gone after an error.
+
+    The draft has the name of `path` in a folder of its own, beside it, for work on the way. Files in there with the
+    stem of the draft belong to it, as NAME.bin to NAME.xml, and go along: `path` is there only while they are. All else
+    in that folder is left behind and goes away. Makes the folder of `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        draft = Path(folder, path.name)
+        yield draft
+        others = [other for other in Path(folder).glob(f"{glob.escape(draft.stem)}.*") if other != draft]
+        for file in (draft, *others):
+            if file.is_file():
+                file.chmod(0o644)
+        if path.is_dir():
+            path.rename(Path(folder, f"{path.name}.before"))
+        elif others:
+            path.unlink(missing_ok=True)
+        for other in others:
+            other.replace(path.with_name(other.name))
+        draft.replace(path)

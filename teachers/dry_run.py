@@ -1,0 +1,82 @@
+"""One run on noise, when a teacher is made of a file that nobody here wrote: does it answer as its record says?"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idn.errors import UserError
+from teachers.base import TeacherRecord
+
+_BATCH = 3
+_LONG = 250
+_FAILURES = (RuntimeError, AssertionError, ValueError, TypeError)
+"""What a runtime raises for inputs that do not fit."""
+
+Run = Callable[[Tensor, Tensor], Tensor]
+"""(N, 3, s, s) targets, as the network wants them, and N identities -> (N, 3, s, s)."""
+
+
+@torch.no_grad()
+def dry_run(run: Run, record: TeacherRecord, file: str, options: str) -> None:
+    """Noise in, another strength per sample: the answer must fit, be finite and treat every sample by itself.
+
+    record: with the sizes of target and source. file: what errors call it. options: those to check if it fails.
+    Raises UserError that says which of them to set.
+    """
+    generator = torch.Generator().manual_seed(0)
+    size, spec, count = record.target.size, record.source, _BATCH if record.batchable else 1
+    target = torch.rand(count, 3, size, size, generator=generator)
+    target = target * torch.linspace(0.2, 1, count).view(-1, 1, 1, 1)
+    if spec.crop is None:
+        given = F.normalize(torch.randn(count, spec.dim, generator=generator))
+    else:
+        given = torch.rand(count, 3, spec.crop.size, spec.crop.size, generator=generator)
+    answer = _attempt(run, target, given, file, options)
+    if answer.shape != target.shape:
+        raise UserError(
+            f"{file} answers {tuple(answer.shape)} to targets {tuple(target.shape)}: set record.target.size to its "
+            "working size"
+        )
+    if not answer.isfinite().all():
+        raise UserError(f"{file} answers with numbers that are not finite: it cannot teach")
+    if record.batchable:
+        fewer = _attempt(run, target[:-1], given[:-1], file, options)
+        if not torch.allclose(fewer, answer[:-1], rtol=1e-2, atol=1e-2):
+            raise UserError(
+                f"{file} answers differently when the batch changes: save it in eval mode, or set "
+                "record.batchable=false"
+            )
+
+
+def _attempt(run: Run, target: Tensor, given: Tensor, file: str, options: str) -> Tensor:
+    try:
+        return run(target, given)
+    except UserError:
+        raise
+    except _FAILURES as error:
+        hint = f"check {options}"
+        if len(target) > 1 and _works_alone(run, target, given):
+            hint = "it takes one face at a time, so set record.batchable=false"
+        raise UserError(
+            f"{file} fails on targets {tuple(target.shape)} and identities {tuple(given.shape)} "
+            f"({reason(error)}): {hint}"
+        ) from error
+
+
+def _works_alone(run: Run, target: Tensor, given: Tensor) -> bool:
+    try:
+        run(target[:1], given[:1])
+    except _FAILURES:
+        return False
+    return True
+
+
+def reason(error: Exception) -> str:
+    """A message in one line; of a long one the last line, which says what went wrong after a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    joined = " ".join(lines)
+    return joined if len(joined) <= _LONG else lines[-1][:_LONG]
