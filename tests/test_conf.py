@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from idn.cli import VERBS, conf_dir
 
 CONF = conf_dir()
-GROUP_FILES = sorted(p for p in CONF.glob("*/*.yaml") if p.parent.name != "experiment")
+GROUP_FILES = sorted(p for p in CONF.glob("*/**/*.yaml") if p.parent.name != "experiment")
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
 
 
@@ -37,7 +37,7 @@ def check(node: DictConfig) -> None:
     module, name = node["_target_"].rsplit(".", 1)
     constructor = getattr(importlib.import_module(module), name)
     accepted = inspect.signature(constructor).parameters
-    given = [key for key in node if key not in ("_target_", "_partial_", "_convert_")]
+    given = [key for key in node if key not in ("_target_", "_partial_", "_convert_", "defaults")]
     if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         assert set(given) <= set(accepted), f"{node['_target_']} has no parameter {set(given) - set(accepted)}"
 
@@ -60,8 +60,10 @@ def test_group_files_name_constructors_that_take_their_options(path: Path) -> No
 def test_experiments_are_overrides_that_compose(name: str) -> None:
     raw = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
     assert not targets(raw), "an experiment only overrides"
-    verb = "pipeline" if "stages" in raw else "train"
-    cfg = composed(verb, f"experiment={name}", *(["root=photos"] if OmegaConf.is_missing(raw, "root") else []))
+    files = [raw, *(OmegaConf.load(CONF / "experiment" / f"{other}.yaml") for other in raw.get("defaults", [])[:-1])]
+    verb = "pipeline" if any("stages" in file for file in files) else "train"
+    needs_root = any(OmegaConf.is_missing(file, "root") for file in files)
+    cfg = composed(verb, f"experiment={name}", *(["root=photos"] if needs_root else []))
     for node in targets(cfg):
         check(node)
     for stage in cfg.get("stages", {}).values():

@@ -94,4 +94,4 @@ def test_a_missing_extra_is_named(idn_cli, student: Path, monkeypatch: pytest.Mo
         importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else known(name, *rest)
     )
     status, _, err = idn_cli("export", f"student={student}", "identity=none", "out=out", "format=[openvino]")
-    assert status == 2 and "pip install 'idn-distill[openvino]'" in err
+    assert status == 2 and "pip install '.[openvino]'" in err

@@ -51,8 +51,8 @@ def test_export_has_names_of_its_own():
 
 
 def test_what_is_said_about_an_encoder_names_the_option_of_the_verb():
-    said = "identity=mobilefacenet needs identity.weights=FILE, and identity=me.jpg is a photograph"
+    said = "identity=mobilefacenet needs identity.weights=FILE, and identity=identity.jpg is no identity.safetensors"
     assert spoken("train", said) == said
     assert spoken("export", said) == (
-        "encoder=mobilefacenet needs encoder.weights=FILE, and identity=me.jpg is a photograph"
+        "encoder=mobilefacenet needs encoder.weights=FILE, and identity=identity.jpg is no identity.safetensors"
     )

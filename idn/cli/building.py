@@ -2,6 +2,8 @@
 
 import netrc
 import os
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from idn.errors import UserError
+from idn.errors import UserError, extra_advice
 
 EXTRAS = ("wandb", "tensorboard", "onnx")
 """Optional modules; each is brought by the extra of its name."""
+
+WORK = ("align", "importer", "catalogue", "examination")
+"""Nodes whose instantiation is the work itself: what fails there is no matter of their options alone."""
 
 
 def conf_dir() -> Path:
@@ -24,21 +29,51 @@ def conf_dir() -> Path:
 
 
 def build(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
-    """Instantiate a config node with plain Python lists and dicts; a UserError inside comes out as it was."""
+    """Instantiate a config node with plain Python lists and dicts.
+
+    A UserError inside comes out as it was, and so does what `explain` knows; another refusal of a value becomes one.
+    """
     try:
-        return instantiate(node, *args, _convert_="all", **kwargs)
+        made = instantiate(node, *args, _convert_="all", **kwargs)
     except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, UserError | OSError | MissingMandatoryValue):
-                raise cause from None
-            if isinstance(cause, ModuleNotFoundError):
-                for extra in (name for name in EXTRAS if name in f"{cause.name} {cause}"):
-                    raise UserError(f"this option needs `pip install 'idn-distill[{extra}]'`") from None
-            if type(cause).__name__ == "MisconfigurationException":
-                raise UserError(f"the trainer cannot work like this: {str(cause).splitlines()[0]}") from None
-            cause = cause.__cause__
+        _explain(error, error.__cause__)
         raise
+    if isinstance(made, partial) and made.func.__module__.startswith("torch.optim"):
+        _try_optimizer(made, node._get_full_key(None))
+    return made
+
+
+def _explain(error: InstantiationException, cause: BaseException | None) -> None:
+    """Raise what the cause of a failed instantiation means to a user, if it is one that they can mend."""
+    while cause is not None:
+        if isinstance(cause, UserError | OSError | MissingMandatoryValue | InterpolationToMissingValueError):
+            raise cause from None
+        if isinstance(cause, ModuleNotFoundError):
+            for extra in (name for name in EXTRAS if name in f"{cause.name} {cause}"):
+                raise UserError(f"this option needs {extra_advice(extra)}") from None
+        if type(cause).__name__ == "MisconfigurationException":
+            said = str(cause).splitlines()[0].rstrip(".!")
+            absent = any(word in said for word in ("backend found", "can not run", "not available"))
+            advice = ": trainer.accelerator=auto takes what this machine has" if absent else ""
+            raise UserError(f"the trainer cannot work like this: {said}{advice}") from None
+        where = re.search(r"full_key: (\S+)", str(error))
+        if isinstance(cause, ValueError | TypeError) and where and where[1].split(".")[0] not in WORK:
+            raise _refused(where[1], cause) from cause
+        cause = cause.__cause__
+
+
+def _refused(what: str, error: Exception) -> UserError:
+    return UserError(f"{what} cannot be made from these options: {str(error).splitlines()[0]}")
+
+
+def _try_optimizer(made: Any, what: str) -> None:
+    """Raise UserError if an optimizer that still waits for its parameters will refuse its options."""
+    import torch
+
+    try:
+        made([torch.nn.Parameter(torch.zeros(1))])
+    except (ValueError, TypeError) as error:
+        raise _refused(what, error) from error
 
 
 def wandb_offline() -> bool:
@@ -57,27 +92,40 @@ def run_dir() -> Path:
 
 
 def build_trainer(cfg: DictConfig) -> Any:
-    """The trainer with its callbacks and loggers, which learn the whole config."""
+    """The trainer with its callbacks and loggers, which learn the whole config. UserError for a run without end."""
+    if (cfg.trainer.max_steps or 0) < 1:
+        raise UserError(f"trainer.max_steps={cfg.trainer.max_steps} must be at least 1: a run needs an end")
     loggers = list(build(cfg.logger).values())
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
     return build(cfg.trainer, callbacks=list(build(cfg.callbacks).values()), logger=loggers)
 
 
-def assemble_frozen(cfg: DictConfig) -> tuple[Any, Any, Any]:
-    """The data, the identity encoder and the teacher, introduced to each other."""
+def check_acquainted(data: Any, encoder: Any) -> None:
+    """Raise UserError if the data are photographs and the identity encoder has only ever seen drawn faces."""
+    if data.photographs and getattr(encoder, "drawn_only", False):
+        raise UserError(
+            "identity=procedural knows drawn faces only: add identity=mobilefacenet identity.weights=FILE, or another "
+            "encoder of real people; identity.photographs=true takes it all the same"
+        )
+
+
+def assemble_frozen(cfg: DictConfig) -> tuple[Any, Any, Any, Any]:
+    """The data, the identity encoder, the teacher and the trust in it, introduced to each other."""
     data = build(cfg.data)
     encoder = build(cfg.identity)
+    check_acquainted(data, encoder)
     teacher = build(cfg.teacher)
-    teacher.share(encoder)
+    trust = build(cfg.reweight)
+    teacher.share(encoder, trust.scorer)
     data.train = teacher.bind(data.train, "train")
     data.val = teacher.bind(data.val, "val", data.val_items)
-    return data, encoder, teacher
+    return data, encoder, teacher, trust
 
 
 def assemble(cfg: DictConfig) -> tuple[Any, Any]:
     """The distillation module and the data that a composed train config describes."""
-    data, encoder, teacher = assemble_frozen(cfg)
+    data, encoder, teacher, trust = assemble_frozen(cfg)
     sizes = {name: getattr(encoder, name) for name in ("embedding_dim", "feature_channels", "feature_size")}
     module = build(
         cfg.distill,
@@ -85,7 +133,7 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any]:
         teacher=teacher,
         encoder=encoder,
         perceptual=build(cfg.perceptual),
-        trust=build(cfg.reweight),
+        trust=trust,
         objective=build(cfg.loss),
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),

@@ -1,19 +1,22 @@
 """What a user types after a verb, as Hydra overrides, and one sentence for what does not make a config."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from idn.cli.building import conf_dir
+from idn.cli.values import check_ranges, check_typed, leaves, selected
 from idn.errors import UserError
 
 RENAMED = {
@@ -27,11 +30,24 @@ RENAMED = {
 }
 """Options of a verb that Hydra would take for something else, by the name that users know them by."""
 
-NUMBER_OR_WORD = ("trainer.devices",)
-"""Options whose default is a number, but which may be a word such as auto."""
+SAME = {("cache", "format=jpg"): "format=jpeg", ("align", "kind=jpeg"): "kind=jpg"}
+"""Options of a verb that are known by another word elsewhere."""
+
+FLAGS = {
+    *("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m"),
+    *("--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
+    *("--experimental-rerun", "-i", "--info"),
+}
+"""What Hydra itself takes with dashes."""
+
+_LAST = ("checkpoints/last.ckpt", "last.ckpt")
+"""Where the checkpoint to go on from lies in the folder of a run, or in that of its checkpoints."""
 
 _SHOWN = 3
 """Owners of an option that are named before the rest is counted."""
+
+_MANY = 16
+"""Combinations of a sweep that are all looked at; of more, each value is looked at once."""
 
 
 def overrides(verb: str, words: Sequence[str], several: bool) -> list[str]:
@@ -43,16 +59,45 @@ def overrides(verb: str, words: Sequence[str], several: bool) -> list[str]:
 
 
 def _renamed(verb: str, option: str) -> str:
-    name, equals, value = option.partition("=")
+    name, equals, value = SAME.get((verb, option), option).partition("=")
+    if name == "resume" and value:
+        value = next((str(Path(value) / last) for last in _LAST if (Path(value) / last).is_file()), value)
     return f"{RENAMED.get(verb, {}).get(name, name)}{equals}{value}"
+
+
+def typed(verb: str, name: str) -> str:
+    """The name that users know an option of `verb` by."""
+    return next((ours for ours, theirs in RENAMED.get(verb, {}).items() if theirs.split("@")[0] == name), name)
+
+
+def check_dashes(verb: str, words: Sequence[str]) -> None:
+    """Raise UserError, with what to type instead, for options that are written as other programs want them."""
+    for word, following in zip(words, (*words, "")[1:], strict=True):
+        name, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("-") or word.partition("=")[0] in FLAGS:
+            continue
+        dashes = word[: len(word) - len(word.lstrip("-"))]
+        if not equals:
+            value = "VALUE" if "=" in following or following.startswith("-") else following or "VALUE"
+        with composing():
+            config = compose(verb, return_hydra_config=True)
+        known = [*(typed(verb, option) for option, _ in leaves(config)), *config.hydra.runtime.choices]
+        known += RENAMED.get(verb, ())
+        name = name.replace("-", "_")
+        if near := [name] if name in known else _near(name, known):
+            raise UserError(f"{word} is no option: write {near[0]}={value}, without {dashes}")
+        if near := difflib.get_close_matches(word, FLAGS, n=1, cutoff=0.75):
+            raise UserError(f"there is no {word}: did you mean {near[0]}?")
+        raise UserError(f"{word} is no option: write name=value, without {dashes}, as idn {verb} --help shows")
 
 
 def spoken(verb: str, sentence: str) -> str:
     """A sentence about options with the names that they have in `verb`, where an encoder is not called identity."""
     if "encoder" not in RENAMED.get(verb, {}):
         return sentence
-    encoders = "|".join(path.stem for path in sorted((conf_dir() / "identity").glob("*.yaml")))
-    return re.sub(rf"\bidentity(\.\w|=(?:{encoders})\b)", r"encoder\1", sentence)
+    files = sorted((conf_dir() / "identity").glob("*.yaml"))
+    encoders, names = {path.stem for path in files}, set().union(*map(_keys, files))
+    return re.sub(rf"\bidentity(=(?:{'|'.join(encoders)})\b|\.(?:{'|'.join(names)})\b)", r"encoder\1", sentence)
 
 
 def _quoted(option: str, several: bool) -> str:
@@ -76,46 +121,70 @@ def _parse(option: str) -> Override | None:
         return None
 
 
+@contextmanager
+def composing() -> Iterator[None]:
+    """Where configs can be composed, inside a run of Hydra's or outside."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+
+
+def combinations(options: Sequence[str]) -> list[list[str]]:
+    """The options of each run of a sweep; of more than `_MANY` runs, as many as have every value once."""
+    values = [_values(option) for option in options]
+    if math.prod(map(len, values)) <= _MANY:
+        return [list(combination) for combination in product(*values)]
+    first = [some[0] for some in values]
+    others = [[*first[:k], value, *first[k + 1 :]] for k, some in enumerate(values) for value in some[1:]]
+    return [first, *others]
+
+
+def _values(option: str) -> list[str]:
+    """The option once with each of its values; as it is, if those can only be known later."""
+    parsed = _parse(option)
+    if parsed is None or not parsed.is_discrete_sweep() or parsed.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        return [option]
+    return [f"{option.partition('=')[0]}={value}" for value in parsed.sweep_string_iterator()]
+
+
 def check(verb: str, options: Sequence[str]) -> None:
     """Raise UserError, with what to type instead, if the options do not make a config of the verb."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for option in options:
-            if not re.match(r"[~+]*[^=~+]", option) or ("=" not in option and not option.startswith("~")):
-                raise UserError(f"{option!r} is no option: write name=value, with a name that idn {verb} --help shows")
-        try:
-            compose(verb, list(options))
-        except HydraException as error:
-            raise UserError(_sentence(verb, options, str(error))) from error
-        except ValueError as error:  # of a group that was given a number
-            raise UserError(f"{_brief(error)}: see idn {verb} --help") from error
-        _check_numbers(options, _choices_only(verb, options))
+    with composing():
+        _check(verb, options)
 
 
-def _check_numbers(options: Sequence[str], default: DictConfig) -> None:
-    """Raise UserError for a word in the place of a number or of true and false."""
-    for override in filter(None, map(_parse, options)):
-        name, value = override.key_or_group, override.value()
-        usual = _default(default, name)
-        if not isinstance(value, str) or "${" in value or name in NUMBER_OR_WORD:
-            continue
-        if isinstance(usual, bool):
-            raise UserError(f"{name}={value} is neither true nor false")
-        if isinstance(usual, int | float):
-            raise UserError(f"{name}={value} is not a number: it is {usual} where nothing is given")
-
-
-def _default(config: DictConfig, name: str) -> Any:
+def _check(verb: str, options: Sequence[str]) -> None:
+    for option in options:
+        if not re.match(r"[~+]*[^=~+]", option) or ("=" not in option and not option.startswith("~")):
+            raise UserError(f"{option!r} is no option: write name=value, with a name that idn {verb} --help shows")
     try:
-        return OmegaConf.select(config, name, throw_on_missing=False)
-    except OmegaConfBaseException:  # an interpolation that nothing resolves yet
-        return None
+        config = compose(verb, list(options))
+    except HydraException as error:
+        raise UserError(_sentence(verb, options, str(error))) from error
+    except ValueError as error:  # of a group that was given a number
+        raise UserError(f"{_brief(error)}: see idn {verb} --help") from error
+    if verb != "pipeline":  # whose experiments have keys of their own
+        _check_experiment(verb, options, config)
+    check_typed(filter(None, map(_parse, options)), _choices_only(verb, options))
+    check_ranges(config)
+
+
+def _check_experiment(verb: str, options: Sequence[str], config: DictConfig) -> None:
+    """Raise UserError for an experiment of another verb, whose settings would be there without any effect."""
+    added = {option.lstrip("+").partition("=")[0].split(".")[0] for option in options if option.startswith("+")}
+    if foreign := sorted(config.keys() - compose(verb).keys() - added):
+        chosen = next((option for option in options if option.startswith("experiment=")), "this experiment")
+        theirs = "idn pipeline" if "stages" in foreign else "another verb"
+        raise UserError(f"{chosen} sets {foreign[0]}, which idn {verb} does not have: it is for {theirs}")
 
 
 def _sentence(verb: str, options: Sequence[str], said: str) -> str:
     """What Hydra said about the options, with what could have been meant."""
     if found := re.search(r"Could not override '([^']+)'", said):
         return f"there is no option {found[1]}: {_suggestion(verb, options, found[1])}"
-    if found := re.search(r"Could not find '([^'/]+)/([^']+)'", said):
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", said):
         return _no_choice(verb, found[1], found[2], _listed(said))
     brief = _brief(said)
     if "Ambiguous value" in said:
@@ -136,28 +205,35 @@ def _listed(said: str) -> list[str]:
 
 def _no_choice(verb: str, group: str, name: str, known: Sequence[str]) -> str:
     """That a group has no file of that name, under the name that users know the group by."""
-    shown = next((ours for ours, theirs in RENAMED.get(verb, {}).items() if theirs.split("@")[0] == group), group)
-    near = difflib.get_close_matches(name, known, n=1)
+    shown = typed(verb, group)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f"there is no {shown}={name}: {f'did you mean {near[0]}? or ' if near else ''}choose of {', '.join(known)}"
 
 
 def _suggestion(verb: str, options: Sequence[str], name: str) -> str:
     """What an option that is not there could have been."""
     group, _, key = name.partition(".")
+    if verb == "pipeline" and (conf_dir() / group).is_dir():
+        option = next((option for option in options if option.lstrip("+").startswith(f"{name}=")), f"{name}=VALUE")
+        return f'its stages have such options: more.all="{option}", or more.VERB for the stages of one verb'
     owners = [path.stem for path in sorted((conf_dir() / group).glob("*.yaml")) if key in _keys(path)] if key else []
     if owners:
         more = f" and {len(owners) - _SHOWN} others" if len(owners) > _SHOWN else ""
         return f"it belongs to {', '.join(f'{group}={owner}' for owner in owners[:_SHOWN])}{more}"
     config = _choices_only(verb, options)
-    names = list(_names(config))
+    near = _near(name, list(dict.fromkeys(_names(config))))
+    hint = f"did you mean {near[0]}?" if near else f"see idn {verb} --help"
+    parent = selected(config, name.rpartition(".")[0]) if key else None
+    passes = isinstance(parent, DictConfig) and "_target_" in parent
+    return f"{hint} (+{name}=... would pass it on as it is)" if passes else hint
+
+
+def _near(name: str, names: Sequence[str]) -> list[str]:
+    """Those of the names that could have been meant by another one, the likeliest first."""
     last = {known: known.rpartition(".")[2] for known in names}
     ending = [known for known in names if last[known] == name.rpartition(".")[2]]
     near = ending if len(ending) == 1 else difflib.get_close_matches(name, names, n=1, cutoff=0.7)
-    near = near or [known for known in names if difflib.SequenceMatcher(None, name, last[known]).ratio() > 0.8]
-    hint = f"did you mean {near[0]}?" if near else f"see idn {verb} --help"
-    parent = _default(config, name.rpartition(".")[0]) if key else None
-    passes = isinstance(parent, DictConfig) and "_target_" in parent
-    return f"{hint} (+{name}=... would pass it on as it is)" if passes else hint
+    return near or [known for known in names if difflib.SequenceMatcher(None, name, last[known]).ratio() > 0.8]
 
 
 def _keys(path: Path) -> set[str]:
@@ -168,22 +244,15 @@ def _keys(path: Path) -> set[str]:
 def _choices_only(verb: str, options: Sequence[str]) -> DictConfig:
     """The verb's config with only those of the options that choose a file of a group: what the others would change."""
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
-    chosen = [option for option in options if re.split("[=@]", option.lstrip("+~"))[0] in groups]
+    chosen = [option for option in options if re.split("[=@/]", option.lstrip("+~"))[0] in groups]
     try:
         return compose(verb, chosen)
     except (HydraException, ValueError):
         return compose(verb)
 
 
-def _names(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    """All options of a config with their dots."""
-    for key in config:
-        yield f"{prefix}{key}"
-        node = config._get_node(key)
-        if (
-            isinstance(node, DictConfig)
-            and not node._is_none()
-            and not node._is_missing()
-            and not node._is_interpolation()
-        ):
-            yield from _names(node, f"{prefix}{key}.")
+def _names(config: DictConfig) -> Iterator[str]:
+    """All options of a config with their dots, and what holds them."""
+    for name, _ in leaves(config):
+        parts = name.split(".")
+        yield from (".".join(parts[: k + 1]) for k in range(len(parts)))

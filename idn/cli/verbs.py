@@ -1,19 +1,23 @@
 """What each verb does with its composed config."""
 
 import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.building import assemble, assemble_frozen, build, build_trainer, conf_dir, run_dir
+from idn.cli.building import assemble, assemble_frozen, build, build_trainer, check_acquainted, conf_dir, run_dir
+from idn.cli.needs import check_files, files, missing_files
+from idn.cli.options import check, overrides
 from idn.errors import UserError
 
 if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
     from idn.pipeline import Stage
 
 CACHE_GROUPS = ("data", "teacher", "identity", "reweight")
@@ -24,12 +28,24 @@ def train(cfg: DictConfig) -> float:
     """Distil a student from a frozen teacher. Returns the metric that sweeps optimise."""
     import pytorch_lightning as pl
 
+    from idn.processes import check_processes, united
     from idn.run import fit
 
+    check_processes(_bare_trainer(cfg), _is_sweep())
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = assemble(cfg)
-    options = HydraConfig.get().overrides.task
-    return fit(build_trainer(cfg), module, data, out=run_dir(), resume=cfg.resume, metric=cfg.metric, options=options)
+    options, trainer = HydraConfig.get().overrides.task, build_trainer(cfg)
+    with united(trainer):
+        return fit(trainer, module, data, out=run_dir(), resume=cfg.resume, metric=cfg.metric, options=options)
+
+
+def _bare_trainer(cfg: DictConfig) -> "pl.Trainer":
+    """The trainer that a config describes, without loggers and callbacks: to look at before anything is loaded."""
+    return build(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+
+
+def _is_sweep() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def cache(cfg: DictConfig) -> None:
@@ -43,15 +59,16 @@ def cache(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     groups = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in CACHE_GROUPS}
     groups["data"] = {name: value for name, value in groups["data"].items() if name not in ("workers", "cache")}
+    groups["identity"].pop("photographs", None)
     groups["reweight"] = {"scorer": groups["reweight"].get("scorer")}
     pictures = PictureFormat(cfg.format, cfg.quality)
-    data, encoder, teacher = assemble_frozen(cfg)
+    data, encoder, teacher, trust = assemble_frozen(cfg)
     write_cache(
         out=cfg.out,
         data=data,
         teacher=teacher,
         encoder=encoder,
-        scorer=build(cfg.reweight).scorer,
+        scorer=trust.scorer,
         pairs=cfg.pairs,
         pictures=pictures,
         shard_pairs=cfg.shard,
@@ -68,9 +85,12 @@ def teacher(cfg: DictConfig) -> float:
     import pytorch_lightning as pl
 
     from idn.run import fit_swapper
+    from idn.swapper import check_trainer
 
+    check_trainer(_bare_trainer(cfg))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data, encoder = build(cfg.data), build(cfg.identity)
+    check_acquainted(data, encoder)
     module = build(
         cfg.adversarial,
         swapper=build(cfg.swapper)(dim=encoder.embedding_dim),
@@ -90,8 +110,10 @@ def identity(cfg: DictConfig) -> float:
     """Train an identity encoder. Returns its verification accuracy."""
     import pytorch_lightning as pl
 
+    from idn.processes import check_processes, united
     from idn.run import fit_recogniser
 
+    check_processes(_bare_trainer(cfg), _is_sweep())
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.identity_data)
     module = build(
@@ -102,10 +124,11 @@ def identity(cfg: DictConfig) -> float:
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
     )
-    command = " ".join(["idn identity", *HydraConfig.get().overrides.task])
-    return fit_recogniser(
-        build_trainer(cfg), module, data, out=run_dir(), resume=cfg.resume, licence=cfg.licence, command=command
-    )
+    command, trainer = shlex.join(["idn", "identity", *HydraConfig.get().overrides.task]), build_trainer(cfg)
+    with united(trainer):
+        return fit_recogniser(
+            trainer, module, data, out=run_dir(), resume=cfg.resume, licence=cfg.licence, command=command
+        )
 
 
 def quality(cfg: DictConfig) -> float:
@@ -113,12 +136,23 @@ def quality(cfg: DictConfig) -> float:
     import pytorch_lightning as pl
 
     from idn.data.module import StreamData
+    from idn.processes import check_single
     from idn.quality import QualityModule
     from idn.rated.pictures import collect
     from idn.run import check_resume, fit_scorer
 
+    check_single(_bare_trainer(cfg), "quality", "one process makes the pictures to learn from")
+    chosen = HydraConfig.get()
+    if chosen.runtime.choices["source"] == "snapshots" and (
+        typed := [word for word in chosen.overrides.task if word.startswith(("teacher=", "teacher."))]
+    ):
+        raise UserError(
+            f"{typed[0]} has no effect with source=snapshots, which opens the teachers of source.folder: leave it out, "
+            "or take source=degradations"
+        )
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     source, data, encoder = build(cfg.source), build(cfg.data), build(cfg.identity)
+    check_acquainted(data, encoder)
     trainer = build_trainer(cfg)
     check_resume(cfg.resume, trainer)
     module = QualityModule(build(cfg.scorer), build(cfg.optim), build(cfg.schedule))
@@ -133,14 +167,12 @@ def quality(cfg: DictConfig) -> float:
         resume=cfg.resume,
         kind=source.kind,
         record=source.record,
-        command=" ".join(["idn quality", *HydraConfig.get().overrides.task]),
+        command=shlex.join(["idn", "quality", *HydraConfig.get().overrides.task]),
     )
 
 
 def align(cfg: DictConfig) -> None:
     """Find, frame and crop the faces of a folder of photographs; say what was left out."""
-    if not Path(cfg.src).is_dir():
-        raise UserError(f"src={cfg.src} is not a folder: give the folder of your photographs")
     build(cfg.align)
     print(f"next: idn train data=faces data.root={cfg.dst} identity=mobilefacenet identity.weights=FILE teacher=blend")
 
@@ -156,29 +188,18 @@ def teacher_files(weights_dir: str) -> dict[str, list[str]]:
     for path in sorted((conf_dir() / "teacher").glob("*.yaml")):
         cfg = compose("train", [f"teacher={path.stem}"])
         cfg.weights_dir = weights_dir
-        found[path.stem] = list(dict.fromkeys(_files(cfg.teacher)))
+        found[path.stem] = list(dict.fromkeys(files(cfg.teacher)))
     return found
-
-
-def _files(node: DictConfig) -> Iterator[str]:
-    """Values of all options that name a file of weights, this level before those below."""
-    for key in ("weights", "path"):
-        if key in node or OmegaConf.is_missing(node, key):
-            value = None if OmegaConf.is_missing(node, key) else node[key]
-            yield "" if value is None else str(value)
-    for key in node:
-        if not OmegaConf.is_missing(node, key) and isinstance(node._get_node(key), DictConfig):
-            yield from _files(node[key])
 
 
 def teachers(cfg: DictConfig) -> None:
     """List the teachers, or examine one."""
-    files = teacher_files(cfg.weights_dir)
+    known_files = teacher_files(cfg.weights_dir)
     if cfg.check is None:
-        build(cfg.catalogue, files=files)
+        build(cfg.catalogue, files=known_files)
         return
-    if cfg.check not in files:
-        raise UserError(f"check={cfg.check} is no teacher: choose one of {', '.join(files)}")
+    if cfg.check not in known_files:
+        raise UserError(f"check={cfg.check} is no teacher: choose one of {', '.join(known_files)}")
     described = compose("train", [f"teacher={cfg.check}"])
     for key in ("data", "identity", "weights_dir", "seed"):
         described[key] = cfg[key]
@@ -191,8 +212,11 @@ def teachers(cfg: DictConfig) -> None:
         if option is None:
             raise UserError(f"teacher={cfg.check} has no file: leave weights={cfg.weights} out")
         described.teacher[option] = cfg.weights
-    data = build(described.data)
-    teacher, encoder = build(described.teacher), build(described.identity)
+    if said := missing_files(f"teacher={cfg.check}", described.teacher, cfg.weights_dir):
+        raise UserError(said)
+    data, encoder = build(described.data), build(described.identity)
+    check_acquainted(data, encoder)
+    teacher = build(described.teacher)
     build(cfg.examination, teacher=teacher, encoder=encoder, data=data.val, collate=data.collate)
 
 
@@ -202,19 +226,36 @@ def pipeline(cfg: DictConfig) -> None:
 
     if cfg.rehearsal:
         cfg.out = str(Path(cfg.out) / "rehearsal")
+    typed = [word for word in HydraConfig.get().overrides.task if word.startswith("weights_dir=")]
     stages: dict[str, Stage | None] = {}
     for name, described in OmegaConf.to_container(cfg.stages, resolve=True, throw_on_missing=True).items():
         known = Stage.__dataclass_fields__
         if described is not None and (unknown := set(described) - set(known)):
             raise UserError(f"stages.{name} has no option {unknown.pop()}: choose one of {', '.join(known)}")
-        stages[name] = described and _with_more(Stage(**described), cfg)
-    Pipeline(stages, cfg.out, cfg.jobs).run()
+        stages[name] = described and _with_more(Stage(**described), cfg, typed)
     if cfg.rehearsal:
+        Pipeline(stages, cfg.out, cfg.jobs, fresh=True).run()
         print("all stages run: the same command without rehearsal=true begins in earnest")
+    else:
+        Pipeline(stages, cfg.out, cfg.jobs).run()
 
 
-def _with_more(stage: "Stage", cfg: DictConfig) -> "Stage":
-    """The stage with the options that the config has for all stages and for all of its verb."""
-    more = shlex.split(" ".join(filter(None, (cfg.more.all, cfg.more.get(stage.verb)))))
-    stage = replace(stage, options=(*cfg.shared, *stage.options, *more))
-    return stage.rehearsed(cfg.few.get(stage.verb, ())) if cfg.rehearsal else stage
+def _with_more(stage: "Stage", cfg: DictConfig, typed: list[str]) -> "Stage":
+    """The stage with the options that the config has for all stages and for all of its verb, all of which fit.
+
+    typed: options of the pipeline itself that its stages share.
+    """
+    try:
+        more = shlex.split(" ".join(filter(None, (cfg.more.all, cfg.more.get(stage.verb)))))
+    except ValueError as error:
+        raise UserError(f"more.all and more.{stage.verb} cannot be read ({error}): check their quotes") from error
+    stage = replace(stage, options=(*cfg.shared, *typed, *stage.options, *more))
+    if cfg.rehearsal:
+        stage = stage.rehearsed(cfg.few.get(stage.verb, ()))
+    try:
+        options = overrides(stage.verb, stage.options, several=False)
+        check(stage.verb, options)
+        check_files(stage.verb, options)
+    except UserError as error:
+        raise UserError(f"in a stage of idn {stage.verb}, {error}") from error
+    return stage

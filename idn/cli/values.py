@@ -1,0 +1,98 @@
+"""What the values of options must be, as far as that can be said before anything is built."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, Node, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from idn.errors import UserError
+
+NUMBER_OR_WORD = ("trainer.devices",)
+"""Options whose default is a number, but which may be a word such as auto."""
+
+FRACTIONS = ("seconds", "floor")
+"""Options whose default is a whole number and whose value need not be; all others with such a default want one."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "trainer.max_steps": (1, math.inf),
+    "trainer.val_check_interval": (1, math.inf),
+    "trainer.accumulate_grad_batches": (1, math.inf),
+    "trainer.log_every_n_steps": (0, math.inf),
+    "trainer.gradient_clip_val": (0, math.inf),
+    "optim.lr": (0, math.inf),
+    "optim.weight_decay": (0, math.inf),
+    "rounds": (1, math.inf),
+    "crops": (1, math.inf),
+    "calibration": (1, math.inf),
+}
+"""Least and largest value of options that libraries would refuse late, or without their name."""
+
+NULLABLE = ("trainer.gradient_clip_val",)
+"""Those of RANGES that may be null."""
+
+WORDS: dict[str, tuple[str, ...]] = {
+    "trainer.precision": ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"),
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+}
+"""Words that some options take."""
+
+ALSO = ("32", "16", "64", "bf16", "transformer-engine", "transformer-engine-float16")
+"""Older and rarer words for a precision, which are taken but not proposed."""
+
+
+def check_typed(overrides: Iterable[Override], default: DictConfig) -> None:
+    """Raise UserError for a value of another kind than the default: a word for a number, a fraction for a whole one.
+
+    default: the config without the overrides.
+    """
+    for override in overrides:
+        name, value = override.key_or_group, override.value()
+        usual = selected(default, name)
+        if isinstance(usual, DictConfig) and isinstance(value, str | int | float) and "." in name:
+            raise UserError(f"{name}={value} stands for several options: give those, as in {name}.NAME=VALUE")
+        if "${" in str(value) or not isinstance(value, str | float):
+            continue
+        if isinstance(usual, bool):
+            raise UserError(f"{name}={value} is neither true nor false")
+        if isinstance(value, str) and isinstance(usual, int | float) and name not in NUMBER_OR_WORD:
+            raise UserError(f"{name}={value} is not a number: it is {usual} where nothing is given")
+        whole = isinstance(usual, int) and name.partition(".")[0] not in FRACTIONS
+        if whole and isinstance(value, float) and not value.is_integer():
+            raise UserError(f"{name}={value} is not a whole number: it is {usual} where nothing is given")
+
+
+def check_ranges(config: DictConfig) -> None:
+    """Raise UserError for an option of RANGES or WORDS that has a value outside."""
+    for name, (least, most) in RANGES.items():
+        value = selected(config, name, absent := object())
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is absent or (value is None and name in NULLABLE) or (number and least <= value <= most):
+            continue
+        ends = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise UserError(f"{name}={'null' if value is None else value} must be {'' if number else 'a number, '}{ends}")
+    for name, words in WORDS.items():
+        value = selected(config, name, absent := object())
+        if value is not absent and str(value) not in (*words, *ALSO):
+            raise UserError(f"{name}={value} is unknown: choose of {', '.join(words)}")
+
+
+def selected(config: DictConfig, name: str, absent: Any = None) -> Any:
+    """The value of an option, or `absent` if it is not there, has none yet, or hangs on something that nobody knows."""
+    try:
+        return OmegaConf.select(config, name, default=absent)
+    except OmegaConfBaseException:
+        return absent
+
+
+def leaves(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Node]]:
+    """All options of a config that hold a value themselves, by their names with dots."""
+    for key in config:
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
+            yield from leaves(node, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", node
