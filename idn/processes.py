@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor, distributed
 
 from idn.errors import UserError
@@ -21,6 +20,9 @@ PATIENCE = 10.0
 
 FAREWELL = 5.0
 """Seconds that the first process has to save what it can after another one has failed."""
+
+_LAUNCHER = "_SubprocessScriptLauncher"
+"""What Lightning calls the launcher that starts the program anew for every device; others fork it."""
 
 _LOOK = 0.2
 """Seconds between two looks at the others."""
@@ -38,7 +40,7 @@ def check_processes(trainer: pl.Trainer, sweep: bool = False) -> None:
             "several devices train together on one machine, where idn starts a process for each: set "
             "trainer.num_nodes=1, and start idn without torchrun or srun"
         )
-    if not isinstance(strategy, DDPStrategy) or not isinstance(strategy.launcher, _SubprocessScriptLauncher):
+    if not isinstance(strategy, DDPStrategy) or type(strategy.launcher).__name__ != _LAUNCHER:
         raise UserError("several devices train together by trainer.strategy=ddp alone: choose it, or auto")
 
 
