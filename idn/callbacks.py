@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,11 @@ class KeepLastGood(pl.Callback):
         weights = saved["state_dict"].values()
         if all(bool(torch.isfinite(value).all()) for value in weights if value.is_floating_point()):
             save_alone(trainer, self.path)
+            if not isinstance(exception, Exception) and trainer.is_global_zero:  # Ctrl-C, or a request to terminate
+                print(
+                    f"stopped at step {trainer.global_step}: the same command with resume={self.path} goes on",
+                    file=sys.stderr,
+                )
 
 
 class Snapshots(pl.Callback):

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class RunProgress(pl.callbacks.ProgressBar):
-    """A rich bar on a terminal, one plain line every `every` steps elsewhere.
+    """A rich bar on a terminal, elsewhere one plain line after the first step and every `every` steps.
 
     Shows the metrics that were logged in training without their stage, training images per second over the last
     window, and the time left.
@@ -47,7 +47,8 @@ class RunProgress(pl.callbacks.ProgressBar):
         self.images += len(batch[0]) * trainer.world_size
         before, self.step = self.step, trainer.global_step
         step, every = self.step, 5 if self.live else self.every
-        if step == before or not every or (step % every and step != trainer.max_steps):
+        due = step % every == 0 or step in (self.first_step + 1, trainer.max_steps) if every else False
+        if step == before or not due:
             return
         now = time.monotonic()
         self.rate = self.images / max(now - self.window_start, 1e-9)

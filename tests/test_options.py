@@ -1,5 +1,7 @@
 """Words on the command line become overrides that mean what the user wrote."""
 
+import os
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -56,3 +58,13 @@ def test_what_is_said_about_an_encoder_names_the_option_of_the_verb():
     assert spoken("export", said) == (
         "encoder=mobilefacenet needs encoder.weights=FILE, and identity=identity.jpg is no identity.safetensors"
     )
+
+
+def test_the_folder_of_a_run_stands_for_its_newest_checkpoint(tmp_path):
+    folder = tmp_path / "run/checkpoints"
+    folder.mkdir(parents=True)
+    for age, name in enumerate(("last_good.ckpt", "last.ckpt")):
+        (folder / name).touch()
+        os.utime(folder / name, (1_000_000 - age, 1_000_000 - age))
+    (option,) = overrides("train", [f"resume={tmp_path / 'run'}"], several=False)
+    assert option == f"resume={folder / 'last_good.ckpt'}"

@@ -40,8 +40,8 @@ FLAGS = {
 }
 """What Hydra itself takes with dashes."""
 
-_LAST = ("checkpoints/last.ckpt", "last.ckpt")
-"""Where the checkpoint to go on from lies in the folder of a run, or in that of its checkpoints."""
+_LAST = ("checkpoints/last.ckpt", "checkpoints/last_good.ckpt", "last.ckpt", "last_good.ckpt")
+"""Where checkpoints to go on from lie in the folder of a run, or in that of its checkpoints; the newest counts."""
 
 _SHOWN = 3
 """Owners of an option that are named before the rest is counted."""
@@ -61,7 +61,8 @@ def overrides(verb: str, words: Sequence[str], several: bool) -> list[str]:
 def _renamed(verb: str, option: str) -> str:
     name, equals, value = SAME.get((verb, option), option).partition("=")
     if name == "resume" and value:
-        value = next((str(Path(value) / last) for last in _LAST if (Path(value) / last).is_file()), value)
+        saved = [path for last in _LAST if (path := Path(value) / last).is_file()]
+        value = str(max(saved, key=lambda path: path.stat().st_mtime)) if saved else value
     return f"{RENAMED.get(verb, {}).get(name, name)}{equals}{value}"
 
 

@@ -90,9 +90,17 @@ class FaceFolder:
             what = "held out" if part == "val" else "left to train with"
             raise UserError(
                 f"{self.root}: {len(chosen)} of {len(self.identities)} identities {what} at holdout={holdout}, and two "
-                f"are needed: add people, or change {self.group}.holdout"
+                f"are needed: add people{self._other_holdout(part)}"
             )
         return chosen
+
+    def _other_holdout(self, part: str) -> str:
+        """Which share would leave two identities to a part, if there are two for either."""
+        shares = sorted(map(_share, self.identities))
+        if len(shares) < 4:
+            return ""
+        wanted = math.floor(shares[1] * 100 + 1) if part == "val" else math.floor(shares[-2] * 100)
+        return f", or give {self.group}.holdout={wanted / 100:.2f}"
 
     def read(self, index: int) -> Tensor:
         """One crop in the wanted framing, (3, size, size) uint8 RGB.

@@ -269,6 +269,10 @@ def test_unusable_folders_are_refused(tmp_path: Path, people: Path, flat: Path) 
         FaceSwaps(crops(tmp_path / "one"))
     with pytest.raises(UserError, match="held out"):
         FaceSwaps(crops(flat), "val", holdout=1e-6)
+    for part, share in (("val", 1e-6), ("train", 0.9999999)):
+        with pytest.raises(UserError, match=r"or give data\.holdout=[01]\.\d\d$") as told:
+            FaceSwaps(crops(flat), part, holdout=share)
+        assert FaceSwaps(crops(flat), part, holdout=float(str(told.value).rpartition("=")[2]))
     with pytest.raises(UserError, match="left to train"):
         FaceSwaps(crops(flat), "train", holdout=0.9999999)
     with pytest.raises(UserError, match=r"data\.same_ratio=1\.2"):
