@@ -112,7 +112,7 @@ def test_training_of_an_identity_encoder(word: str, said: str, idn_cli) -> None:
         ("identity_data.batch=null", "identity_data.batch=null must be a whole number, at least 2"),
         ("identity_data.root=nowhere", "identity_data.root=nowhere is not a folder"),
         ("identity_data.stored_frame=word", "identity_data.stored_frame=word is unknown"),
-        ("identity_data.holdout=0", "add people, or change identity_data.holdout"),
+        ("identity_data.holdout=0", "at identity_data.holdout=0, and two are needed: add people"),
     ],
 )
 def test_training_of_an_identity_encoder_on_photographs(word: str, said: str, idn_cli) -> None:

@@ -89,8 +89,8 @@ class FaceFolder:
         if len(chosen) < 2:
             what = "held out" if part == "val" else "left to train with"
             raise UserError(
-                f"{self.root}: {len(chosen)} of {len(self.identities)} identities {what} at holdout={holdout}, and two "
-                f"are needed: add people{self._other_holdout(part)}"
+                f"{self.root}: {len(chosen)} of {len(self.identities)} identities {what} at {self.group}.holdout="
+                f"{holdout}, and two are needed: add people{self._other_holdout(part)}"
             )
         return chosen
 

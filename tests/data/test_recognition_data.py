@@ -78,7 +78,7 @@ def test_a_folder_of_people_names_the_options_of_its_own_group(people: Path) -> 
         ({"frame": "dlib"}, r"identity_data\.frame=dlib"),
         ({"stored_frame": "dlib"}, r"identity_data\.stored_frame=dlib"),
         ({"holdout": 1.5}, r"identity_data\.holdout=1\.5"),
-        ({"holdout": 0}, r"change identity_data\.holdout"),
+        ({"holdout": 0}, r"at identity_data\.holdout=0, and two are needed: add people"),
         ({"size": 8}, r"identity_data\.size=8"),
         ({"batch": 1}, r"identity_data\.batch=1"),
         ({"pairs": 0}, r"identity_data\.pairs=0"),
