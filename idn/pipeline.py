@@ -20,6 +20,7 @@ from rich.table import Table
 from idn.children import Children, reason
 from idn.errors import UserError
 from idn.folders import make_writable
+from idn.whole import whole
 
 RECORD = "stage.json"
 """In a stage's folder: the command that began there, what it was given by earlier stages, and whether it has ended."""
@@ -90,7 +91,7 @@ class Pipeline:
     """Stages in order, in the folder `out`.
 
     stages: by name, see Stage; None leaves a stage out. jobs: runs of one stage that go on side by side, which share
-    the processor cores. fresh: delete what an earlier pipeline made of these stages in `out`, and begin anew. Raises
+    the processor cores. fresh: `run` deletes what an earlier one made of these stages in `out`, and begins anew. Raises
     UserError, before anything runs, for a folder that holds a stage with other options, or one that was made from
     results that are gone.
     """
@@ -103,10 +104,9 @@ class Pipeline:
         if not self.stages:
             raise UserError("this pipeline has no stages: choose one, such as experiment=pipeline_small")
         self.runs = {name: self._expand(name, stage) for name, stage in self.stages.items()}
-        self._children = Children()
-        if fresh:
-            self._forget()
-        self._check()
+        self._children, self._fresh = Children(), fresh
+        if not fresh:
+            self._check()
 
     def run(self) -> None:
         """Do what is left, then print the table.
@@ -117,6 +117,8 @@ class Pipeline:
         make_writable("out", self.out)
         try:
             with FileLock(self.out / ".lock", timeout=0), self._children.stoppable():
+                if self._fresh:
+                    self._forget()
                 for number, (name, runs) in enumerate(self.runs.items(), 1):
                     self._stage(f"[{number}/{len(self.runs)}] {name}", name, runs)
         except Timeout as error:
@@ -203,13 +205,13 @@ class Pipeline:
         """
         run.out.mkdir(parents=True, exist_ok=True)
         record = {"words": run.words, "inputs": self._inputs(run), "mark": None}
-        (run.out / RECORD).write_text(json.dumps(record))
+        _write(run.out / RECORD, record)
         threads = max(1, (os.cpu_count() or 1) // beside)
         environment = os.environ | ({} if beside == 1 else {"OMP_NUM_THREADS": str(threads)})
         command = [sys.executable, "-m", "idn", *run.resumed()]
         code = self._children.run(command, run.out / LOG, environment)
         if code == 0:
-            (run.out / RECORD).write_text(json.dumps(record | {"mark": secrets.token_hex(8)}))
+            _write(run.out / RECORD, record | {"mark": secrets.token_hex(8)})
         return code
 
 
@@ -219,6 +221,11 @@ SHOWN = {
     "PSNR to truth, dB": ("val/psnr_truth",),
 }
 """Columns of the closing table; each shows the first of its metrics that a run has."""
+
+
+def _write(path: Path, record: dict) -> None:
+    with whole(path) as draft:
+        draft.write_text(json.dumps(record))
 
 
 def _summary(out: Path) -> dict[str, float]:

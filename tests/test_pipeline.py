@@ -134,6 +134,13 @@ def test_two_pipelines_do_not_share_a_folder(tmp_path, commands):
     assert not commands
 
 
+def test_a_fresh_pipeline_deletes_nothing_while_another_one_works_there(tmp_path, commands):
+    Pipeline({"a": Stage("train")}, tmp_path, 1).run()
+    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="another `idn pipeline` is at work"):
+        Pipeline({"a": Stage("train")}, tmp_path, 1, fresh=True).run()
+    assert (tmp_path / "a/stage.json").is_file()
+
+
 def test_a_rehearsal_takes_the_first_seed_and_a_few_more_options():
     stage = Stage("train", ["x=1"], seeds=[3, 4], shown=True).rehearsed(["trainer.max_steps=4"])
     assert stage == Stage("train", ("x=1", "trainer.max_steps=4"), seeds=[3], shown=True)

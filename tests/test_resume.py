@@ -215,3 +215,17 @@ def test_a_run_without_steps_is_refused(steps: int, tmp_path: Path) -> None:
     schedule = partial(warmup_cosine, total_steps=steps, warmup_steps=1)
     with pytest.raises(UserError, match=rf"trainer\.max_steps={steps} must be at least 1"):
         run(tmp_path, Pair(torch.optim.AdamW, schedule, False), numbers(), steps)
+
+
+def test_a_run_that_somebody_stops_says_how_to_go_on(
+    tmp_path: Path, make_module: Make, make_data: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stop(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
+            if trainer.global_step == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(tmp_path, make_module(), make_data(), 4, more=[Stop()], every=100, validate=100)
+    said = capsys.readouterr().err
+    assert f"stopped at step 2: the same command with resume={tmp_path / LAST_GOOD} goes on" in said
