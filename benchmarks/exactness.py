@@ -19,20 +19,21 @@ from pathlib import Path
 
 import torch
 
-from idn.benching import measured
-from idn.data.module import SwapData, procedural_data
+from idn.data.loaders import SwapData, procedural_data
 from idn.data.procedural import FaceRenderer
+from idn.encoders.trained import TrainedMobileFaceNet
 from idn.errors import UserError
+from idn.export.bench import measured
+from idn.export.bench_worker import Request
 from idn.export.card import fingerprint
-from idn.export.contract import Format, Network
-from idn.export.formats import FORMATS, format_named
+from idn.export.contract import Format
+from idn.export.export import check_encoder, student_framing
+from idn.export.formats.registry import FORMATS, format_named
 from idn.export.parity import Parity, compare_each, reference
-from idn.export.worker import Request
-from idn.exporting import check_encoder, student_framing
-from idn.identity.trained import TrainedMobileFaceNet
-from idn.machine import describe
-from idn.models.student import Student
-from idn.products import Product, bake_product, dynamic_product
+from idn.export.products import Product, bake_product, dynamic_product
+from idn.hardware import describe
+from idn.students.mobilefaceswap.student import Student
+from idn.types import Network
 
 PRODUCTS = {"baked": "One person", "dynamic": "Any person"}
 NETWORKS = ("encoder", "injection", "swap")

@@ -17,13 +17,12 @@ from pathlib import Path
 import torch
 
 from idn.data.procedural import FaceRenderer, verification_pairs
-from idn.export.graph import baked, rewrite
-from idn.export.onnx import OnnxFormat
-from idn.export.prepared import PreparedOnnx
-from idn.identity.trained import TrainedMobileFaceNet
-from idn.machine import describe
-from idn.memory import keep_large_buffers
-from idn.models.student import Student
+from idn.encoders.trained import TrainedMobileFaceNet
+from idn.export.formats.onnx import OnnxFormat
+from idn.export.formats.prepared import PreparedOnnx
+from idn.hardware import describe, keep_large_buffers
+from idn.students.mobilefaceswap.static_graph import baked, rewrite
+from idn.students.mobilefaceswap.student import Student
 
 
 def new_identity(

@@ -24,12 +24,11 @@ from torch import Tensor, nn
 from turns import Subject, serve
 
 from idn.export.card import CARD, read_card
-from idn.export.formats import format_named
-from idn.export.graph import rewrite
-from idn.machine import describe
-from idn.memory import keep_large_buffers
-from idn.models.static import StaticIDN
-from idn.models.student import Student
+from idn.export.formats.registry import format_named
+from idn.hardware import describe, keep_large_buffers
+from idn.students.mobilefaceswap.static import StaticIDN
+from idn.students.mobilefaceswap.static_graph import rewrite
+from idn.students.mobilefaceswap.student import Student
 
 SUFFIXES = {
     ".onnx": "onnx",

@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from idn.hardware import describe, keep_large_buffers
 from idn.images import to_01, to_pm1
-from idn.machine import describe
-from idn.memory import keep_large_buffers
-from idn.models import dynamic
-from idn.models.network import IDN
-from idn.models.student import Student
-from idn.types import DynamicWeights, SwapOutput
+from idn.students.mobilefaceswap import dynamic
+from idn.students.mobilefaceswap.dynamic_weights import DynamicWeights
+from idn.students.mobilefaceswap.network import IDN
+from idn.students.mobilefaceswap.student import Student
+from idn.types import SwapOutput
 
 LAST = torch.channels_last
 

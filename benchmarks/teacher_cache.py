@@ -23,19 +23,18 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.utils.data import Dataset
 
-from idn.cache import write_cache
 from idn.cli import assemble, conf_dir
-from idn.distill import DistillModule
-from idn.identity.arcface import ArcFaceNet
-from idn.machine import describe
-from idn.memory import keep_large_buffers
-from idn.perceptual import TimmFeatures
-from idn.shards import PictureFormat
+from idn.encoders.arcface import ArcFaceNet
+from idn.files.tensors import write_tensors
+from idn.hardware import describe, keep_large_buffers
+from idn.losses.perceptual_features import TimmFeatures
+from idn.teacher_cache.shards import PictureFormat
+from idn.teacher_cache.write import write_cache
+from idn.training.modules.distillation import DistillModule
 from idn.types import SwapBatch
-from idn.weights import write_tensors
 from teachers.base import FrozenTeacher
 from teachers.cached import CachedTeacher
-from teachers.simswap import ARCHITECTURES, SimSwapNet
+from teachers.published.simswap import ARCHITECTURES, SimSwapNet
 
 FORMATS = {"png": ("png", None), "webp without loss": ("webp", None), "jpeg 95": ("jpeg", 95)}
 STAGES = [0, 1, 2]

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from idn.machine import describe
+from idn.hardware import describe
 
 SHOWN = {
     "val/swap_gain": "swap gain, dB",

@@ -11,9 +11,9 @@ import argparse
 import torch
 
 from idn.data.procedural import FaceRenderer, verification_pairs
-from idn.identity.trained import TrainedMobileFaceNet
-from idn.machine import describe
-from idn.recognition import verify
+from idn.encoders.trained import TrainedMobileFaceNet
+from idn.hardware import describe
+from idn.training.modules.recognition import verify
 
 
 def cosines(encoder: TrainedMobileFaceNet, size: int, pairs: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

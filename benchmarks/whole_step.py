@@ -16,11 +16,10 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from idn.cli import assemble, conf_dir
-from idn.data.module import SwapData
-from idn.distill import DistillModule
-from idn.machine import describe
-from idn.memory import keep_large_buffers
-from idn.metrics import identity_cosine
+from idn.data.loaders import SwapData
+from idn.hardware import describe, keep_large_buffers
+from idn.metrics.images import identity_cosine
+from idn.training.modules.distillation import DistillModule
 from idn.types import Prediction, Supervision
 
 TIMES: dict[str, list[float]] = defaultdict(list)

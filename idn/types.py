@@ -3,7 +3,7 @@
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class SwapBatch(NamedTuple):
@@ -50,24 +50,6 @@ class SwapOutput(NamedTuple):
     """(N, 3, S, S) in [0, 1]: the swap, already fused with the target."""
     mask: Tensor
     """(N, 1, S, S) in [0, 1]: the weakly-semantic fusion mask, 1 where the generated face is used."""
-
-
-class DynamicWeights(NamedTuple):
-    """What an injection network predicts for N identities: one entry per depthwise-pointwise pair of the IDN, five of
-    the encoder, then four of the decoder.
-
-    The pointwise kernel of identity n and layer l is
-    `pointwise[l] * scale[l][n, None, :] * demodulation[l][n, :, None]`: only the two vectors depend on the identity.
-    """
-
-    depthwise: tuple[Tensor, ...]
-    """(N, C_in, k, k) each: k = 4 in the encoder, 3 in the decoder."""
-    pointwise: tuple[Tensor, ...]
-    """(C_out, C_in) each, shared by all identities."""
-    scale: tuple[Tensor, ...]
-    """(N, C_in) each: 1 + s(z)."""
-    demodulation: tuple[Tensor, ...]
-    """(N, C_out) each, positive: 1 / norm of the scaled rows."""
 
 
 class IdentityFeatures(NamedTuple):
@@ -167,3 +149,16 @@ class SwapReference(NamedTuple):
     """Of `target`."""
     attributes: tuple[Tensor, ...] = ()
     """Attribute maps of `target`."""
+
+
+class Network(NamedTuple):
+    """A network that shall leave PyTorch."""
+
+    name: str
+    """Stem of its files: "swap" (target -> image, mask), "injection" or "encoder"."""
+    module: nn.Module
+    """In eval mode, frozen, float32, on the CPU; positional tensors in, a tuple of tensors out; free of branches."""
+    inputs: dict[str, Tensor]
+    """An example of every input by its name, in order, with N = 1."""
+    outputs: tuple[str, ...]
+    """Names of the outputs, in order."""

@@ -7,9 +7,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from idn.cache_manifest import MANIFEST, CacheManifest, check_shards, same_encoder, weights_digest
 from idn.errors import UserError
-from idn.shards import ShardReader, mean_colours
+from idn.teacher_cache.manifest import MANIFEST, CacheManifest, check_shards, same_encoder, weights_digest
+from idn.teacher_cache.shards import ShardReader, mean_colours
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 

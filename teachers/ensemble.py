@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from idn.alpha import alpha
 from idn.errors import UserError
 from idn.images import resize, to_uint8
+from idn.reweighting.alpha import alpha
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord, pick
-from teachers.draws import hash_rows, unit
+from teachers.stable_random import hash_rows, unit
 
 Choice = Literal["weight", "trust"]
 _THUMB = 4

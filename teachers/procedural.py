@@ -10,7 +10,7 @@ from idn.types import IdentityFeatures, SwapBatch
 from teachers.artefacts import spoil
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 from teachers.catalogue import OURS
-from teachers.draws import hash_rows, shift, unit
+from teachers.stable_random import hash_rows, shift, unit
 
 RECORD = TeacherRecord(
     name="procedural",

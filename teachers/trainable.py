@@ -9,11 +9,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from idn.errors import UserError
+from idn.files.tensors import write_tensors
 from idn.frozen import hollow
 from idn.images import denormalize, normalize, to_01, to_pm1
-from idn.weights import write_tensors
-from teachers.ghost import GhostNet, PyramidEncoder
-from teachers.simswap import VARIANTS, SimSwapNet
+from teachers.published.ghost import GhostNet, PyramidEncoder
+from teachers.published.simswap import VARIANTS, SimSwapNet
 
 _WIDEST = 16
 """The published pyramids stop growing at this many times the width of their finest level."""

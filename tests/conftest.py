@@ -15,17 +15,23 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from idn import cli
-from idn.cache import CacheReport, write_cache
-from idn.data.module import SwapData
-from idn.distill import DistillModule
+from idn.data.loaders import SwapData
 from idn.frozen import Frozen
+from idn.losses.distillation import (
+    BackgroundMask,
+    FaceCoverage,
+    IdentityLoss,
+    PerceptualDistillation,
+    PixelDistillation,
+)
 from idn.losses.objective import Objective
-from idn.losses.reweight import Trust
-from idn.losses.terms import BackgroundMask, FaceCoverage, IdentityLoss, PerceptualDistillation, PixelDistillation
-from idn.models.student import Student
-from idn.perceptual import IdentityShallow
-from idn.schedule import warmup_cosine
-from idn.shards import PictureFormat
+from idn.losses.perceptual_features import IdentityShallow
+from idn.reweighting.trust import Trust
+from idn.students.mobilefaceswap.student import Student
+from idn.teacher_cache.shards import PictureFormat
+from idn.teacher_cache.write import CacheReport, write_cache
+from idn.training.modules.distillation import DistillModule
+from idn.training.optimization.schedules import warmup_cosine
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.procedural import ProceduralTeacher

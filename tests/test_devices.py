@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from idn.devices import choose_device
 from idn.errors import UserError
+from idn.hardware import choose_device
 
 
 def test_auto_is_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

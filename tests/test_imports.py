@@ -1,125 +1,76 @@
-"""Who may import whom: dependencies run in one direction."""
+"""Who may import whom: rooms, and one direction between them."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"types", "images", "geometry", "frozen", "errors", "weights", "pickles", "onnx_graph", "watermark"}
-BASE |= {
-    "given",
-    "cache_manifest",
-    "shards",
-    "machine",
-    "folders",
-    "devices",
-    "alpha",
-    "whole",
-    "torch_programs",
-    "timm_models",
+GROUND = {"types", "images", "geometry", "frozen", "errors", "hardware"}
+MAY_IMPORT = {
+    "files": set(),
+    "metrics": set(),
+    "provenance": {"files"},
+    "data": {"files"},
+    "encoders": {"files"},
+    "losses": {"files"},
+    "students": {"files", "encoders"},
+    "pipeline": {"files"},
+    "reweighting": {"files", "data", "metrics"},
+    "teacher_cache": {"files", "data", "metrics"},
+    "teachers": {"files", "reweighting", "teacher_cache"},
+    "swap": {"files", "data", "encoders", "students", "provenance"},
+    "export": {"files", "data", "encoders", "students"},
+    "training": {"files", "data", "encoders", "losses", "metrics", "provenance", "reweighting", "students"},
 }
-PACKAGES = {
-    "models",
-    "identity",
-    "losses",
-    "metrics",
-    "data",
-    "teachers",
-    "discriminators",
-    "perceptual",
-    "scorer",
-    "ema",
-    "schedule",
-    "memory",
-    "picture",
-}
-ABOVE = {
-    "export": {"models", "memory"},
-    "identify": {"data"},
-    "benching": {"export"},
-    "products": {"data", "export", "models"},
-    "exporting": {"data", "export", "models", "products"},
-    "cache": {"data", "metrics", "cache_report"},
-    "cache_report": {"data"},
-    "processes": set(),
-    "guard": {"processes"},
-    "optimizers": set(),
-    "checkpoint": set(),
-    "curve": set(),
-    "validation": {"metrics"},
-    "resume": {"curve"},
-    "distill": {"losses", "metrics", "ema", "guard", "optimizers", "checkpoint", "validation"},
-    "swapper": {"losses", "metrics", "ema", "guard", "optimizers", "checkpoint", "validation", "processes"},
-    "recognition": {"losses", "guard", "optimizers"},
-    "callbacks": {"picture", "checkpoint"},
-    "progress": set(),
-    "trust": {"losses", "scorer"},
-    "rated": {"data", "metrics"},
-    "quality": {"rated", "scorer", "guard", "optimizers"},
-    "outcome": {"quality", "scorer", "summary", "swapper"},
-    "run": {
-        "callbacks",
-        "checkpoint",
-        "data",
-        "distill",
-        "identity",
-        "outcome",
-        "quality",
-        "recognition",
-        "resume",
-        "scorer",
-        "summary",
-        "swapper",
-    },
-    "children": set(),
-    "pipeline": {"children"},
-    "summary": set(),
-    "importing": {"models", "identity"},
-}
-FREE = {"cli", "__main__", "__init__"}
+"""Room -> the rooms it may import beside the ground floor, where modules import each other alone."""
+ANYTHING = {"cli", "__main__", "__init__"}
 
 
-def files() -> list[Path]:
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[0] if parts[0] == "teachers" else ".".join(parts[1:2])
+
+
+def modules() -> list[Path]:
     return sorted([*(ROOT / "idn").rglob("*.py"), *(ROOT / "teachers").rglob("*.py")])
 
 
-def unit(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return "teachers" if parts[0] == "teachers" else parts[1]
-
-
 def imported(path: Path) -> set[str]:
-    names = set()
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_run_in_one_direction(path: Path) -> None:
-    here = unit(path)
-    if here in FREE:
+    here = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if here in ANYTHING:
         return
     names = imported(path)
-    ours = {name.split(".")[1] for name in names if name.startswith("idn.")}
-    assert not any(name.split(".")[0] == "teachers" for name in names) or here == "teachers"
     assert not any(name.split(".")[0] in {"hydra", "omegaconf", "wandb"} for name in names)
-    if here in BASE:
-        assert ours <= BASE
-    elif here in PACKAGES:
-        assert ours <= BASE | {here}
-    else:
-        assert here in ABOVE, f"say in this test what idn/{here} may import"
-        assert ours <= BASE | {here} | ABOVE[here]
+    ours = {room(name) for name in names if name.split(".")[0] in ("idn", "teachers")}
+    allowed = GROUND if here in GROUND else GROUND | {here} | MAY_IMPORT[here]
+    assert ours - {""} <= allowed  # `import idn`, for its version
+
+
+def test_every_room_is_named_and_no_two_import_each_other() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("idn/*/__init__.py")} - ANYTHING
+    assert rooms | {"teachers"} == MAY_IMPORT.keys()
+    order: list[str] = []
+    while ready := [name for name, below in MAY_IMPORT.items() if name not in order and below <= set(order)]:
+        order += ready
+    assert set(order) == MAY_IMPORT.keys()
 
 
 def test_idn_imports_without_hydra_or_tracking_tools() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, idn.distill; assert not {'hydra', 'wandb', 'tensorboard'} & set(sys.modules)"
+    code = (
+        "import sys, idn.training.modules.distillation; assert not {'hydra', 'wandb', 'tensorboard'} & {*sys.modules}"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

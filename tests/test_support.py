@@ -12,14 +12,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from idn.errors import UserError
-from idn.folders import remove_unused
+from idn.files.folders import remove_unused
+from idn.hardware import keep_large_buffers
 from idn.images import from_uint8
-from idn.memory import keep_large_buffers
-from idn.perceptual import IdentityShallow, TimmFeatures
-from idn.picture import CAPTION_HEIGHT, label_columns, save_synthetic
-from idn.schedule import warmup_cosine
+from idn.losses.perceptual_features import IdentityShallow, TimmFeatures
+from idn.provenance.pictures import CAPTION_HEIGHT, label_columns, save_synthetic
+from idn.provenance.watermark import FOUND, evidence
+from idn.training.optimization.schedules import warmup_cosine
 from idn.types import IdentityFeatures
-from idn.watermark import FOUND, evidence
 
 
 def rates(total: int, warmup: int, floor: float) -> list[float]:

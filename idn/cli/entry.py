@@ -18,14 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 import idn
-from idn.cli import delivery, verbs
-from idn.cli.building import conf_dir, run_dir, wandb_offline
+from idn.cli import export_verbs as delivery
+from idn.cli import training_verbs as verbs
 from idn.cli.help import help_text
-from idn.cli.needs import check_needs
-from idn.cli.options import check, check_dashes, combinations, overrides, spoken
+from idn.cli.instantiate import conf_dir, run_dir, wandb_offline
+from idn.cli.overrides import check, check_dashes, combinations, overrides, spoken
+from idn.cli.preflight import check_needs
 from idn.errors import UserError
-from idn.folders import remove_unused
-from idn.memory import keep_large_buffers
+from idn.files.folders import remove_unused
+from idn.hardware import keep_large_buffers
 
 LIBRARY_NOISE = (
     r"The dirpath has changed from",  # a resumed run writes into a folder of its own

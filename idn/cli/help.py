@@ -15,9 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from idn.cli.building import conf_dir
-from idn.cli.options import check, combinations, composing, typed
-from idn.cli.values import leaves
+from idn.cli.instantiate import conf_dir
+from idn.cli.option_types import leaves
+from idn.cli.overrides import check, combinations, composing, typed
 
 _INDENT, _NAMES, _LEAST, _MOST = 2, 34, 60, 160
 """Columns: before a line, for name=value, and of a terminal at least and at most."""

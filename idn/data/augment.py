@@ -7,8 +7,8 @@ from kornia.enhance import jpeg_codec_differentiable
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
+from idn.files.option_checks import check_number
 from idn.geometry import warp
-from idn.given import check_number
 from idn.images import luma
 
 

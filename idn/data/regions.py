@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from idn.errors import UserError
+from idn.files.option_checks import check_number
 from idn.geometry import TEMPLATES, fit_similarity, template_points, transform_points
-from idn.given import check_number
 
 
 class FaceRegions(Protocol):

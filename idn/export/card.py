@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from idn.errors import UserError
-from idn.export.contract import Network
+from idn.files.atomic import whole
 from idn.geometry import template_points
-from idn.whole import whole
+from idn.types import Network
 
 CARD = "card.json"
 NOTICE = (

@@ -3,32 +3,19 @@
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from idn.errors import UserError, extra_advice
+from idn.types import Network
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """What the weights are kept in, and where a runtime can, what is computed in."""
 
 Arrays = tuple[NDArray[np.float32], ...]
 """Inputs or outputs of a network in their order: float32, maps as (N, C, H, W) whatever the file wants."""
-
-
-class Network(NamedTuple):
-    """A network that shall leave PyTorch."""
-
-    name: str
-    """Stem of its files: "swap" (target -> image, mask), "injection" or "encoder"."""
-    module: nn.Module
-    """In eval mode, frozen, float32, on the CPU; positional tensors in, a tuple of tensors out; free of branches."""
-    inputs: dict[str, Tensor]
-    """An example of every input by its name, in order, with N = 1."""
-    outputs: tuple[str, ...]
-    """Names of the outputs, in order."""
 
 
 class Runner(Protocol):

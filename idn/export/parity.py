@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from idn.export.contract import Arrays, Network, Runner
+from idn.export.contract import Arrays, Runner
+from idn.types import Network
 
 
 class Parity(NamedTuple):

@@ -1,5 +1,5 @@
 """The terms that train a swapper without a teacher: one class per equation, one value per sample, no weight, no
-network. The identity term is `idn.losses.terms.IdentityLoss`, as in distillation."""
+network. The identity term is `idn.losses.distillation.IdentityLoss`, as in distillation."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args

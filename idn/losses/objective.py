@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from idn.errors import UserError
-from idn.given import check_number
+from idn.files.option_checks import check_number
 from idn.types import Prediction, Supervision, SwapAttempt, SwapReference
 
 

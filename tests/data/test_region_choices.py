@@ -7,9 +7,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from idn.cli.building import build, conf_dir
-from idn.data.module import SwapData
-from idn.data.parsing import BiSeNet, ParsingRegions
+from idn.cli.instantiate import build, conf_dir
+from idn.data.face_parsing import BiSeNet, ParsingRegions
+from idn.data.loaders import SwapData
 from idn.data.regions import LandmarkRegions
 
 

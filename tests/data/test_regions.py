@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from idn.data import parsing
-from idn.data.parsing import FACE, LABELS, BiSeNet, ParsingRegions
+from idn.data import face_parsing as parsing
+from idn.data.face_parsing import FACE, LABELS, BiSeNet, ParsingRegions
 from idn.data.regions import LandmarkRegions
 from idn.errors import UserError
 from idn.geometry import TEMPLATES, between_templates, template_points, transform_points

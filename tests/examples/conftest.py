@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from idn.data.procedural import FaceRenderer
+from idn.encoders.trained import TrainedMobileFaceNet
 from idn.export.card import framing, signature
-from idn.export.contract import Network
-from idn.export.dynamic import dynamic
-from idn.export.encoder import encoder_network
-from idn.export.graph import baked
+from idn.export.encoder_network import encoder_network
 from idn.geometry import template_points, transform_points, warp
-from idn.identity.trained import TrainedMobileFaceNet
 from idn.images import to_uint8
-from idn.models.student import Student
+from idn.students.mobilefaceswap.dynamic_graph import dynamic
+from idn.students.mobilefaceswap.static_graph import baked
+from idn.students.mobilefaceswap.student import Student
+from idn.types import Network
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = 64

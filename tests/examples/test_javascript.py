@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from idn.picture import SYNTHETIC
+from idn.provenance.pictures import SYNTHETIC
 
 FOLDER = Path(__file__).parents[2] / "examples/javascript"
 PACKAGES = ("onnxruntime-web", "pngjs")

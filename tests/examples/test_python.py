@@ -15,7 +15,7 @@ from PIL import Image
 
 from idn import geometry
 from idn.images import from_uint8
-from idn.picture import SYNTHETIC
+from idn.provenance.pictures import SYNTHETIC
 
 CLIENT = Path(__file__).parents[2] / "examples/python/swap.py"
 

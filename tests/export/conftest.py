@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from idn.export.contract import Arrays, Network
-from idn.export.graph import baked
-from idn.models.student import Student
+from idn.export.contract import Arrays
+from idn.students.mobilefaceswap.static_graph import baked
+from idn.students.mobilefaceswap.student import Student
+from idn.types import Network
 
 
 def student(width: float = 0.25, seed: int = 0) -> Student:

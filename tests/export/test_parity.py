@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from idn.export.contract import Network
 from idn.export.parity import compare
+from idn.types import Network
 
 BLACK = Network("encoder", nn.Identity(), {"x": torch.zeros(1, 4)}, ("embedding",))
 

@@ -13,8 +13,8 @@ from idn.losses.adversarial import (
     SamePersonReconstruction,
     WeakFeatureMatching,
 )
+from idn.losses.distillation import IdentityLoss
 from idn.losses.objective import Objective
-from idn.losses.terms import IdentityLoss
 from idn.types import SwapAttempt, SwapReference, Verdict
 
 TERMS = {

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from idn.errors import UserError
+from idn.losses.distillation import IdentityLoss, PixelDistillation
 from idn.losses.objective import Objective
-from idn.losses.terms import IdentityLoss, PixelDistillation
 from idn.types import Prediction, Supervision
 
 

@@ -9,7 +9,7 @@ from idn.geometry import reframe
 from idn.images import IMAGENET_MEAN, IMAGENET_STD, normalize
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.weights import verify_file
+from teachers.weight_files import verify_file
 
 
 def record(target: FaceInput, source: SourceInput | None = None, **changes) -> TeacherRecord:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from idn.geometry import TEMPLATES, template_points
-from idn.metrics import psnr
+from idn.metrics.images import psnr
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.blend import BlendTeacher
 
@@ -112,7 +112,7 @@ def test_frozen():
 
 @pytest.mark.skipif(not (FACES.exists() and WEIGHTS.exists()), reason="no ../shared faces and recogniser weights")
 def test_real_faces_look_like_the_source(shared_faces):
-    from idn.identity.mobilefacenet import MobileFaceNetEncoder
+    from idn.encoders.mobilefacenet import MobileFaceNetEncoder
 
     frame, (source, target) = "arcface_112_v2", shared_faces
     encoder = MobileFaceNetEncoder(WEIGHTS, frame)

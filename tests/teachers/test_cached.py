@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from idn.cache_manifest import CacheManifest, ShardEntry, check_shards, file_sha256
-from idn.data.module import StreamData, SwapData
-from idn.distill import DistillModule
+from idn.data.loaders import StreamData, SwapData
 from idn.errors import UserError
 from idn.images import from_uint8, to_uint8
-from idn.losses.reweight import Trust
-from idn.run import lineage
+from idn.reweighting.trust import Trust
+from idn.teacher_cache.manifest import CacheManifest, ShardEntry, check_shards, file_sha256
+from idn.training.fit import lineage
+from idn.training.modules.distillation import DistillModule
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 from teachers.cached import CachedTeacher, TaughtPairs

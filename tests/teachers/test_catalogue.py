@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from idn.cli import conf_dir
 from teachers.catalogue import CATALOGUE
-from teachers.simswap import ARCHITECTURES
+from teachers.published.simswap import ARCHITECTURES
 
 NAMES = sorted(path.stem for path in (conf_dir() / "teacher").glob("*.yaml"))
 ELSEWHERE = {"module", "onnx", "own", "ensemble", "cached"}

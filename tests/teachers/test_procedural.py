@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from idn.errors import UserError
-from idn.metrics import psnr
+from idn.metrics.images import psnr
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.artefacts import spoil
 from teachers.procedural import ProceduralTeacher

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from idn.errors import UserError
+from idn.files.tensors import read_metadata, read_tensors
 from idn.images import IMAGENET_MEAN, IMAGENET_STD
-from idn.weights import read_metadata, read_tensors
-from teachers.ghost import GhostNet, PyramidEncoder, network_for
-from teachers.simswap import ARCHITECTURES, SimSwapNet
+from teachers.published.ghost import GhostNet, PyramidEncoder, network_for
+from teachers.published.simswap import ARCHITECTURES, SimSwapNet
 from teachers.trainable import GhostSwapper, SimSwapSwapper, rebuild
 
 SMALL = {

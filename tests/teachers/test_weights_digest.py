@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idn.cache_manifest import weights_digest
 from idn.frozen import Frozen
-from teachers.absent import AbsentTeacher
+from idn.teacher_cache.manifest import weights_digest
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.embedding_map import CrossFaceMap
 from teachers.ensemble import EnsembleTeacher
-from teachers.module import ModuleTeacher
-from teachers.onnx import OnnxTeacher
+from teachers.onnx.embedding_map import CrossFaceMap
+from teachers.onnx.teacher import OnnxTeacher
+from teachers.target_itself import AbsentTeacher
+from teachers.torch_program import ModuleTeacher
 
 SIZE, DIM = 16, 4
 RECORD = TeacherRecord(

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from idn.data.procedural.renderer import FaceRenderer
 from idn.errors import UserError
-from idn.given import check_number, check_whole
+from idn.files.option_checks import check_number, check_whole
 from idn.types import SwapBatch
 
 

@@ -10,20 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idn.data.procedural.accessories import paint_accessories
 from idn.data.procedural.backdrop import paint_backdrop
 from idn.data.procedural.camera import develop
 from idn.data.procedural.drawing import over
-from idn.data.procedural.eyes import paint_brows, paint_eyes
-from idn.data.procedural.hair import Hair
+from idn.data.procedural.features.accessories import paint_accessories
+from idn.data.procedural.features.eyes import paint_brows, paint_eyes
+from idn.data.procedural.features.hair import Hair
+from idn.data.procedural.features.mouth import paint_mouth, paint_nostrils
+from idn.data.procedural.features.skin import spots, undercoat
 from idn.data.procedural.light import Lamp, shade
-from idn.data.procedural.mouth import paint_mouth, paint_nostrils
 from idn.data.procedural.parameters import ATTRIBUTES, IDENTITY, Traits, index, uniform
 from idn.data.procedural.pose import Pose, Rays
-from idn.data.procedural.skin import spots, undercoat
 from idn.data.procedural.surface import Face, Hit
 from idn.data.procedural.textures import Textures
-from idn.given import check_number
+from idn.files.option_checks import check_number
 
 SMALLEST = 16
 FINE_UP_TO = 64

@@ -1,0 +1,107 @@
+"""What the verbs do that take a student out of PyTorch."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from idn.cli.instantiate import build, check_acquainted
+from idn.errors import UserError
+
+NOBODY = "none"
+"""Value of `identity` that leaves the choice of a person to the app."""
+
+
+def _listed(value: Any) -> list[Any]:
+    """One value or several, as a list."""
+    return list(value) if OmegaConf.is_list(value) else [value]
+
+
+def export(cfg: DictConfig) -> None:
+    """Write a student in the chosen formats, and prove each file."""
+    from idn.export.export import Plan, check_encoder, student_framing
+    from idn.export.export import export as write_all
+    from idn.export.products import bake_product, dynamic_product
+    from idn.hardware import describe
+    from idn.students.mobilefaceswap.student import Student
+    from idn.swap.source_identity import save_identity
+
+    path, out = Path(cfg.student_file), Path(cfg.out)
+    if cfg.size is not None and (not isinstance(cfg.size, int) or cfg.size % 32 or cfg.size < 32):
+        raise UserError(f"size={cfg.size} is not divisible by 32: choose one such as 128 or 224")
+    if cfg.person is None:
+        raise UserError("whose face? give identity=PHOTO, or identity=none for an app that lets people choose")
+    formats = _formats(cfg)
+    precisions = _listed(cfg.precision) if cfg.prepared is None else list(formats["onnx"].precisions)
+    plan = Plan(formats, precisions, OmegaConf.to_container(cfg.floor), out)
+    cfg.data.frame, size = student_framing(path, (cfg.data.frame, cfg.data.size))
+    cfg.data.size = size if cfg.size is None else cfg.size
+    data, student = build(cfg.data), Student.load(path).eval()
+    calibration = cfg.calibration if "int8" in precisions else 0
+    if cfg.person == NOBODY:
+        encoder = build(cfg.encoder, frame=build(cfg.encoder).template)
+        check_encoder(path, encoder)
+        check_acquainted(data, encoder)
+        product = dynamic_product(student, encoder, data, cfg.crops, calibration, cfg.blocks)
+    else:
+        encoder = build(cfg.encoder)
+        check_encoder(path, encoder)
+        check_acquainted(data, encoder)
+        who = _identity(cfg, encoder)
+        product = bake_product(student, who, data, cfg.crops, calibration, cfg.blocks)
+    write_all(path, product, data, plan, describe())
+    if cfg.keep_identity and cfg.person != NOBODY:
+        save_identity(out / "identity.safetensors", who, encoder.name)
+        print(f"identity   {out / 'identity.safetensors'}")
+
+
+def _formats(cfg: DictConfig) -> dict[str, Any]:
+    """The chosen formats, or the one that `prepared` stands for."""
+    if cfg.prepared is not None:
+        from idn.export.formats.prepared import PreparedFormat
+
+        if cfg.person == NOBODY:
+            raise UserError("prepared=FILE wants a new person: add identity=PHOTO")
+        return {"onnx": PreparedFormat(Path(cfg.prepared))}
+    if not cfg.get("format"):
+        raise UserError("format=[] names no format: give one or more, such as format=[onnx]")
+    return {name: build(form) for name, form in cfg.format.items()}
+
+
+def _identity(cfg: DictConfig, encoder: Any) -> Any:
+    """The person that `identity=...` names, as the encoder sees them."""
+    from idn.swap.source_identity import identity_of_crop, identity_of_photo, load_identity
+
+    person = Path(str(cfg.person))
+    if person.suffix == ".safetensors":
+        return load_identity(person, encoder.name)
+    if cfg.aligned:
+        return identity_of_crop(person, encoder)
+    return identity_of_photo(person, encoder, cfg.data.frame, partial(build, cfg.detector))
+
+
+def bench(cfg: DictConfig) -> None:
+    """Time every file of an export, and PyTorch."""
+    from idn.export.bench import bench as measure_all
+    from idn.hardware import describe
+
+    paths = {name: None if cfg[name] is None else Path(cfg[name]) for name in ("folder", "student_file", "csv")}
+    measure_all(
+        folder=paths["folder"],
+        student=paths["student_file"],
+        size=cfg.size,
+        threads=_listed(cfg.threads),
+        seconds=cfg.seconds,
+        rounds=cfg.rounds,
+        precision=None if cfg.precision is None else _listed(cfg.precision),
+        csv_path=paths["csv"],
+        machine=describe(),
+    )
+
+
+def converter(cfg: DictConfig) -> None:
+    """Set up a converter in an environment of its own."""
+    from idn.export.converters.environment import create
+
+    print(f"ready: {create(cfg.name)}")

@@ -1,0 +1,114 @@
+"""What a run needs before it can begin: values, files of weights, and a folder to write into."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from idn.cli.help import comments, usage_of
+from idn.cli.option_types import leaves
+from idn.cli.overrides import composing, typed
+from idn.errors import UserError
+
+
+def check_needs(verb: str, options: Sequence[str], several: bool = False) -> None:
+    """Raise UserError that names all options without a value, all files that are not there, or the folder.
+
+    options: which make a config. several: whether the run is one of a sweep.
+    """
+    config, settings = _composed(verb, options)
+    _check_values(verb, options, config)
+    _check_weights(verb, config, settings.runtime.choices)
+    if (folder := _folder(settings, several)) is not None:
+        _check_folder(f"hydra.{'sweep' if several else 'run'}.dir", folder)
+
+
+def check_files(verb: str, options: Sequence[str]) -> None:
+    """Raise UserError that names the published files which the options want and which are not there."""
+    config, settings = _composed(verb, options)
+    _check_weights(verb, config, settings.runtime.choices)
+
+
+def _composed(verb: str, options: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+    """The verb's config, and Hydra's own."""
+    with composing():
+        config = compose(verb, list(options), return_hydra_config=True)
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), config.hydra
+
+
+def files(node: DictConfig) -> Iterator[str]:
+    """Values of all options that name a file of weights, this level before those below; "" for those without one."""
+    for key in ("weights", "path"):
+        if key in node or OmegaConf.is_missing(node, key):
+            value = None if OmegaConf.is_missing(node, key) else node[key]
+            yield "" if value is None else str(value)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and isinstance(node._get_node(key), DictConfig):
+            child = node[key]
+            if child is not None:
+                yield from files(child)
+
+
+def missing_files(choice: str, node: DictConfig, weights_dir: str) -> str | None:
+    """One sentence about the published files that `choice`, such as teacher=blend, wants in a folder without them."""
+    wanted = [Path(path) for path in files(node) if path and Path(path).is_relative_to(weights_dir)]
+    gone = [str(path.relative_to(weights_dir)) for path in dict.fromkeys(wanted) if not path.exists()]
+    if not gone:
+        return None
+    state = "it is" if len(gone) == 1 else "both are" if len(gone) == 2 else "all are"
+    return f"{choice} needs {_listed(gone)} in weights_dir={weights_dir}: {state} missing"
+
+
+def _check_values(verb: str, options: Sequence[str], config: DictConfig) -> None:
+    """Raise UserError for options that must be given."""
+    missing = [typed(verb, name) for name, node in leaves(config) if node._is_missing()]
+    if not missing:
+        return
+    have, usage = "has" if len(missing) == 1 else "have", usage_of(verb)
+    if not all(f"{name}=" in usage for name in missing):
+        known = comments(verb, options)
+        usage = ", ".join(f"{name}=VALUE" + (f" ({known[name]})" if name in known else "") for name in missing)
+    raise UserError(f"{_listed(missing)} {have} no value yet: write {usage}")
+
+
+def _check_weights(verb: str, config: DictConfig, choices: Mapping[str, str | None]) -> None:
+    """Raise UserError for published files that are not where they are looked for."""
+    said = []
+    for group, choice in choices.items():
+        _, _, package = group.partition("@")
+        node = config.get(package or group)
+        if choice is not None and isinstance(node, DictConfig) and group not in ("callbacks", "logger"):
+            said.append(missing_files(f"{typed(verb, group)}={choice}", node, config.weights_dir))
+    if said := list(filter(None, said)):
+        raise UserError(f"{'; '.join(said)}; `idn teachers` lists what is there, docs/teachers.md where it comes from")
+
+
+def _folder(settings: DictConfig, several: bool) -> Path | None:
+    """The folder that Hydra will make, or the part of it that is known before; None for where the program starts."""
+    if settings.output_subdir is None and not several:
+        return None
+    node = (settings.sweep if several else settings.run)._get_node("dir")
+    try:
+        fixed = re.split(r"/[^/]*\$\{now:", str(node._value()))[0]
+        return Path(OmegaConf.create({"hydra": settings, "dir": fixed}).dir)
+    except OmegaConfBaseException:
+        return None
+
+
+def _check_folder(option: str, folder: Path) -> None:
+    """Make the folder. Raises UserError if it cannot be made or written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise UserError(f"{option}={folder} cannot be written ({error.strerror}): give another folder") from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

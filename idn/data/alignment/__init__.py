@@ -1,0 +1,1 @@
+"""Face alignment: detect, crop by landmarks, write a manifest, with worker processes."""

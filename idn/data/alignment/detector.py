@@ -1,0 +1,159 @@
+"""Faces and their five landmarks in photographs of any size (YuNet, doi:10.1007/s11633-023-1423-y)."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from kornia.contrib.face_detection import YuNet
+from torch import Tensor
+from torchvision.ops import box_iou, nms
+
+from idn.errors import UserError
+from idn.files.option_checks import check_number, check_whole
+from idn.files.tensors import load_strict, read_tensors
+from idn.frozen import Frozen
+from idn.images import from_uint8, resize, to_bgr255
+
+WEIGHTS_URL = "https://github.com/kornia/data/raw/main/yunet_final.pth"
+WEIGHTS_SHA256 = "ee0a3035c5cbfc9484a31332223c9fd9c0ddcdb7c46b6a19e558ed393b6f2c67"
+
+_ANCHORS = {8: (10, 16, 24), 16: (32, 48), 32: (64, 96), 64: (128, 192, 256)}
+"""Step in pixels between the anchors of a level -> their sides in pixels."""
+
+_NEAR = 100
+"""Pixels of a face at which its landmarks come out best."""
+
+
+class Face(NamedTuple):
+    """One face, in pixels of the photograph: x to the right, y down, (0, 0) at the corner of the first pixel."""
+
+    box: Tensor
+    """(4,) float64: left, top, right, bottom."""
+    landmarks: Tensor
+    """(5, 2) float64: left eye, right eye, nose tip, left and right mouth corner, as seen in the image."""
+    score: float
+    """Confidence in [0, 1]."""
+
+    @property
+    def size(self) -> float:
+        """Shorter side of the box in pixels."""
+        return float((self.box[2:] - self.box[:2]).min())
+
+
+class Detector(Protocol):
+    """Finds faces."""
+
+    def __call__(self, photo: Tensor) -> list[Face]:
+        """photo: (3, H, W) uint8 RGB. Returns all faces, the largest first."""
+        ...
+
+
+def _network(weights: str | None) -> YuNet:
+    """YuNet with published weights, from a file or from the torch hub."""
+    path = Path(torch.hub.get_dir(), "checkpoints", "yunet_final.pth") if weights is None else Path(str(weights))
+    if weights is None and not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(WEIGHTS_URL, str(path), WEIGHTS_SHA256)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"the face detector could not be fetched from {WEIGHTS_URL} ({error}): get that file another way and "
+                "give its path with detector.weights=FILE"
+            ) from error
+    net = YuNet("test", pretrained=False)
+    load_strict(net, read_tensors(path), "YuNet face detector")
+    return net
+
+
+def _priors(height: int, width: int) -> Tensor:
+    """(A, 3) anchors of an input whose sides are multiples of 64: centre x and y, side, all in pixels."""
+    levels = []
+    for step, sides in _ANCHORS.items():
+        y, x = torch.meshgrid(torch.arange(height // step), torch.arange(width // step), indexing="ij")
+        centres = (torch.stack([x, y], -1).reshape(-1, 1, 2) + 0.5) * step
+        side = torch.tensor(sides, dtype=torch.float32).view(1, -1, 1).expand(len(centres), -1, 1)
+        levels.append(torch.cat([centres.expand(-1, len(sides), -1), side], -1).reshape(-1, 3))
+    return torch.cat(levels)
+
+
+class YuNetDetector(Frozen):
+    """YuNet on a reduced copy of the photograph, with further attempts at other scales if it finds nothing."""
+
+    def __init__(self, weights: str | None = None, longest: int = 320, threshold: float = 0.6, overlap: float = 0.3):
+        """Load the published network strictly.
+
+        weights: path of `yunet_final.pth`; None takes it from the torch hub's cache or fetches it. longest: pixels of
+        the longer side of the searched copy. threshold: least confidence in [0, 1]. overlap: intersection over union
+        above which two boxes are one face. Raises UserError for unusable weights and options out of range.
+        """
+        super().__init__()
+        check_whole("detector.longest", longest, 64)
+        check_number("detector.threshold", threshold, 0.001, 0.999)
+        check_number("detector.overlap", overlap, 0.001, 0.999)
+        self.longest, self.threshold, self.overlap = longest, threshold, overlap
+        self.net = _network(weights)
+        self.freeze()
+
+    @torch.inference_mode()
+    def forward(self, photo: Tensor) -> list[Face]:
+        """Find the faces of one photograph. photo: (3, H, W) uint8 RGB on the CPU. Returns them, the largest first.
+
+        Searches a copy of `longest` pixels; then, for faces that fill the picture, a copy of half that size with a
+        border around it; then, for small faces in large photographs, copies of two and four times `longest`. The
+        largest face, if it was small in its copy, is looked at again from near.
+        """
+        side = max(photo.shape[-2:])
+        faces = self._search(photo, self.longest) or self._search(photo, self.longest // 2, margin=0.4)
+        for zoom in (2, 4):
+            if not faces and side > self.longest * zoom / 2:
+                faces = self._search(photo, self.longest * zoom)
+        faces.sort(key=lambda face: face.size, reverse=True)
+        if faces and faces[0].size * min(1.0, self.longest / side) < _NEAR / 2:
+            faces[0] = self._nearer(photo, faces[0])
+        return faces
+
+    def _nearer(self, photo: Tensor, face: Face) -> Face:
+        """The same face, found again in a close-up that shows it at about `_NEAR` pixels."""
+        middle, reach = (face.box[:2] + face.box[2:]) / 2, 1.25 * float((face.box[2:] - face.box[:2]).max())
+        left, top = (max(0, int(v)) for v in (middle - reach).tolist())
+        right, bottom = (math.ceil(v) for v in (middle + reach).tolist())
+        found = self._search(photo[:, top:bottom, left:right], round(2.5 * _NEAR))
+        if not found:
+            return face
+        best = max(found, key=lambda other: other.size)
+        shift = best.box.new_tensor((left, top))
+        return Face(best.box + shift.repeat(2), best.landmarks + shift, best.score)
+
+    def _search(self, photo: Tensor, longest: int, margin: float = 0.0) -> list[Face]:
+        """One attempt: the longer side shrunk to `longest` pixels, and a grey border of `margin` times that."""
+        height, width = photo.shape[-2:]
+        scale = min(1.0, longest / max(height, width))
+        h, w = max(1, round(height * scale)), max(1, round(width * scale))
+        copy = from_uint8(resize(photo[None], (h, w))).to(next(self.parameters()).device)
+        pad = round(margin * max(h, w))
+        right, bottom = -(w + 2 * pad) % 64 + pad, -(h + 2 * pad) % 64 + pad
+        copy = F.pad(copy, (pad, right, pad, bottom), value=0.5 if pad else 0.0)
+        found = self._decode(copy)
+        found[:, :14] = (found[:, :14] - pad) / found.new_tensor((w / width, h / height)).repeat(7)
+        return [Face(row[:4], row[4:14].view(5, 2), float(row[14])) for row in found]
+
+    def _decode(self, images: Tensor) -> Tensor:
+        """(1, 3, H, W) in [0, 1], sides multiples of 64 -> (K, 15) float64: box, landmarks, score; in its pixels.
+
+        Neighbouring anchors that see the same face are averaged: alone, each is off by some percent of the face.
+        """
+        out = self.net(to_bgr255(images))
+        score = (out["conf"][0, :, 1] * out["iou"][0, :, 0].clamp(0, 1)).sqrt()
+        keep = score > self.threshold
+        raw, anchors = out["loc"][0, keep], _priors(*images.shape[-2:]).to(images.device)[keep]
+        centre, side = anchors[:, :2], anchors[:, 2:]
+        middle = centre + 0.1 * raw[:, :2] * side
+        half = side * (0.2 * raw[:, 2:4]).clamp(max=math.log(64)).exp() / 2
+        points = centre.repeat(1, 5) + 0.1 * raw[:, 4:14] * side
+        rows = torch.cat([middle - half, middle + half, points, score[keep, None]], 1)
+        best = nms(rows[:, :4], rows[:, 14], self.overlap)
+        votes = (box_iou(rows[best, :4], rows[:, :4]) > 0.5) * rows[:, 14]
+        rows[best, :14] = votes @ rows[:, :14] / votes.sum(1, keepdim=True)
+        return rows[best].double().cpu()

@@ -1,0 +1,138 @@
+"""One photograph after the other -> crops on disk and what to note of them, in one process or in several."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from idn.data.alignment.crop import UnusableLandmarks, cut_crop
+from idn.data.alignment.detector import Detector
+from idn.data.alignment.manifest import Record
+from idn.errors import UserError
+from idn.files.photos import UnreadablePhoto, read_photo, write_photo
+
+
+class CropOptions(NamedTuple):
+    """How crops are made."""
+
+    size: int
+    """Side in pixels."""
+    frame: str
+    """Alignment template."""
+    min_face: float
+    """Shorter side in pixels below which a face is left out."""
+    quality: int
+    """1..100 for jpg and webp."""
+
+
+class Aligner(Dataset[Record | OSError]):
+    """Item i writes the crop of photograph i, if it shows a face, and says what became of it.
+
+    The item is the OSError with which the crop could not be written: raised, it would lose its number on the way from
+    another process.
+    """
+
+    def __init__(
+        self, src: Path, dst: Path, names: Sequence[tuple[str, str]], detector: Detector, options: CropOptions
+    ) -> None:
+        """names: photographs relative to `src`, each with that of its crop relative to `dst`. detector: on the CPU."""
+        self.src, self.dst, self.names, self.detector, self.options = src, dst, names, detector, options
+
+    def __len__(self) -> int:
+        """Number of photographs."""
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Record | OSError:
+        """Align one photograph."""
+        try:
+            return self._align(*self.names[index])
+        except OSError as error:
+            return error
+
+    def _align(self, photo: str, crop: str) -> Record:
+        """Detect, judge, cut and write. Raises OSError if the crop cannot be written."""
+        try:
+            pixels = read_photo(self.src / photo)
+        except UnreadablePhoto as error:
+            return Record(photo, "unreadable", reason=str(error))
+        faces, options = self.detector(pixels), self.options
+        if not faces:
+            return Record(photo, "no_face", reason="no face was found")
+        face = faces[0]
+        if face.size < options.min_face:
+            reason = f"the largest face has {face.size:.0f} px, min_face={options.min_face}"
+            return Record(photo, "small", reason=reason, face_px=round(face.size, 1), faces=len(faces))
+        try:
+            image, landmarks, inside = cut_crop(pixels, face.landmarks, options.frame, options.size)
+        except UnusableLandmarks as error:
+            return Record(photo, "no_face", reason=str(error), faces=len(faces))
+        write_photo(self.dst / crop, image, options.quality)
+        return Record(
+            photo,
+            "ok",
+            crop=crop,
+            landmarks=[[round(v, 5) for v in point] for point in landmarks.tolist()],
+            score=round(face.score, 4),
+            box=[round(v, 1) for v in face.box.tolist()],
+            face_px=round(face.size, 1),
+            inside=round(inside, 3),
+            faces=len(faces),
+        )
+
+
+def align_all(aligner: Aligner, workers: int, device: torch.device) -> Iterator[Record | OSError]:
+    """All items of `aligner`, in their order, whatever the number of processes, which begin at once.
+
+    workers: processes that take turns; 0 works in this one. device: where they look for faces. Raises UserError,
+    while iterating, if one of the processes is killed.
+    """
+    workers = min(workers, len(aligner))
+    on_gpu = device.type != "cpu"
+    if on_gpu and workers == 0:
+        aligner.detector.to(device)
+    items = iter(
+        DataLoader(
+            aligner,
+            batch_size=None,
+            num_workers=workers,
+            worker_init_fn=_Move(device) if on_gpu else None,
+            multiprocessing_context="spawn" if on_gpu and workers else None,  # a GPU survives no fork
+        )
+    )
+    return _unless_killed(items)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """While this lasts, PyTorch computes in one thread, as in a worker: with more, it rounds sums otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Move:
+    """Brings the detector of a new process to a device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __call__(self, worker: int) -> None:
+        get_worker_info().dataset.detector.to(self.device)
+
+
+def _unless_killed(items: Iterator[Record | OSError]) -> Iterator[Record | OSError]:
+    try:
+        yield from items
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            "a process that aligned photographs was killed, perhaps because the memory is full: all crops so far are "
+            "kept, run again with fewer workers"
+        ) from error

@@ -1,0 +1,144 @@
+"""Data for training recognisers: labelled faces, and verification pairs of people held out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from idn.data.augment import Augment
+from idn.data.loaders import VALIDATION_SEED, StreamData, check_frame
+from idn.data.photo_folder import FaceFolder
+from idn.data.photo_pairs import IdentityFolder
+from idn.data.procedural import FaceRenderer, ProceduralIdentities, verification_pairs
+from idn.files.option_checks import check_part, check_whole
+
+_CHUNK = 100
+"""Pairs of an item of RenderedPairs."""
+
+
+class RenderedPairs(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """The same procedural pairs at every validation: item i is one chunk (images_a, images_b, same)."""
+
+    def __init__(self, renderer: FaceRenderer, size: int, pairs: int, seed: int) -> None:
+        self.chunks = list(verification_pairs(renderer, size, pairs, seed, _CHUNK))
+
+    def __len__(self) -> int:
+        """Number of chunks."""
+        return len(self.chunks)
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One chunk."""
+        return self.chunks[item]
+
+
+class FolderPairs(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Fixed pairs of photographs of held-out people: item i is (image_a, image_b, same), without a batch dimension."""
+
+    def __init__(self, people: IdentityFolder, pairs: int) -> None:
+        self.people, self.chosen = people, people.pairs(pairs)
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.chosen)
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One pair."""
+        a, b, same = self.chosen[item]
+        return self.people[a][0], self.people[b][0], torch.tensor(same)
+
+
+class Shuffled(Dataset[tuple[Tensor, int]]):
+    """An endless stream over labelled photographs, each once per round, in an order that only depends on the seed."""
+
+    def __init__(self, people: IdentityFolder, seed: int) -> None:
+        self.people, self.seed = people, seed
+        self._turn = -1
+        self._order: list[int] = []
+
+    def order(self, turn: int) -> list[int]:
+        """In which order round `turn`, 0 or later, shows the photographs; that of one round is kept."""
+        if turn != self._turn:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + turn) % 2**63)
+            self._turn, self._order = turn, torch.randperm(len(self.people), generator=generator).tolist()
+        return self._order
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Crop (3, S, S) and label; every round augments anew."""
+        turn, position = divmod(index, len(self.people))
+        return self.people[turn * len(self.people) + self.order(turn)[position]]
+
+
+class RecognitionData(StreamData):
+    """Labelled faces for training, verification pairs of other people for validation.
+
+    classes: people in training. people: (classes, K) known coordinates of them, or None.
+    """
+
+    group = "identity_data"
+
+    def __init__(
+        self,
+        train: Dataset,
+        val: Dataset,
+        val_items: int,
+        classes: int,
+        people: Tensor | None = None,
+        batch_size: int | None = None,
+        collate: Callable[[list[Any]], Any] | None = None,
+        workers: int = 0,
+    ) -> None:
+        super().__init__(train, val, val_items, batch_size, collate, workers)
+        self.classes, self.people = classes, people
+
+
+def procedural_identities(
+    renderer: FaceRenderer, size: int, frame: str, batch: int, identities: int, pairs: int, seed: int, workers: int
+) -> RecognitionData:
+    """`identities` procedural people, drawn anew for every batch; `pairs` verification pairs of other people.
+
+    Raises UserError if `frame` is not the framing in which the faces are drawn, and for numbers that cannot be.
+    """
+    check_frame(renderer, frame, "identity_data.frame", "identity_data=folder identity_data.root=DIR")
+    _check_numbers(size, pairs, seed)
+    train = ProceduralIdentities(renderer, size, batch, identities, seed)
+    val = RenderedPairs(renderer, size, pairs, seed + VALIDATION_SEED)
+    return RecognitionData(train, val, len(val), identities, train.bank, workers=workers)
+
+
+def folder_identities(
+    root: str,
+    size: int,
+    frame: str,
+    stored_frame: str | None,
+    batch: int,
+    holdout: float,
+    pairs: int,
+    seed: int,
+    workers: int,
+    cache: bool,
+    augment: Augment | None,
+) -> RecognitionData:
+    """Photographs, one folder per person, as `idn align` leaves them; `pairs` verification pairs of held-out people.
+
+    batch: photographs per step, at least 2, which BatchNorm needs. The other options are those of FaceFolder and
+    IdentityFolder. Says on stderr if the crops on disk are too small. UserErrors as theirs, and for options that cannot
+    be.
+    """
+    _check_numbers(size, pairs, seed)
+    check_whole("identity_data.batch", batch, 2)
+    check_part("identity_data.augment", augment)
+    folder = FaceFolder(root, size, frame, stored_frame, "identities", cache, RecognitionData.group)
+    people = IdentityFolder(folder, "train", holdout, seed, augment)
+    val = FolderPairs(IdentityFolder(folder, "val", holdout, seed), pairs)
+    data = RecognitionData(Shuffled(people, seed), val, len(val), people.identities, None, batch, None, workers)
+    folder.tell_if_small()
+    return data
+
+
+def _check_numbers(size: int, pairs: int, seed: int) -> None:
+    """Raise UserError for numbers that neither kind of data can work with."""
+    check_whole("identity_data.size", size, 16)
+    check_whole("identity_data.pairs", pairs, 2)
+    check_whole("identity_data.seed", seed)

@@ -1,0 +1,164 @@
+"""Data loaders for a run: an endless training stream that can be entered anywhere, and a fixed validation set."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from idn.data.procedural import FaceRenderer, ProceduralSwaps
+from idn.errors import UserError
+from idn.files.option_checks import check_whole
+
+VALIDATION_SEED = 1_000_003
+"""Added to the seed for held-out people, so that no training item repeats them."""
+
+
+class Endless(Sampler[int]):
+    """first, first + stride, first + 2 * stride, ... without end, for data sets that make any item on demand."""
+
+    def __init__(self, first: int, stride: int = 1) -> None:
+        self.first, self.stride = first, stride
+
+    def __iter__(self) -> Iterator[int]:
+        """Count upwards."""
+        index = self.first
+        while True:
+            yield index
+            index += self.stride
+
+
+class StreamData(pl.LightningDataModule):
+    """An endless training stream and a fixed validation set.
+
+    train, val: data sets whose items are pure functions of their index: whole batches when `batch_size` is None, else
+    samples that `collate` joins. val_items: how many items of `val` make one validation.
+    workers: loader processes; 0 makes the items in the training process.
+    Several processes take turns in the training stream, and validate on the same items. A resumed run continues with
+    the item after the last one that any process trained on, however many there are now. Raises UserError for a number
+    of workers that cannot be.
+    """
+
+    group = "data"
+    """Config group of its options."""
+
+    def __init__(
+        self,
+        train: Dataset,
+        val: Dataset,
+        val_items: int,
+        batch_size: int | None = None,
+        collate: Callable[[list[Any]], Any] | None = None,
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        check_whole(f"{self.group}.workers", workers, 0)
+        self.train, self.val, self.val_items = train, val, val_items
+        self.batch_size, self.collate, self.workers = batch_size, collate, workers
+        self.entered = {"step": 0, "item": 0}
+
+    def train_dataloader(self) -> DataLoader:
+        """Enter the stream where the trainer's step counter says; every process takes its own share."""
+        world, rank = self.trainer.world_size, self.trainer.global_rank
+        return self._loader(self.train, Endless(self._next_item() + rank, world))
+
+    def _next_item(self) -> int:
+        """The item of the training stream with which the next step begins, over all processes."""
+        per_step = self.trainer.accumulate_grad_batches * (self.batch_size or 1) * self.trainer.world_size
+        return self.entered["item"] + (self.trainer.global_step - self.entered["step"]) * per_step
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream is, for the run that continues this one."""
+        return {"step": self.trainer.global_step, "item": self._next_item()}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on where the earlier run was."""
+        self.entered = state_dict
+
+    def val_dataloader(self) -> DataLoader:
+        """Always the same items."""
+        return self._loader(self.val, range(self.val_items))
+
+    def _loader(self, dataset: Dataset, indices: Any) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=indices,
+            collate_fn=self.collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
+
+
+class SwapData(StreamData):
+    """Source-target pairs, all crops of one size and framing.
+
+    size, frame: pixels and alignment template of every crop. photographs: whether they show real people, not drawn
+    ones. Raises UserError if the size is not divisible by 32.
+    """
+
+    def __init__(
+        self,
+        train: Dataset,
+        val: Dataset,
+        val_items: int,
+        size: int,
+        frame: str,
+        batch_size: int | None = None,
+        collate: Callable[[list[Any]], Any] | None = None,
+        workers: int = 0,
+        photographs: bool = False,
+    ) -> None:
+        super().__init__(train, val, val_items, batch_size, collate, workers)
+        check_size(size)
+        self.size, self.frame, self.photographs = size, frame, photographs
+
+
+def check_size(size: int) -> None:
+    """Raise UserError unless `size`, the side of a crop, is divisible by 32."""
+    if not isinstance(size, int):
+        raise UserError(f"data.size={size} is not a number of pixels: take a multiple of 32, such as 128")
+    if size % 32 or size < 32:
+        raise UserError(f"data.size={size} is not divisible by 32: take {max(32, round(size / 32) * 32)}")
+
+
+def procedural_data(
+    renderer: FaceRenderer,
+    size: int,
+    frame: str,
+    batch: int,
+    same_ratio: float,
+    val_batches: int,
+    seed: int,
+    workers: int,
+) -> SwapData:
+    """Endless procedural faces; validation draws other people, all pairs of different ones.
+
+    batch: pairs per step. same_ratio: share of training pairs whose source and target are one person.
+    Raises UserError if `frame` is not the framing in which the faces are drawn, and for numbers that cannot be.
+    """
+    unless = ", unless the file of a student asks for the other framing"
+    check_frame(renderer, frame, "data.frame", "data=faces data.root=DIR", unless)
+    check_whole("data.seed", seed)
+    check_whole("data.val_batches", val_batches, 1)
+    return SwapData(
+        ProceduralSwaps(renderer, size, batch, seed, same_ratio),
+        ProceduralSwaps(renderer, size, batch, seed + VALIDATION_SEED, 0.0),
+        val_batches,
+        size,
+        frame,
+        workers=workers,
+    )
+
+
+def check_frame(renderer: FaceRenderer, frame: str, option: str, photographs: str, unless: str = "") -> None:
+    """Raise UserError unless the renderer draws in that framing.
+
+    option: that says the framing. photographs: options that take photographs instead, which come in any. unless: when
+    the option is of no use.
+    """
+    if frame != renderer.frame:
+        raise UserError(
+            f"{option}={frame} does not fit procedural faces, which are framed as {renderer.frame}: give "
+            f"{photographs} with crops of `idn align`, or {option}={renderer.frame}{unless}"
+        )

@@ -1,0 +1,1 @@
+"""Facial features that the procedural renderer draws."""

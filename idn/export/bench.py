@@ -1,0 +1,126 @@
+"""How fast, how large, how hungry: every file of an export, and PyTorch itself, side by side."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from idn.errors import UserError
+from idn.export.bench_worker import SUBJECTS, Outcome, Request
+from idn.export.card import read_card
+from idn.files.atomic import whole
+
+
+class Row(NamedTuple):
+    """One subject with one number of threads."""
+
+    name: str
+    precision: str
+    threads: int
+    median_ms: float
+    p95_ms: float
+    per_second: float
+    peak_mb: float | None
+    file_mb: float | None
+
+
+def bench(
+    folder: Path | None,
+    student: Path | None,
+    size: int | None,
+    threads: Sequence[int],
+    seconds: float,
+    rounds: int,
+    precision: Sequence[str] | None,
+    csv_path: Path | None,
+    machine: str,
+) -> list[Row]:
+    """Measure every file that the card in `folder` names, and PyTorch with `student`, in `rounds` that take turns.
+
+    folder: written by `idn export`, None measures PyTorch alone; student: None takes random weights, which are as fast;
+    size: of the targets in PyTorch, None takes the card's, or 224; precision: of the files, None takes all; csv_path:
+    the table once more. Of the rounds, the one with the lowest median counts. Prints the table. Raises UserError for a
+    folder without a card, files that are missing, a size that no student has, and options without meaning.
+    """
+    card = None if folder is None else read_card(folder)
+    _check(threads, seconds, rounds)
+    size = size or (224 if card is None else card["size"])
+    if size % 32 or size < 32:
+        raise UserError(f"size={size} is not divisible by 32: take {max(32, round(size / 32) * 32)}")
+    known = None if student is None else str(student)
+    subjects = [Request(name, n, seconds, size, known) for name in SUBJECTS for n in threads]
+    sizes: dict[str, float] = {}
+    kinds: dict[str, str] = {}
+    for record in () if card is None else card["files"]:
+        path = folder / record["path"]
+        if record["runtime"] is None or (precision and record["precision"] not in precision):
+            continue
+        if not path.exists():
+            raise UserError(f"{path} is named in the card and missing: export again")
+        shapes = [value["shape"] for value in card["networks"][record["network"]]["inputs"]]
+        name = record["path"]
+        sizes[name], kinds[name] = record["bytes"] / 1e6, record["precision"]
+        subjects += [
+            Request(name, n, seconds, card["size"], known, str(path), record["format"], shapes) for n in threads
+        ]
+    turns = [measured(request) for request in track(subjects * rounds, "measuring", console=Console(stderr=True))]
+    best = [min(turns[index :: len(subjects)], key=lambda outcome: outcome.median_ms) for index in range(len(subjects))]
+    rows = [_row(request, outcome, sizes, kinds) for request, outcome in zip(subjects, best, strict=True)]
+    _print(rows, size, machine)
+    if csv_path is not None:
+        _write(rows, csv_path)
+    return rows
+
+
+def measured(request: Request) -> Outcome:
+    """Run one request in a process of its own. Raises UserError with what it said last if it fails."""
+    environment = os.environ | {name: str(request.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = [sys.executable, "-m", "idn.export.bench_worker", json.dumps(request._asdict())]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise UserError(f"{request.subject} could not be measured ({said[-1]}): leave it out of the folder's card")
+    return Outcome(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def _check(threads: Sequence[int], seconds: float, rounds: int) -> None:
+    if not threads or any(not isinstance(n, int) or n < 1 for n in threads):
+        raise UserError(f"threads={list(threads)} must be whole numbers, at least 1")
+    if seconds <= 0 or not isinstance(rounds, int) or rounds < 1:
+        raise UserError(f"seconds={seconds} must be more than 0, and rounds={rounds} at least 1")
+
+
+def _row(request: Request, outcome: Outcome, sizes: dict[str, float], kinds: dict[str, str]) -> Row:
+    name = request.subject
+    rate = 1000 / outcome.median_ms
+    numbers = (round(x, 3) for x in (outcome.median_ms, outcome.p95_ms, rate))
+    peak = None if outcome.peak_mb is None else round(outcome.peak_mb, 3)
+    return Row(name, kinds.get(name, "fp32"), request.threads, *numbers, peak, sizes.get(name))
+
+
+def _print(rows: Sequence[Row], size: int, machine: str) -> None:
+    table = Table(title=f"{size} px, one frame per call, on {machine}", title_justify="left")
+    table.add_column("what", no_wrap=True)
+    for name in ("threads", "median ms", "p95 ms", "per second", "peak MB", "file MB"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        times = (f"{row.median_ms:.2f}", f"{row.p95_ms:.2f}", f"{row.per_second:.1f}")
+        peak = "" if row.peak_mb is None else f"{row.peak_mb:.0f}"
+        table.add_row(row.name, str(row.threads), *times, peak, "" if row.file_mb is None else f"{row.file_mb:.2f}")
+    Console().print(table)
+
+
+def _write(rows: Sequence[Row], path: Path) -> None:
+    with whole(path) as draft, draft.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Row._fields)
+        writer.writerows(rows)
+    print(f"table: {path}")

@@ -1,0 +1,1 @@
+"""Export formats: one file per target format, and the registry of them."""

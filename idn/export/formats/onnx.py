@@ -1,0 +1,218 @@
+"""ONNX files, written by PyTorch's exporter and run by ONNX Runtime."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import Dim, ExportedProgram
+
+import idn
+from idn.errors import UserError
+from idn.export.contract import Arrays, Precision, require
+from idn.export.formats.quiet import quiet
+from idn.files.atomic import whole
+from idn.students.mobilefaceswap.network import STRIDE
+from idn.types import Network
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSETS = range(18, 24)
+"""Operator sets that PyTorch's exporter writes. It starts from the oldest."""
+FEW = 16
+"""Convolutions with fewer output channels stay in float32 in int8 files: they hold next to no weights, and what they
+round is seen in the picture at once."""
+
+
+@dataclass(frozen=True)
+class OnnxFormat:
+    """One file per network; its initializers carry the names of the module's state dict.
+
+    opset: ONNX operator set, one of `OPSETS`. dynamic_batch: any number of pictures per call; all pictures of a call of
+    the dynamic product share one identity. dynamic_size: any height and width divisible by 32. Raises UserError for
+    another operator set, and if the extra is not installed.
+
+    Precision fp16 computes in half precision; int8 quantises the convolutions (weights per output channel) and leaves
+    the rest in float32. Inputs and outputs are float32 in every file.
+    """
+
+    opset: int = OPSETS[0]
+    dynamic_batch: bool = False
+    dynamic_size: bool = False
+
+    name: ClassVar[str] = "onnx"
+    suffix: ClassVar[str] = ".onnx"
+    layout: ClassVar[Literal["NCHW"]] = "NCHW"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+    runtime_kernels: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.opset not in OPSETS:
+            raise UserError(f"format.onnx.opset={self.opset} is not supported: choose {OPSETS[0]} to {OPSETS[-1]}")
+        require(self.name, "onnx", "onnxruntime", "onnxscript")
+
+    def computed_in(self, network: str, precision: Precision) -> Precision:
+        """As Format."""
+        return precision
+
+    def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
+        """See `Format`. The same network gives the same bytes."""
+        import onnx
+
+        with quiet():
+            model = self._export(network)
+            if precision == "fp16":
+                model = _halve(model)
+            elif precision == "int8":
+                model = _quantise(model, list(network.inputs), calibration)
+        _tidy(model)
+        onnx.checker.check_model(model, full_check=True)
+        save(model, path)
+
+    def _export(self, network: Network) -> "ModelProto":
+        try:
+            written = torch.onnx.export(
+                self._trace(network),
+                dynamo=True,
+                opset_version=self.opset,
+                input_names=list(network.inputs),
+                output_names=list(network.outputs),
+                verbose=False,
+            )
+        except RuntimeError as error:  # the base of what tracer and exporter raise
+            reason = str(error).strip().splitlines()[0][:160]
+            raise UserError(f"{network.name} cannot be written as ONNX with these options: {reason}") from error
+        model = written.model_proto
+        _name_dimensions(model, self._dimensions(network))
+        return model
+
+    def _trace(self, network: Network) -> ExportedProgram:
+        """The graph of the network, with the dimensions that stay open as symbols."""
+        symbols = {"batch": Dim("batch"), "height": STRIDE * Dim("rows"), "width": STRIDE * Dim("columns")}
+        dimensions = self._dimensions(network)
+        shapes = tuple({axis: symbols[name] for axis, name in dimensions[key].items()} for key in network.inputs)
+        # a batch of one would be taken for a constant
+        examples = (x.repeat(2, *[1] * (x.ndim - 1)) if 0 in dimensions[k] else x for k, x in network.inputs.items())
+        return torch.export.export(network.module, tuple(examples), dynamic_shapes=shapes, strict=False)
+
+    def _dimensions(self, network: Network) -> dict[str, dict[int, str]]:
+        """Name of every open dimension, by input and axis."""
+        open_ = {0: "batch"} if self.dynamic_batch else {}
+        if network.name != "swap":
+            return {name: open_ for name in network.inputs}
+        if self.dynamic_size:
+            open_ |= {2: "height", 3: "width"}
+        return {name: open_ if x.ndim == 4 else {} for name, x in network.inputs.items()}
+
+    def open(self, path: Path, threads: int) -> "OnnxRunner":
+        """See `Format`. Runs on the CPU."""
+        import onnxruntime
+
+        if not path.is_file():
+            raise UserError(f"{path} is not a file: check the path")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 4
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # each kind of damage has a class of its own, with no base but this
+            raise UserError(
+                f"{path} is no ONNX file that ONNX Runtime can run, or it is damaged: export again"
+            ) from error
+        return OnnxRunner(session)
+
+    def runtime(self) -> str:
+        """See `Format`."""
+        import onnxruntime
+
+        return f"ONNX Runtime {onnxruntime.__version__}"
+
+
+class OnnxRunner:
+    """A session of ONNX Runtime as a `Runner`."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._names = [value.name for value in session.get_inputs()]
+
+    def __call__(self, *inputs: NDArray[np.float32]) -> Arrays:
+        """See `Runner`."""
+        return tuple(self._session.run(None, dict(zip(self._names, inputs, strict=True))))
+
+
+def _name_dimensions(model: "ModelProto", names: dict[str, dict[int, str]]) -> None:
+    """Give open dimensions the names of `names` in place of the exporter's symbols, in inputs and outputs."""
+    renamed = {}
+    for value in model.graph.input:
+        for axis, name in names[value.name].items():
+            renamed[value.type.tensor_type.shape.dim[axis].dim_param] = name
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in renamed:
+                dim.dim_param = renamed[dim.dim_param]
+
+
+def _halve(model: "ModelProto") -> "ModelProto":
+    """Weights and computation in half precision."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    halved = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
+    halved.topological_sort(is_deterministic=True)  # the converter appends its casts at the end
+    return halved.model
+
+
+def _quantise(model: "ModelProto", names: Sequence[str], calibration: Sequence[Arrays]) -> "ModelProto":
+    """Static quantisation of the convolutions, in the form of quantise-dequantise pairs around each."""
+    import onnx
+    from onnxruntime import quantization as q
+
+    class Reader(q.CalibrationDataReader):
+        def __init__(self) -> None:
+            self._feeds = iter([dict(zip(names, arrays, strict=True)) for arrays in calibration])
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            return next(self._feeds, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "quantised.onnx")
+        q.quantize_static(
+            onnx.shape_inference.infer_shapes(model),
+            path,
+            Reader(),
+            quant_format=q.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=_sensitive(model),
+            per_channel=True,
+            activation_type=q.QuantType.QUInt8,
+            weight_type=q.QuantType.QInt8,
+            calibrate_method=q.CalibrationMethod.MinMax,  # percentiles gain 1 dB and keep every map of every example
+        )
+        return onnx.load(path)
+
+
+def _sensitive(model: "ModelProto") -> list[str]:
+    """Names of the convolutions that int8 leaves alone: those of few channels, and those whose kernels are an input."""
+    channels = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
+    return [node.name for node in model.graph.node if node.op_type == "Conv" and channels.get(node.input[1], 0) < FEW]
+
+
+def _tidy(model: "ModelProto") -> None:
+    """Say who made the file, and drop what only tells how and where: stack traces, paths, inferred shapes."""
+    graph = model.graph
+    model.producer_name, model.producer_version = "idn-distill", idn.__version__
+    del graph.value_info[:]
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+
+
+def save(model: "ModelProto", path: Path) -> None:
+    """Write `model` and its folder, all of it or nothing."""
+    with whole(path) as draft:
+        draft.write_bytes(model.SerializeToString(deterministic=True))

@@ -1,0 +1,158 @@
+"""Reading and writing files of tensors. A file is recognised by its content and never executed."""
+
+import pickle
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from idn.errors import UserError
+from idn.files.atomic import whole
+from idn.files.safe_pickle import read_paddle, read_torch_modules
+
+_LEGACY_TORCH = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+_NETWORKS = ("state_dict", "model", "net")
+"""Entries of a checkpoint that hold the network, in the order in which they are preferred."""
+_COUNTER = "num_batches_tracked"
+_SHOWN = 3
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a network, on the CPU, from a file of any of these kinds:
+
+    - safetensors;
+    - PyTorch, zip or older format: a state dict, a checkpoint with an entry "state_dict" (as Lightning's), "model" or
+      "net", or a pickled module, whose classes need not exist here;
+    - Paddle .pdparams, pickle protocols 2 to 4, also nested as {"net": ..., "epoch": ...}.
+
+    Raises UserError if the file is missing, empty, cut short, of another kind, holds no tensors, or asks for anything
+    that tensors do not need.
+    """
+    path = Path(path)
+    reader = _reader(path)
+    try:
+        value = reader(path)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # what a damaged file makes its reader raise can be almost anything
+        detail = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        if "maximum supported version" in str(error):
+            newer = f"{path} was written by a newer PyTorch ({torch.__version__} is here): update it"
+            raise UserError(newer) from error
+        raise UserError(f"{path} is damaged or cut short ({detail}): get it again") from error
+    return _network(value, path)
+
+
+def _reader(path: Path) -> Callable[[Path], object]:
+    if not path.is_file():
+        raise UserError(f"{path} is not a file: check the path")
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if not head:
+        raise UserError(f"{path} is empty: get it again")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
+        return load_file
+    if head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and _LEGACY_TORCH in head[:32]):
+        return _read_torch
+    if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04"):
+        return read_paddle
+    raise UserError(f"{path} {_describe(head)}")
+
+
+def _describe(head: bytes) -> str:
+    """What a file is that holds no readable tensors, and what to do about it."""
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "is a web page, not weights: download the file itself"
+    if text.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not weights: run `git lfs pull` or download the file itself"
+    if head[257:262] == b"ustar":
+        return "is a tar archive: unpack it and choose the file inside"
+    if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b":", b"B"):
+        return "is an ONNX graph, not weights: use an adapter that runs ONNX"
+    return "is no file of weights: choose a safetensors, PyTorch or Paddle file"
+
+
+def _read_torch(path: Path) -> object:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise UserError(f"{path} is a TorchScript archive: choose a file with the state dict")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        return read_torch_modules(path)
+
+
+def _network(value: object, path: Path) -> dict[str, Tensor]:
+    """The tensors of the one network in what a file holds."""
+    entries = value if isinstance(value, dict) else {}
+    nested = {str(key): _tensors(item) for key, item in entries.items()}
+    for name in _NETWORKS:
+        if nested.get(name):
+            return nested[name]
+    if flat := _tensors(entries):
+        return flat
+    networks = {key: tensors for key, tensors in nested.items() if tensors}
+    if not networks:
+        raise UserError(f"{path} holds no named tensors: choose a file with the weights of a network")
+    if len(networks) > 1:
+        raise UserError(f"{path} holds several networks ({_some(networks)}): save the wanted one on its own")
+    return next(iter(networks.values()))
+
+
+def _tensors(value: object) -> dict[str, Tensor]:
+    entries = value.items() if isinstance(value, dict) else ()
+    return {key: item for key, item in entries if isinstance(key, str) and isinstance(item, Tensor)}
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a safetensors file; empty if it has none or is a file of another kind.
+
+    Raises UserError if the file is missing, empty, or safetensors cut short.
+    """
+    path = Path(path)
+    if _reader(path) is not load_file:
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): get it again") from error
+
+
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file and its folder, all of it or nothing."""
+    with whole(Path(path)) as draft:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, draft, metadata)
+
+
+def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
+    """Copy `tensors` into the parameters and buffers of `module`. `what` names their origin in errors.
+
+    Raises UserError, and changes nothing, if a key is missing, unknown or of another shape. BatchNorm's counter
+    "num_batches_tracked" alone may be missing: older PyTorch and Paddle do not write it.
+    """
+    expected = module.state_dict()
+    optional = {key for key in expected if key.endswith(f".{_COUNTER}") or key == _COUNTER}
+    missing = [key for key in expected if key not in tensors and key not in optional]
+    extra = [key for key in tensors if key not in expected]
+    shapes = {key: (tuple(tensors[key].shape), tuple(expected[key].shape)) for key in expected if key in tensors}
+    misshaped = [f"{key}: file {found}, network {wanted}" for key, (found, wanted) in shapes.items() if found != wanted]
+    faults = {"missing": missing, "extra": extra, "mis-shaped": misshaped}
+    if any(faults.values()):
+        listed = "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in faults.items() if keys)
+        foreign = len(shapes) < len(expected) / 2
+        hint = "the file seems to hold another network" if foreign else "choose the file that belongs to this network"
+        raise UserError(f"{what} does not fit {type(module).__name__}: {listed}: {hint}")
+    module.load_state_dict({**{key: expected[key] for key in optional}, **tensors})
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few names."""
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -1,0 +1,66 @@
+"""Where the feature maps of the perceptual loss come from: one choice, made in the config."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from idn.errors import UserError
+from idn.files.tensors import load_strict, read_tensors
+from idn.files.timm_backbones import build_model, published
+from idn.frozen import Frozen
+from idn.images import normalize, resize
+from idn.types import IdentityFeatures
+
+
+class IdentityShallow(Frozen):
+    """The early maps that the identity encoder computes anyway: no further network, nothing to download.
+
+    They see the encoder's crop only, and were trained to tell people apart, not to judge texture.
+    """
+
+    reads_encoder = True
+    """Whether `forward` needs what the identity encoder saw."""
+
+    def forward(self, images: Tensor, seen: IdentityFeatures) -> tuple[Tensor, ...]:
+        """seen: the encoder's pass over `images`. Returns its shallow maps; UserError if the encoder has none."""
+        if not seen.shallow:
+            raise UserError(
+                "this identity encoder returns no shallow maps: choose perceptual=timm or loss.weights.perceptual=0"
+            )
+        return seen.shallow
+
+
+class TimmFeatures(Frozen):
+    """Early stages of a frozen timm backbone, such as VGG-16 or a ResNet.
+
+    model: timm name, `hf_hub:` names included. stages: indices into its feature levels, fine to coarse.
+    weights: a checkpoint file of that model; None takes the published ones from the hub.
+    size: pictures are resized to this many pixels first; None keeps the student's size.
+    Raises UserError when the weights cannot be had or the stages do not exist.
+    """
+
+    reads_encoder = False
+    """It looks at the pictures itself."""
+
+    def __init__(self, model: str, stages: Sequence[int], weights: str | Path | None, size: int | None = None) -> None:
+        super().__init__()
+        self.net = build_model(
+            model,
+            weights is None,
+            f"perceptual.model={model}",
+            "give perceptual.weights=FILE, another model, or take perceptual=identity",
+            {"features_only": True, "out_indices": list(stages)},
+        )
+        if weights is not None:
+            wanted = self.net.state_dict()
+            have = {key: value for key, value in read_tensors(Path(weights)).items() if key in wanted}
+            load_strict(self.net, have, f"perceptual weights {weights}")
+        _, self.mean, self.std = published(self.net)
+        self.size = size
+        self.freeze()
+
+    def forward(self, images: Tensor, seen: IdentityFeatures | None) -> tuple[Tensor, ...]:
+        """images: (N, 3, S, S) RGB in [0, 1]. Returns one map per stage."""
+        sized = images if self.size is None else resize(images, self.size)
+        return tuple(self.net(normalize(sized, self.mean, self.std)))

@@ -1,0 +1,1 @@
+"""Metrics: of images, of identity, of face verification."""

@@ -1,0 +1,242 @@
+"""A sequence of runs with one config: every stage is one `idn` command, and what is finished is not done again."""
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.table import Table
+
+from idn.errors import UserError
+from idn.files.atomic import whole
+from idn.files.folders import make_writable
+from idn.pipeline.subprocesses import Children, reason
+
+RECORD = "stage.json"
+"""In a stage's folder: the command that began there, what it was given by earlier stages, and whether it has ended."""
+
+LOG = "log.txt"
+_RESUMABLE = ("train", "teacher", "quality", "identity")
+_CHECKPOINTS = ("last.ckpt", "last_good.ckpt")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command, or the same one with several seeds.
+
+    verb, options: what a person would type after `idn`. seeds: none, or one run per seed in a folder of its own.
+    folder: the option that says where the verb writes. shown: whether the closing table has a row for it.
+    Raises UserError for seeds that are not different whole numbers.
+    """
+
+    verb: str
+    options: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    folder: str = "hydra.run.dir"
+    shown: bool = False
+
+    def __post_init__(self) -> None:
+        listed = isinstance(self.seeds, Sequence) and all(type(seed) is int for seed in self.seeds)
+        if not listed or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds={self.seeds} must be a list of different whole numbers, such as [0,1,2]")
+
+    def rehearsed(self, few: Sequence[str]) -> "Stage":
+        """The same with the options `few` added, and its first seed alone."""
+        return replace(self, options=(*self.options, *few), seeds=self.seeds[:1])
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command of a pipeline and the folder that belongs to it."""
+
+    stage: str
+    verb: str
+    options: tuple[str, ...]
+    out: Path
+    folder: str = field(default="hydra.run.dir")
+
+    @property
+    def words(self) -> list[str]:
+        """What follows `idn`."""
+        return [self.verb, *self.options, f"{self.folder}={self.out}"]
+
+    def reads(self, other: "Run") -> bool:
+        """Whether an option names the folder of the other run, or something in it."""
+        values = [Path(option.partition("=")[2]) for option in self.options]
+        return any(value.is_relative_to(other.out) for value in values)
+
+    def record(self) -> dict | None:
+        """What is known about the command that began in the folder; None if none has."""
+        path = self.out / RECORD
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def resumed(self) -> list[str]:
+        """The words, and the newest checkpoint of the folder to go on from if there is one."""
+        saved = [self.out / "checkpoints" / name for name in _CHECKPOINTS]
+        saved = sorted((path for path in saved if path.is_file()), key=lambda path: path.stat().st_mtime)
+        return [*self.words, f"resume={saved[-1]}"] if saved and self.verb in _RESUMABLE else self.words
+
+
+class Pipeline:
+    """Stages in order, in the folder `out`.
+
+    stages: by name, see Stage; None leaves a stage out. jobs: runs of one stage that go on side by side, which share
+    the processor cores. fresh: `run` deletes what an earlier one made of these stages in `out`, and begins anew. Raises
+    UserError, before anything runs, for a folder that holds a stage with other options, or one that was made from
+    results that are gone.
+    """
+
+    def __init__(self, stages: Mapping[str, Stage | None], out: str | Path, jobs: int, fresh: bool = False) -> None:
+        if jobs < 1:
+            raise UserError(f"jobs={jobs} must be at least 1")
+        self.out, self.jobs = Path(out), jobs
+        self.stages = {name: stage for name, stage in stages.items() if stage is not None}
+        if not self.stages:
+            raise UserError("this pipeline has no stages: choose one, such as experiment=pipeline_small")
+        self.runs = {name: self._expand(name, stage) for name, stage in self.stages.items()}
+        self._children, self._fresh = Children(), fresh
+        if not fresh:
+            self._check()
+
+    def run(self) -> None:
+        """Do what is left, then print the table.
+
+        Raises UserError when a stage fails, when somebody stops it, and when another pipeline works in the folder; what
+        is finished stays, and what is not goes on from its last checkpoint the next time.
+        """
+        make_writable("out", self.out)
+        try:
+            with FileLock(self.out / ".lock", timeout=0), self._children.stoppable():
+                if self._fresh:
+                    self._forget()
+                for number, (name, runs) in enumerate(self.runs.items(), 1):
+                    self._stage(f"[{number}/{len(self.runs)}] {name}", name, runs)
+        except Timeout as error:
+            raise UserError(f"another `idn pipeline` is at work in {self.out}: wait for it, or stop it") from error
+        self.show()
+
+    def show(self) -> None:
+        """Print what the shown stages reached, means over their seeds with all values."""
+        rows = {name: [_summary(run.out) for run in self.runs[name]] for name, s in self.stages.items() if s.shown}
+        columns = [key for key in SHOWN if any(key in one for several in rows.values() for one in several)]
+        table = Table(title=f"{self.out}: held-out people", title_justify="left")
+        for column in ("stage", *columns):
+            table.add_column(column, no_wrap=column == "stage")
+        for name, several in rows.items():
+            table.add_row(name, *(_cell([one[key] for one in several if key in one]) for key in columns))
+        Console().print(table)
+        print(f"everything is in {self.out}")
+
+    def _all(self) -> Iterator[Run]:
+        for runs in self.runs.values():
+            yield from runs
+
+    def _check(self) -> None:
+        """Raise UserError for a folder that holds something else than this pipeline would make there."""
+        for run in self._all():
+            record = run.record()
+            if record is None:
+                continue
+            if record["words"] != run.words:
+                raise UserError(
+                    f"{run.out} holds stage {run.stage}, begun with other options: choose another out=, or delete it"
+                )
+            if record["inputs"] != self._inputs(run):
+                raise UserError(
+                    f"{run.out} holds stage {run.stage}, made from results of earlier stages that are gone: delete it, "
+                    "too"
+                )
+
+    def _forget(self) -> None:
+        """Delete the folders of all stages, if a pipeline has made them."""
+        for run in self._all():
+            if run.record() is not None:
+                shutil.rmtree(run.out)
+
+    def _expand(self, name: str, stage: Stage) -> list[Run]:
+        if not stage.seeds:
+            return [Run(name, stage.verb, tuple(stage.options), self.out / name, stage.folder)]
+        return [
+            Run(name, stage.verb, (*stage.options, f"seed={seed}"), self.out / f"{name}_{seed}", stage.folder)
+            for seed in stage.seeds
+        ]
+
+    def _inputs(self, run: Run) -> dict[str, str | None]:
+        """By stage folder that the run reads, the mark of what is there: a new one every time, None if unfinished."""
+        others = [other for other in self._all() if other.out != run.out and run.reads(other)]
+        return {str(other.out): (other.record() or {}).get("mark") for other in others}
+
+    def _stage(self, head: str, name: str, runs: Sequence[Run]) -> None:
+        left = [run for run in runs if (run.record() or {}).get("mark") is None]
+        if not left:
+            print(f"{head}: finished before", flush=True)
+            return
+        seeds = f"   ({len(left)} seeds)" if len(left) > 1 else ""
+        print(f"{head}: idn {shlex.join(left[0].words)}{seeds}", flush=True)
+        start = time.monotonic()
+        beside = min(self.jobs, len(left))
+        with ThreadPoolExecutor(beside) as pool:
+            codes = list(pool.map(lambda run: self._run(run, beside), left))
+        if self._children.stopped:
+            raise UserError(f"stopped in stage {name}: the same command goes on there")
+        if failed := [(run, code) for run, code in zip(left, codes, strict=True) if code]:
+            run, code = failed[0]
+            log = run.out / LOG
+            raise UserError(
+                f"stage {name} failed: {reason(log, code)} (all of it: {log}); once that is mended, the same command "
+                "goes on there"
+            )
+        print(f"{head}: {(time.monotonic() - start) / 60:.1f} min", flush=True)
+
+    def _run(self, run: Run, beside: int) -> int:
+        """Run one command to its end, its output in log.txt; continue from its last checkpoint if there is one.
+
+        beside: how many go on at a time.
+        """
+        run.out.mkdir(parents=True, exist_ok=True)
+        record = {"words": run.words, "inputs": self._inputs(run), "mark": None}
+        _write(run.out / RECORD, record)
+        threads = max(1, (os.cpu_count() or 1) // beside)
+        environment = os.environ | ({} if beside == 1 else {"OMP_NUM_THREADS": str(threads)})
+        command = [sys.executable, "-m", "idn", *run.resumed()]
+        code = self._children.run(command, run.out / LOG, environment)
+        if code == 0:
+            _write(run.out / RECORD, record | {"mark": secrets.token_hex(8)})
+        return code
+
+
+SHOWN = {
+    "swap gain, dB": ("val/swap_gain",),
+    "identity": ("val/identity_student", "val/identity_swap"),
+    "PSNR to truth, dB": ("val/psnr_truth",),
+}
+"""Columns of the closing table; each shows the first of its metrics that a run has."""
+
+
+def _write(path: Path, record: dict) -> None:
+    with whole(path) as draft:
+        draft.write_text(json.dumps(record))
+
+
+def _summary(out: Path) -> dict[str, float]:
+    path = out / "summary.json"
+    values = json.loads(path.read_text()) if path.is_file() else {}
+    found = {title: next((values[key] for key in keys if key in values), None) for title, keys in SHOWN.items()}
+    return {title: value for title, value in found.items() if value is not None}
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ({', '.join(f'{value:.2f}' for value in values)})"

@@ -1,0 +1,1 @@
+"""Provenance: pictures that say that they are synthetic, by metadata and an invisible watermark."""

@@ -1,0 +1,131 @@
+"""The quality scorer Q: a network that says how good a teacher's picture is, and the file that keeps it."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from idn.errors import UserError
+from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
+from idn.files.timm_backbones import build_model
+from idn.frozen import Frozen, hollow
+from idn.images import normalize, resize
+
+Kind = Literal["snapshots", "degradations"]
+"""What a scorer's labels were: shares of a teacher's training, or strengths of damage to its pictures."""
+
+SCORER_BACKBONE = "resnet18"
+HUB = "hub"
+"""Stands for the weights that timm publishes."""
+_FORMAT = "idn-scorer-1"
+_SMALLEST = 32
+
+
+class ScorerNetwork(nn.Module):
+    """ResNet-18 with one output, whose sigmoid is the score (arXiv:2201.03808, loss reweighting).
+
+    size: pixels at which it works; pictures of other sizes are resized. backbone: where training starts: a file with
+    the tensors of timm's resnet18, "hub" for those that timm publishes, None for random weights; the classifier of
+    either is left out. Raises UserError for a size below 32 and weights that cannot be had or do not fit.
+    """
+
+    def __init__(self, size: int = 224, backbone: str | Path | None = None) -> None:
+        super().__init__()
+        if not isinstance(size, int) or size < _SMALLEST:
+            raise UserError(f"scorer.size={size} must be a whole number of pixels, at least {_SMALLEST}")
+        self.size = size
+        self.net = build_model(
+            SCORER_BACKBONE,
+            backbone == HUB,
+            f"scorer.backbone={backbone}",
+            f"give a file with timm's {SCORER_BACKBONE}, or null",
+            {"num_classes": 1},
+        )
+        if backbone not in (None, HUB):
+            tensors = {key: value for key, value in read_tensors(backbone).items() if not key.startswith("fc.")}
+            head = {f"fc.{key}": value for key, value in self.net.fc.state_dict().items()}
+            load_strict(self.net, tensors | head, f"scorer.backbone={backbone}")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) RGB in [0, 1] -> (N,) in [0, 1], 1 for the best."""
+        return self.net(normalize(resize(images, self.size))).squeeze(1).sigmoid()
+
+
+@dataclass(frozen=True)
+class ScorerNotes:
+    """What a scorer's file says about how it came to be.
+
+    kind: see Kind. teacher, teacher_licence, teacher_commercial_use: whose pictures it was shown, and the terms of that
+    teacher. command: the line that trained it. metrics: what it reached on held-out people.
+    """
+
+    kind: Kind
+    teacher: str
+    teacher_licence: str
+    teacher_commercial_use: str
+    command: str
+    metrics: dict[str, float]
+
+
+def save_scorer(network: ScorerNetwork, path: str | Path, notes: ScorerNotes) -> None:
+    """Write a trained network and everything that is known about it as one safetensors file."""
+    config = {"backbone": SCORER_BACKBONE, "size": network.size}
+    metadata = {"format": _FORMAT, "config": json.dumps(config), **vars(notes), "metrics": json.dumps(notes.metrics)}
+    write_tensors(path, network.net.state_dict(), metadata)
+
+
+class QualityScorer(Frozen):
+    """A frozen ScorerNetwork from a file of `save_scorer`, which also tells its size.
+
+    `notes` hold the rest of what the file says; `kind` is what its labels were; `origin` says both in words.
+    Making one draws no random numbers, so a student begins the same with and without it.
+    Raises UserError when the file is missing, of another format, or does not say everything.
+    """
+
+    def __init__(self, weights: str | Path | None) -> None:
+        super().__init__()
+        if weights is None:
+            raise UserError("reweight=identity_quality needs reweight.scorer=FILE: train one with `idn quality`")
+        size, self.notes = _read_notes(Path(weights))
+        self.kind: Kind = self.notes.kind
+        self.origin = f"trained on {self.kind} of {self.notes.teacher} (licence: {self.notes.teacher_licence})"
+        self.weights_file = Path(weights)
+        self.network = hollow(lambda: ScorerNetwork(size))
+        load_strict(self.network.net, read_tensors(weights), f"quality scorer {weights}")
+        self.to(memory_format=torch.channels_last).freeze()
+
+    @property
+    def size(self) -> int:
+        """Pixels at which it works."""
+        return self.network.size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) RGB in [0, 1] -> (N,) in [0, 1], 1 for the best."""
+        return self.network(images)
+
+
+def open_scorer(path: str | Path | None) -> QualityScorer:
+    """Read a scorer's file and say on the terminal what it was trained on. Raises UserError as `QualityScorer` does."""
+    scorer = QualityScorer(path)
+    print(f"quality scorer {path}: {scorer.origin}", file=sys.stderr)
+    return scorer
+
+
+def _read_notes(path: Path) -> tuple[int, ScorerNotes]:
+    """Size and notes of a scorer's file."""
+    metadata = read_metadata(path)
+    if metadata.get("format") != _FORMAT:
+        raise UserError(f"{path} is no quality scorer of this package: train one with `idn quality`")
+    try:
+        texts = {name: metadata[name] for name in ScorerNotes.__annotations__ if name != "metrics"}
+        config, metrics = json.loads(metadata["config"]), json.loads(metadata["metrics"])
+        size, backbone = config["size"], config["backbone"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path} does not say everything about its scorer ({error}): train it again") from error
+    if texts["kind"] not in get_args(Kind) or backbone != SCORER_BACKBONE or type(size) is not int:
+        raise UserError(f"{path} holds a scorer of another version: train it again with `idn quality`")
+    return size, ScorerNotes(**texts, metrics=metrics)

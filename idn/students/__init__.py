@@ -1,0 +1,1 @@
+"""Students: one package per architecture, their files, counting, and reading published weights."""

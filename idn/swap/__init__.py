@@ -1,0 +1,1 @@
+"""Using a student: who the source is."""

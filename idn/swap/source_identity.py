@@ -1,0 +1,86 @@
+"""Whose face: from a photograph, or from a file that kept what an encoder saw, to the identity that a student reads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from idn.data.alignment.crop import UnusableLandmarks, cut_crop
+from idn.data.alignment.detector import Detector
+from idn.errors import UserError
+from idn.files.photos import UnreadablePhoto, read_photo
+from idn.files.tensors import read_metadata, read_tensors, write_tensors
+from idn.images import from_uint8
+from idn.types import IdentityEncoder, IdentityFeatures
+
+CROP = 256
+"""Side of the crop that an encoder is shown, in pixels: it makes its own, smaller one of it."""
+LEAST_FACE = 48
+"""Smaller faces, in pixels of the photograph, tell too little of a person."""
+_FORMAT = "idn-identity-1"
+
+
+def identity_of_photo(
+    path: Path, encoder: IdentityEncoder, frame: str, make_detector: Callable[[], Detector]
+) -> IdentityFeatures:
+    """The person on a photograph, as `encoder`, built for crops framed as `frame`, sees the largest face.
+
+    make_detector: called once the photograph is known to be one. Returns embedding (1, D) and features (1, C, s, s).
+    Raises UserError for an unreadable photograph, no face, several faces of similar size, and a face below LEAST_FACE
+    pixels.
+    """
+    pixels = _read(path)
+    faces = make_detector()(pixels)
+    if not faces:
+        raise UserError(f"{path} shows no face: give a photograph with one, or aligned=true if it is a crop already")
+    face = faces[0]
+    if face.size < LEAST_FACE:
+        raise UserError(f"the face on {path} has {face.size:.0f} px, {LEAST_FACE} are the least: give a larger one")
+    if len(faces) > 1 and faces[1].size > face.size / 2:
+        raise UserError(f"{path} shows {len(faces)} faces of similar size: cut out the person that is meant")
+    try:
+        crop, _, _ = cut_crop(pixels, face.landmarks, frame, CROP)
+    except UnusableLandmarks as error:
+        raise UserError(f"{path}: {error}, give another photograph") from error
+    return _look(encoder, crop)
+
+
+def identity_of_crop(path: Path, encoder: IdentityEncoder) -> IdentityFeatures:
+    """The same for a square crop in the framing that the encoder was built for. Raises UserError for other shapes."""
+    pixels = _read(path)
+    if pixels.shape[1] != pixels.shape[2]:
+        height, width = pixels.shape[1:]
+        raise UserError(f"{path} is {width} x {height} px: an aligned crop is square, leave aligned=true out")
+    return _look(encoder, pixels)
+
+
+def save_identity(path: Path, identity: IdentityFeatures, encoder: str) -> None:
+    """Keep one identity as a safetensors file. encoder: name of the network that saw it."""
+    tensors = {"embedding": identity.embedding, "features": identity.features}
+    write_tensors(path, tensors, {"format": _FORMAT, "identity_encoder": encoder})
+
+
+def load_identity(path: Path, encoder: str) -> IdentityFeatures:
+    """Read a file of `save_identity`. Raises UserError for any other file and for one of another encoder."""
+    notes = read_metadata(path)
+    tensors = read_tensors(path)
+    if notes.get("format") != _FORMAT or tensors.keys() != {"embedding", "features"}:
+        raise UserError(f"{path} holds no identity: give a photograph, or identity.safetensors of an earlier export")
+    if notes["identity_encoder"] != encoder:
+        raise UserError(f"{path} was seen by {notes['identity_encoder']}, this student reads identities of {encoder}")
+    return IdentityFeatures(tensors["embedding"], tensors["features"])
+
+
+def _read(path: Path) -> torch.Tensor:
+    if not path.is_file():
+        raise UserError(f"identity={path} is not a file: give a photograph, identity.safetensors or none")
+    try:
+        return read_photo(path)
+    except UnreadablePhoto as error:
+        raise UserError(f"{path} cannot be read as a photograph ({error}): give another one") from error
+
+
+@torch.no_grad()
+def _look(encoder: IdentityEncoder, crop: torch.Tensor) -> IdentityFeatures:
+    seen = encoder(from_uint8(crop)[None])
+    return IdentityFeatures(seen.embedding.clone(), seen.features.contiguous().clone())

@@ -1,0 +1,1 @@
+"""Teacher cache: the answers of a teacher on disk, in shards with a manifest."""

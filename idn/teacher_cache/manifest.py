@@ -1,0 +1,223 @@
+"""The manifest of a folder of kept teacher's answers: `cache.json`, what it holds and how it came about.
+
+It is replaced whole, and names a shard only once that is on disk, so a writer may be stopped at any moment. It holds no
+time: equal caches have equal manifests.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import nn
+
+from idn.errors import UserError
+from idn.images import resize
+from idn.types import IdentityEncoder, goes_by
+
+MANIFEST = "cache.json"
+VERSION = 2
+_READABLE = (1, VERSION)
+"""Version 1 does not say `weights`."""
+Part = Literal["train", "val"]
+PARTS: tuple[Part, ...] = ("train", "val")
+
+_LEAST_SQUARE = 1e-10  # 100 dB, as in idn.metrics.images
+_MARK_LENGTH = 8
+_MARK_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """What the manifest says of a finished shard. Errors are those of its pictures against the teacher's, in [0, 1]."""
+
+    sha256: str
+    bytes: int
+    pairs: int
+    error_mean: float
+    error_square: float
+    error_max: float
+
+
+@dataclass(frozen=True)
+class PictureError:
+    """What encoding did to the teacher's pictures: mean and largest absolute difference, of a range of 1, and dB."""
+
+    mean: float
+    max: float
+    psnr: float
+
+
+@dataclass(frozen=True)
+class CacheManifest:
+    """Everything that a cache declares about itself.
+
+    teacher: name, variant, licence and commercial of its record. encoder: see `describe_encoder`. options: what a
+    person needs to present the same pairs again. format, quality: see PictureFormat. size, frame: pixels and alignment
+    template of the crops. rows: pairs per item. items: by part. shard_items: items per shard, fewer in the last one of
+    a part. scored: whether a quality is kept. shards: the finished ones. weights: `weights_digest` of "teacher" and
+    "scorer", None where no scorer was asked; empty if the cache was begun by a version that did not note it.
+    """
+
+    teacher: dict[str, Any]
+    encoder: dict[str, Any]
+    options: dict[str, Any]
+    format: str
+    quality: int | None
+    size: int
+    frame: str
+    seed: int
+    rows: int
+    items: dict[str, int]
+    shard_items: int
+    scored: bool
+    shards: dict[str, ShardEntry] = field(default_factory=dict)
+    weights: dict[str, str | None] = field(default_factory=dict)
+    version: int = VERSION
+
+    def layout(self) -> Iterator[tuple[str, Part, range]]:
+        """Name, part and items of every shard, in order."""
+        for part in PARTS:
+            for number, first in enumerate(range(0, self.items[part], self.shard_items)):
+                yield shard_name(part, number), part, range(first, min(first + self.shard_items, self.items[part]))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is finished."""
+        return all(name in self.shards for name, _, _ in self.layout())
+
+    @property
+    def error(self) -> PictureError:
+        """Of all finished shards, weighted by their pairs; at most 100 dB. At least one is needed."""
+        entries = self.shards.values()
+        pairs = sum(entry.pairs for entry in entries)
+        square = sum(entry.error_square * entry.pairs for entry in entries) / pairs
+        return PictureError(
+            sum(entry.error_mean * entry.pairs for entry in entries) / pairs,
+            max(entry.error_max for entry in entries),
+            -10 * math.log10(max(square, _LEAST_SQUARE)),
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What may not change between the runs that write one cache: everything but progress and what tells weights.
+
+        Keys are dotted; those of `options` come first and without that word, as they are typed.
+        """
+        whole = {k: v for k, v in asdict(self).items() if k not in ("shards", "weights")}
+        whole["encoder"] = {k: v for k, v in whole["encoder"].items() if k != "mark"}
+        return dict(_dotted(whole.pop("options"))) | dict(_dotted(whole))
+
+    def other_weights(self, now: Self) -> str | None:
+        """Which network, in words, has other weights in `now`; None if none, or if this one does not say its own."""
+        names = {"teacher": f"teacher {self.teacher['name']}", "scorer": "quality scorer"}
+        return next((names[role] for role, known in self.weights.items() if known != now.weights[role]), None)
+
+    def finished(self, shards: Mapping[str, ShardEntry]) -> Self:
+        """The same cache with these shards, in the order of `layout`, whatever the order in which they came."""
+        return replace(self, shards={name: shards[name] for name, _, _ in self.layout() if name in shards})
+
+    def write(self, folder: Path) -> None:
+        """Replace the manifest of a folder, all at once. Raises OSError if the disk refuses."""
+        value = asdict(self) | {"error": asdict(self.error) if self.complete else None}
+        part = folder / f".{MANIFEST}.part"
+        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, folder / MANIFEST)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Raises UserError if the folder has no manifest, or one that is damaged or of another version."""
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise UserError(f"{folder} holds no {MANIFEST}: give the folder that `idn cache` wrote")
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if value["version"] not in _READABLE:
+                raise UserError(f"{path} is of version {value['version']}, not {VERSION}: write the cache anew")
+            value["version"] = VERSION
+            del value["error"]
+            value["shards"] = {name: ShardEntry(**entry) for name, entry in value["shards"].items()}
+            return cls(**value)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): write the cache anew") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Checksum of a file, read in small pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Checksum of what a network was given to compute with, the same on every device.
+
+    That is every parameter and buffer, by name, and the content of every file that one of its parts names as
+    `weights_file`, because its tensors do not tell all of it.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    for part in network.modules():
+        if (path := getattr(part, "weights_file", None)) is not None:
+            digest.update(file_sha256(Path(path)).encode())
+    return digest.hexdigest()
+
+
+def is_whole(path: Path, entry: ShardEntry, checksum: bool = True) -> bool:
+    """Whether a shard is there with the size and, unless that is left out, the checksum of its entry."""
+    if not path.is_file() or path.stat().st_size != entry.bytes:
+        return False
+    return not checksum or file_sha256(path) == entry.sha256
+
+
+def check_shards(folder: Path, manifest: CacheManifest, checksums: bool) -> None:
+    """Raise UserError, naming the shard, unless all are there with the sizes, or also the checksums, of the manifest.
+
+    Memory does not grow with their size.
+    """
+    if not manifest.complete:
+        raise UserError(f"{folder} is not complete: run the same `idn cache` again to finish it")
+    for name, entry in manifest.shards.items():
+        if not is_whole(folder / name, entry, checksums):
+            what = "damaged" if (folder / name).is_file() else "missing"
+            raise UserError(f"{folder / name} is {what}: copy it anew, or run the same `idn cache` again to mend it")
+
+
+@torch.no_grad()
+def describe_encoder(encoder: IdentityEncoder, size: int) -> dict[str, Any]:
+    """Name, embedding_dim, and mark: part of the embedding of a fixed pattern, which tells trained weights apart.
+
+    encoder: on the CPU. size: pixels of the pattern.
+    """
+    pattern = resize(torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)), size)
+    mark = [round(value, 6) for value in encoder(pattern).embedding[0, :_MARK_LENGTH].tolist()]
+    return {"name": encoder.name, "embedding_dim": encoder.embedding_dim, "mark": mark}
+
+
+def same_encoder(declared: Mapping[str, Any], encoder: IdentityEncoder, size: int) -> bool:
+    """Whether an encoder on the CPU is the one that a manifest declares: name, length of the embedding and mark."""
+    if not goes_by(encoder, declared["name"]) or declared["embedding_dim"] != encoder.embedding_dim:
+        return False
+    marks = (torch.tensor(described["mark"]) for described in (declared, describe_encoder(encoder, size)))
+    return torch.allclose(*marks, rtol=0, atol=_MARK_TOLERANCE)
+
+
+def shard_name(part: Part, number: int) -> str:
+    """File name of a shard."""
+    return f"{part}-{number:05d}.safetensors"
+
+
+def _dotted(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested options -> ("data.size", 96), ..."""
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            yield from _dotted(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", inner

@@ -1,0 +1,1 @@
+"""Lightning callbacks: checkpoints, picture grids, snapshots, trust histogram, progress."""

@@ -1,0 +1,66 @@
+"""The metrics of a run over its steps, as a table in a file."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from idn.files.atomic import whole
+
+
+class CurveLogger(pl.loggers.Logger):
+    """Writes `metrics.csv`: a row for everything that is logged at once, a column per metric, empty where it is not.
+
+    A run that goes on in the same folder continues the table where it goes on; nothing is changed before.
+    directory: of the file.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        super().__init__()
+        self.path = Path(directory) / "metrics.csv"
+        self.columns: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """What Lightning calls it."""
+        return "curve"
+
+    @property
+    def version(self) -> str:
+        """There is one per folder."""
+        return ""
+
+    def log_hyperparams(self, params: Mapping[str, Any]) -> None:
+        """The folder of a run holds its config already."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add a row. step: of the optimizer, from 0, at which the numbers were found."""
+        row = {**metrics, "step": step}
+        if row.keys() <= set(self.columns):
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+        else:
+            self._write([*self._read(), row])
+
+    @rank_zero_only
+    def cut(self, step: int) -> None:
+        """Drop the rows from `step` on, which a run wrote that did not get as far as its next checkpoint."""
+        if self.path.is_file():
+            self._write([row for row in self._read() if int(row["step"]) < step])
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if (row["step"] or "").isdigit()]  # a kill may cut the last one
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self.columns = sorted({key for row in rows for key in row} | {"step"})
+        with whole(self.path) as draft, draft.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(rows)

@@ -1,0 +1,1 @@
+"""Lightning modules: distillation, adversarial training, face recognition, quality regression."""

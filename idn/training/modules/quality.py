@@ -1,0 +1,122 @@
+"""Training of the quality scorer Q (arXiv:2201.03808, loss reweighting): a regressor of rated pictures."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import CatMetric
+from torchmetrics.functional.regression import spearman_corrcoef
+
+from idn.reweighting.graded.pictures import Known, Rated
+from idn.reweighting.scorer import ScorerNetwork
+from idn.training.modules.finite_guard import GuardedModule
+from idn.training.optimization.optimizers import Build, decayed_kernels, stepwise
+
+LEAST_SPREAD = 1 / 255
+"""Among pictures whose errors differ by no more than a grey level, an order means nothing; as much of 1 - SSIM is as
+little."""
+
+
+class Level(NamedTuple):
+    """Means over the pictures of one grade."""
+
+    grade: float
+    """What they have in common."""
+    label: float
+    """Mean label."""
+    score: float
+    """Mean score."""
+    error: float
+    """Mean absolute error to the exact swap, infinite where nobody knows."""
+
+
+class QualityModule(GuardedModule):
+    """Trains `network` to tell the label of a picture, by squared error.
+
+    optimizer, schedule: constructors that only lack the parameter groups, or the optimizer. Biases and BatchNorms get
+    no weight decay. `levels` holds, after a validation, what `by_grade` says of all held-out pictures.
+    """
+
+    def __init__(
+        self,
+        network: ScorerNetwork,
+        optimizer: Build,
+        schedule: Callable[[Optimizer], LRScheduler],
+    ) -> None:
+        super().__init__("lower optim.lr")
+        self.network = network.to(memory_format=torch.channels_last)
+        self.optimizer, self.schedule = optimizer, schedule
+        self.seen = nn.ModuleList(CatMetric() for _ in range(1 + len(Known._fields)))
+        self.levels: list[Level] = []
+
+    def training_step(self, batch: Rated, batch_idx: int) -> Tensor:
+        """One batch. Raises UserError when the loss is not finite, with the network as it was before the batch."""
+        self.watch([self.network])
+        loss = (self.network(batch.images) - batch.known.labels).square().mean()
+        self.demand_finite("loss", loss)
+        self.log("train/loss", loss.detach(), batch_size=len(batch.images))
+        return loss
+
+    def validation_step(self, batch: Rated, batch_idx: int) -> None:
+        """Scores come together at the end, over all held-out pictures."""
+        scores = self.network(batch.images).float()
+        for metric, values in zip(self.seen, (scores, *batch.known), strict=True):
+            metric.update(values)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what `agreement` says as `val/...`."""
+        scores, *columns = (metric.compute() for metric in self.seen)
+        known = Known(*columns)
+        self.log_dict({f"val/{name}": value for name, value in agreement(scores, known).items()})
+        self.levels = by_grade(scores, known)
+        for metric in self.seen:
+            metric.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """One-dimensional parameters learn without weight decay."""
+        return stepwise(decayed_kernels(self.optimizer, self.parameters()), self.schedule)
+
+
+def agreement(scores: Tensor, known: Known) -> dict[str, float]:
+    """How well scores tell quality. scores: (P,) in [0, 1]; known: of the same P pictures.
+
+    loss: mean squared difference of score and label. rank_label: Spearman's rank correlation of the two; rank_grade: of
+    score and grade. Where all errors are known, also rank_truth: rank correlation of the score with the mean absolute
+    error, its sign turned, so that 1 is perfect; rank_truth_within: the same among pictures of one grade, averaged over
+    the grades; rank_truth_of_pair: the same among the pictures of one pair, averaged; rank_truth_of_labels: what the
+    labels themselves would reach instead of rank_truth. The same four as rank_structure with 1 - SSIM as the error.
+    """
+    values = {
+        "loss": (scores - known.labels).square().mean(),
+        "rank_label": spearman_corrcoef(scores, known.labels),
+        "rank_grade": spearman_corrcoef(scores, known.grades),
+    }
+    if known.errors.isfinite().all():
+        for name, errors in (("rank_truth", known.errors), ("rank_structure", known.differences)):
+            values[name] = spearman_corrcoef(scores, -errors)
+            values[f"{name}_of_labels"] = spearman_corrcoef(known.labels, -errors)
+            for part, groups in (("within", known.grades), ("of_pair", known.pairs)):
+                if (mean := _mean_rank(scores, errors, groups)) is not None:
+                    values[f"{name}_{part}"] = mean
+    return {name: float(value) for name, value in values.items()}
+
+
+def _mean_rank(scores: Tensor, errors: Tensor, groups: Tensor) -> Tensor | None:
+    """Rank correlation of score and turned error in every group, averaged over the groups whose errors differ."""
+    members = [groups == group for group in groups.unique()]
+    ranks = [
+        spearman_corrcoef(scores[mine], -errors[mine])
+        for mine in members
+        if errors[mine].max() - errors[mine].min() > LEAST_SPREAD
+    ]
+    return torch.stack(ranks).mean() if ranks else None
+
+
+def by_grade(scores: Tensor, known: Known) -> list[Level]:
+    """Means over the pictures of every grade, in growing order. scores: (P,); known: of the same P pictures."""
+    rows = [(grade, known.grades == grade) for grade in known.grades.unique()]
+    columns = (known.labels, scores, known.errors)
+    return [Level(float(grade), *(float(column[mine].mean()) for column in columns)) for grade, mine in rows]

@@ -1,0 +1,134 @@
+"""Training of face recognisers: classify the people of a training set, verify pairs of people never seen."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import CatMetric
+
+from idn.errors import UserError
+from idn.files.option_checks import check_whole
+from idn.losses.recognition import AngularMargin
+from idn.training.modules.finite_guard import GuardedModule
+from idn.training.optimization.optimizers import Build, decayed_kernels, stepwise
+
+
+class RecognitionModule(GuardedModule):
+    """Trains `network` to tell `classes` people apart by an additive angular margin (arXiv:1801.07698).
+
+    network: images (N, 3, S, S) in [0, 1] -> IdentityFeatures, with `embedding_dim`; the head is thrown away later.
+    margin: radians by which the true class must win; it grows linearly from 0 over `margin_steps` steps, because a full
+    margin on a random network keeps small ones from learning at all. scale: of the cosines before the softmax.
+    optimizer, schedule: constructors that only lack the parameter groups, or the optimizer. Biases and BatchNorms get
+    no weight decay. folds: of the verification protocol. people: known coordinates of every class, where there are any
+    (see `AngularMargin`).
+    Raises UserError for fewer than two classes or folds, and for a margin or a scale that `AngularMargin` refuses.
+    Training batches are (images, labels), validation batches (images_a, images_b, same).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: int,
+        margin: float,
+        scale: float,
+        margin_steps: int,
+        optimizer: Build,
+        schedule: Callable[[Optimizer], LRScheduler],
+        folds: int = 10,
+        people: Tensor | None = None,
+    ) -> None:
+        super().__init__("lower optim.lr")
+        if classes < 2:
+            raise UserError(f"the training data hold {classes} people: a recogniser needs two or more")
+        check_whole("recognition.folds", folds, 2)
+        check_whole("recognition.margin_steps", margin_steps, 0)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.head = AngularMargin(network.embedding_dim, classes, margin, scale, people)
+        self.margin_steps, self.folds = margin_steps, folds
+        self.optimizer, self.schedule = optimizer, schedule
+        self.cosines, self.same = (CatMetric(sync_on_compute=False) for _ in range(2))  # every process sees all pairs
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """images: (N, 3, S, S); labels: (N,) in [0, classes).
+
+        Raises UserError when the loss is not finite, with network and head as they were before the batch.
+        """
+        images, labels = batch
+        self.watch([self.network])
+        cosines = self.head.logits(self.network(images).embedding)
+        eased = min(1.0, self.global_step / max(self.margin_steps, 1))
+        loss = self.head(cosines, labels, eased).mean()
+        self.demand_finite("loss", loss)
+        right = (cosines.argmax(1) == labels).float().mean()
+        self.log_dict({"train/loss": loss.detach(), "train/accuracy": right}, batch_size=len(images))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        """images_a, images_b: (N, 3, S, S); same: (N,) bool. Scores come at the end, over all pairs."""
+        images_a, images_b, same = batch
+        embedding = self.network(torch.cat([images_a, images_b])).embedding
+        a, b = embedding.chunk(2)
+        self.cosines.update((a * b).sum(1))
+        self.same.update(same.float())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/accuracy`, `val/auc` and `val/tar_at_far_1e-3`; the few pairs of a sanity check give none.
+
+        Raises UserError if there are fewer pairs of a kind than folds.
+        """
+        if not self.trainer.sanity_checking:
+            same = self.same.compute() > 0.5
+            if (least := min(int(same.sum()), int((~same).sum()))) < self.folds:
+                raise UserError(
+                    f"recognition.folds={self.folds}, but of one kind of verification pair there are only {least}: "
+                    "raise identity_data.pairs, or lower recognition.folds"
+                )
+            scores = verify(self.cosines.compute(), same, self.folds)
+            self.log_dict({f"val/{name}": value for name, value in scores.items()}, sync_dist=True)
+        self.cosines.reset()
+        self.same.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Network and head learn together; one-dimensional parameters without weight decay."""
+        return stepwise(decayed_kernels(self.optimizer, self.parameters()), self.schedule)
+
+
+def verify(scores: Tensor, same: Tensor, folds: int = 10) -> dict[str, float]:
+    """Face verification as on LFW. scores: (P,), higher means more alike; same: (P,) bool, with both kinds of pair.
+
+    accuracy: mean over `folds` parts, each judged with the threshold that is best on all the others; the pairs of
+    either kind are dealt out in turn, so every part holds both. auc: area under the ROC curve. tar_at_far_1e-3: share
+    of same pairs accepted where at most one different pair in a thousand is. Raises ValueError with fewer than `folds`
+    pairs of a kind, or fewer than two folds.
+    """
+    if folds < 2 or min(int(same.sum()), int((~same).sum())) < folds:
+        raise ValueError(f"folds={folds}: needs at least 2 folds, and as many pairs of either kind as folds")
+    fold = torch.empty_like(same, dtype=torch.long)
+    for kind in (same, ~same):
+        fold[kind] = torch.arange(int(kind.sum()), device=same.device) % folds
+    hits = []
+    for k in range(folds):
+        threshold = _best_threshold(scores[fold != k], same[fold != k])
+        hits.append(float(((scores[fold == k] > threshold) == same[fold == k]).double().mean()))
+    negatives = scores[~same].sort(descending=True).values
+    accept_above = negatives[int(len(negatives) * 1e-3)]
+    below = torch.searchsorted(negatives.flip(0), scores[same])
+    not_above = torch.searchsorted(negatives.flip(0), scores[same], right=True)
+    return {
+        "accuracy": sum(hits) / folds,
+        "auc": float((below + not_above).double().mean() / (2 * len(negatives))),
+        "tar_at_far_1e-3": float((scores[same] > accept_above).double().mean()),
+    }
+
+
+def _best_threshold(scores: Tensor, same: Tensor) -> Tensor:
+    """The middle of the gap between two neighbouring scores that separates the kinds with the fewest mistakes."""
+    ordered, order = scores.sort()
+    kinds = same[order].long()
+    mistakes = kinds.cumsum(0) + (1 - kinds).sum() - (1 - kinds).cumsum(0)
+    best = int(mistakes[:-1].argmin())
+    return (ordered[best] + ordered[best + 1]) / 2

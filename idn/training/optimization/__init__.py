@@ -1,0 +1,1 @@
+"""Optimizers, learning rate schedules and the moving average (EMA) of weights."""

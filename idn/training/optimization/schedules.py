@@ -1,0 +1,29 @@
+"""Learning-rate schedules, counted in optimizer steps."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from idn.errors import UserError
+from idn.files.option_checks import check_number, check_whole
+
+
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int, floor: float = 0.01) -> LambdaLR:
+    """Linear rise over `warmup_steps`, then half a cosine down to `floor` times the learning rate at `total_steps`.
+
+    Raises UserError for a run without steps, or without an end, and for numbers that cannot be meant.
+    """
+    if total_steps < 1:
+        raise UserError(f"trainer.max_steps={total_steps} must be at least 1: the learning rate falls until that step")
+    check_whole("schedule.warmup_steps", warmup_steps, 0)
+    check_number("schedule.floor", floor, 0, 1)
+    warmup = min(warmup_steps, max(total_steps // 2, 1))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        progress = min((step - warmup) / max(total_steps - warmup, 1), 1.0)
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)

@@ -1,0 +1,112 @@
+"""Starting a run, from the beginning or from a checkpoint of an earlier one."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from idn.errors import UserError
+from idn.training.loggers import CurveLogger
+
+Groups = list[dict[str, Any]]
+"""The options of an optimizer, one set for each of its groups of parameters."""
+
+
+def check_resume(resume: str | Path | None, trainer: pl.Trainer) -> None:
+    """Raise UserError if the checkpoint to continue is missing, unreadable, or beyond the end of the run.
+
+    One that stands at the end is welcome: what was missing then, validation and result, is made up for.
+    """
+    if resume is None:
+        return
+    path = Path(resume)
+    if path.is_dir():
+        raise UserError(f"resume={path} is a folder without checkpoints/last.ckpt: give that of a run, or a .ckpt file")
+    if not path.is_file():
+        raise UserError(f"resume={path} does not exist: give the path of a .ckpt file of an earlier run")
+    try:
+        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    except (RuntimeError, KeyError, EOFError, OSError, ValueError, TypeError) as error:
+        raise UserError(f"resume={path} is not a checkpoint of a training run, or it is damaged") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(f"resume={path} holds more than tensors and numbers, and is not opened") from error
+    if step > trainer.max_steps:
+        raise UserError(f"resume={path} is at step {step}: give trainer.max_steps a larger number to go on")
+
+
+class Resumption(pl.Callback):
+    """Lets the config decide about the optimizers of a run that goes on, and its loggers know where it does.
+
+    A checkpoint brings the state of the optimizers, and with it the rates, decays and momenta of the earlier run. Those
+    are set again to what the config says, the rates as the schedule has them at that step. `validated` is the step of
+    the last validation, None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.configured: list[Groups] = []
+        self.validated: int | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Look at the optimizers before the checkpoint fills them."""
+        self.configured = [_options(optimizer) for optimizer in trainer.optimizers]
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Set what the checkpoint has changed. Raises UserError if it is that of another kind of optimizer."""
+        schedules = {id(config.scheduler.optimizer): config.scheduler for config in trainer.lr_scheduler_configs}
+        for optimizer, groups in zip(trainer.optimizers, self.configured, strict=True):
+            _configure(optimizer, groups, schedules.get(id(optimizer)))
+        for logger in trainer.loggers:
+            if isinstance(logger, CurveLogger):
+                logger.cut(trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Remember when that was."""
+        self.validated = trainer.global_step
+
+
+def _options(optimizer: Optimizer) -> Groups:
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+
+
+def _configure(optimizer: Optimizer, groups: Groups, schedule: LRScheduler | None) -> None:
+    """Give an optimizer its options of before, and its schedule the rates that these hold."""
+    for k, (restored, wanted) in enumerate(zip(optimizer.param_groups, groups, strict=True)):
+        if restored.keys() - {"params"} != wanted.keys():
+            raise UserError(
+                f"the checkpoint is of a run with another optimizer than {type(optimizer).__name__}: choose the same "
+                "optim as there"
+            )
+        rate = restored["lr"]
+        restored |= wanted
+        if isinstance(schedule, LambdaLR):
+            schedule.base_lrs[k] = wanted["initial_lr"]
+            restored["lr"] = wanted["initial_lr"] * schedule.lr_lambdas[k](schedule.last_epoch)
+        elif schedule is not None and schedule.base_lrs[k]:
+            restored["lr"] = rate * (wanted["initial_lr"] / schedule.base_lrs[k])
+            schedule.base_lrs[k] = wanted["initial_lr"]
+
+
+def start(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, resume: str | Path | None
+) -> int | None:
+    """Run the trainer, from a checkpoint or from the beginning. Returns the step of its last validation, if any.
+
+    What the config says about the optimizers holds, whatever the checkpoint says. Raises UserError if the checkpoint
+    does not fit.
+    """
+    check_resume(resume, trainer)
+    resumption = Resumption()
+    trainer.callbacks.insert(0, resumption)
+    try:
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    except RuntimeError as error:
+        if resume is None or "Error(s) in loading state_dict" not in str(error):
+            raise
+        raise UserError(
+            f"resume={resume} belongs to another configuration: {' '.join(str(error).split())[:300]}"
+        ) from error
+    return resumption.validated

@@ -1,0 +1,1 @@
+"""Examining a teacher before training: dry run, self-test, report."""

@@ -1,0 +1,1 @@
+"""ONNX programs as teachers, run by PyTorch."""

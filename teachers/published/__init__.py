@@ -1,0 +1,1 @@
+"""Published swappers, one file per family: SimSwap, GHOST, HifiFace, inswapper, FaceShifter."""

@@ -1,0 +1,397 @@
+"""The command line as a user meets it."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from idn import cli
+from idn.errors import UserError
+
+FAST = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.max_steps=2"]
+FAST += ["trainer.val_check_interval=2", "trainer.accelerator=cpu"]
+
+
+def test_help_lists_every_verb(idn_cli) -> None:
+    status, out, _ = idn_cli("--help")
+    assert status == 0
+    assert all(f"  {verb} " in out for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_help_of_a_verb_shows_its_options_and_config(verb: str, idn_cli) -> None:
+    status, out, _ = idn_cli(verb, "--help")
+    assert status == 0
+    assert f"idn {verb}" in out and "config (change any value as key=value)" in out
+
+
+def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
+    status, _, err = idn_cli("trian")
+    assert status == 2 and "did you mean train?" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["trainer.max_stepz=3"],
+            "there is no option trainer.max_stepz: did you mean trainer.max_steps? (+trainer.max",
+        ),
+        (["max_steps=3"], "did you mean trainer.max_steps?"),
+        (["data.root=photos"], "there is no option data.root: it belongs to data=faces"),
+        (["teacher=procedual"], "there is no teacher=procedual: did you mean procedural? or choose of absent, blend,"),
+        (["experiment=nobody"], "there is no experiment=nobody: choose of paper_faceshifter, "),
+        (["trainer.max_steps=many"], "trainer.max_steps=many is not a number: it is 850 where nothing is given"),
+        (["optim.lr=little"], "optim.lr=little is not a number"),
+        (["loss.weights.pixle=3"], "did you mean loss.weights.pixel?"),
+        (["reweight=none,identity"], "use -m for a run per value"),
+        (["experiment=paper_simswap"], "it is for idn pipeline"),
+        (["experiment=pipeline_small"], "it is for idn pipeline"),
+        (["teacher=3"], "must be a string"),
+        (["seed"], "'seed' is no option: write name=value"),
+        (["=3"], "'=3' is no option: write name=value"),
+        (["identity.weights=/no=where/it's, (there).pt"], "/no=where/it's, (there).pt"),
+        (["data.size=big"], "data.size=big is not a number"),
+        (["data.size=100"], "data.size=100 is not divisible by 32"),
+        (["resume=nowhere.ckpt"], "resume=nowhere.ckpt does not exist"),
+        (["data=faces", "data.root=nowhere"], "nowhere"),
+        (["data=faces"], "data.root"),
+        (["identity=mobilefacenet"], "identity.weights"),
+        (["reweight=identity_quality"], "reweight.scorer=FILE"),
+        (["teacher.wrong_identity=2"], "wrong_identity"),
+        (["--max_steps=5"], "write trainer.max_steps=5, without --"),
+        (["-m", "trainer.max_step=5"], "there is no option trainer.max_step: did you mean trainer.max_steps?"),
+        (["-m", "trainer.max_steps=1,abc"], "trainer.max_steps=abc is not a number"),
+        (["-m", "teacher=procedural,ghost_1block"], "teacher=ghost_1block needs G_unet_1block.pth and backbone.pth"),
+        (["hydra.run.dir=/proc/nope"], "hydra.run.dir=/proc/nope cannot be written"),
+        (["+trainer.max_stepz=3"], "trainer cannot be made from these options: "),
+        (["optim.betas=[2,3]"], "optim cannot be made from these options: Invalid beta parameter"),
+        (["loss.fading.coverage=-1"], "loss.fading.coverage=-1 must be a number, at least 0"),
+        (["resume=."], "resume=. is a folder without checkpoints/last.ckpt"),
+    ],
+)
+def test_bad_options_get_one_sentence(words: list[str], said: str, idn_cli) -> None:
+    status, out, err = idn_cli("train", *FAST, *words)
+    assert status != 0
+    assert said in out + err and "Traceback" not in out + err
+    assert len((out + err).strip().splitlines()) == 1, "one sentence"
+    assert not list(Path.cwd().rglob("config")), "nothing is left of a run that never began"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is asked for")
+def test_a_gpu_that_is_not_there_gets_one_sentence(idn_cli) -> None:
+    status, _, err = idn_cli("train", *FAST, "trainer.accelerator=gpu")
+    assert status == 2 and "found: trainer.accelerator=auto takes what this machine has" in err and err.count("\n") == 1
+
+
+def test_weights_of_another_architecture_are_refused(idn_cli, tmp_path: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pt")
+    status, _, err = idn_cli("train", *FAST, "identity=mobilefacenet", "identity.weights=other.pt")
+    assert status == 2 and "other.pt" in err and len(err.strip().splitlines()) == 1
+
+
+def test_train_writes_student_metrics_and_picture_and_says_where(idn_cli, tmp_path: Path) -> None:
+    status, out, err = idn_cli("train", *FAST, "hydra.run.dir=run")
+    assert status == 0, err
+    for name in (
+        "student.safetensors",
+        "summary.json",
+        "metrics/metrics.csv",
+        "checkpoints/last.ckpt",
+        "config/config.yaml",
+    ):
+        assert (tmp_path / "run" / name).is_file()
+    assert list((tmp_path / "run/pictures").glob("*.png"))
+    assert "val/swap_gain" in json.loads((tmp_path / "run/summary.json").read_text())
+    assert out.strip().splitlines()[-1].startswith("next: idn train data.size=32 ")
+    assert out.count("teacher: procedural; licence: Apache-2.0") == 1 and "commercial use allowed" in out
+    status, out, err = idn_cli("train", *FAST, "resume=run", "trainer.max_steps=4")
+    assert status == 0, err
+
+
+def test_a_run_that_ends_between_validations_is_validated_and_saved_at_its_end(idn_cli, tmp_path: Path) -> None:
+    status, out, err = idn_cli("train", *FAST, "trainer.max_steps=3", "hydra.run.dir=run")
+    assert status == 0, err
+    assert "after 3 steps" in out and (tmp_path / "run/pictures/step_000003.png").is_file()
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_the_last_checkpoint_is_the_last_even_when_nothing_gets_better(idn_cli, tmp_path: Path) -> None:
+    words = [*FAST, "trainer.max_steps=6", "callbacks.best.monitor=val/identity_target", "hydra.run.dir=run"]
+    status, _, err = idn_cli("train", *words)
+    assert status == 0, err
+    saved = {
+        name: torch.load(tmp_path / f"run/checkpoints/{name}.ckpt", weights_only=True)["global_step"]
+        for name in ("best", "last")
+    }
+    assert saved["last"] == 6 and saved["best"] < 6
+
+
+def test_the_student_file_says_where_it_comes_from(idn_cli, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    idn_cli("train", *FAST, "hydra.run.dir=run")
+    with safe_open(tmp_path / "run/student.safetensors", "pt") as file:
+        notes = file.metadata()
+    assert notes["teacher"] == "procedural" and notes["teacher_licence"] and notes["identity_encoder_licence"]
+
+
+def test_multirun_makes_one_run_per_value(idn_cli, tmp_path: Path) -> None:
+    status, _, err = idn_cli("train", *FAST, "-m", "reweight=none,identity", "hydra.sweep.dir=sweep")
+    assert status == 0, err
+    assert {path.parent.name for path in (tmp_path / "sweep").glob("*/summary.json")} == {"0", "1"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        path.stem
+        for path in (cli.conf_dir() / "experiment").glob("*.yaml")
+        if not {"stages", "defaults"} & OmegaConf.load(path).keys()  # those are for `idn pipeline`
+    ),
+)
+def test_every_experiment_trains(name: str, idn_cli) -> None:
+    status, _, err = idn_cli("train", f"experiment={name}", *FAST)
+    assert status == 0, err
+
+
+def test_identity_trains_an_encoder_that_train_accepts(idn_cli) -> None:
+    small = ["identity_data.size=32", "identity_data.batch=8", "identity_data.identities=12", "identity_data.workers=0"]
+    small += ["identity_data.pairs=40", "network.width=0.25", "trainer.max_steps=2", "trainer.accelerator=cpu"]
+    status, out, err = idn_cli("identity", *small, "hydra.run.dir=who")
+    assert status == 0, err
+    assert out.strip().splitlines()[-1].endswith("who/identity_encoder.safetensors")
+    status, _, err = idn_cli("train", *FAST, "identity.weights=who/identity_encoder.safetensors")
+    assert status == 0, err
+
+
+def test_import_refuses_what_is_no_published_checkpoint(idn_cli, tmp_path: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pt")
+    status, _, err = idn_cli("import", "in=other.pt", "out=student.safetensors")
+    assert status == 2 and "neither MobileFaceSwap" in err and len(err.strip().splitlines()) == 1
+    status, _, err = idn_cli("import", "in=other.pt")
+    assert status == 2 and err == "idn: out has no value yet: write idn import in=FILE out=FILE.safetensors\n"
+
+
+def test_a_student_trains_from_kept_answers_and_its_file_names_the_teacher(idn_cli, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    same = FAST[:3]
+    status, out, err = idn_cli("cache", *same, "out=kept", "pairs=7", "shard=4")
+    assert status == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        "cache.json",
+        "train-00000.safetensors",
+        "train-00001.safetensors",
+        "val-00000.safetensors",
+    ]
+    assert "8 to train with, 2 held out" in out
+    assert out.strip().splitlines()[-1] == f"next: idn train {' '.join(same)} teacher=cached teacher.path=kept"
+    status, out, err = idn_cli("train", *FAST, "teacher=cached", "teacher.path=kept", "hydra.run.dir=run")
+    assert status == 0, err
+    with safe_open(tmp_path / "run/student.safetensors", "pt") as file:
+        notes = file.metadata()
+    assert notes["teacher"] == "procedural" and "Apache-2.0" in notes["teacher_licence"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cache", "out=kept", "pairs=9"], "out=kept was begun with pairs=4, not 9"),
+        (["cache", "out=kept", "pairs=4", "data.same_ratio=0.5"], "data.same_ratio=0.2, not 0.5"),
+        (["cache", "out=other", "format=bmp"], "format=bmp is unknown"),
+        (["cache", "pairs=4"], "out"),
+        (["cache", "out=other", "reweight=identity_quality"], "scorer"),
+        (["train", "teacher=cached"], "teacher.path"),
+        (["train", "teacher=cached", "teacher.path=nowhere"], "nowhere holds no cache.json"),
+        (["train", "teacher=cached", "teacher.path=kept", "seed=1"], "pair 0 is not the one that was cached"),
+        (["train", "teacher=cached", "teacher.path=kept", "data.val_batches=2"], "lower data.val_batches"),
+    ],
+)
+def test_a_cache_that_does_not_fit_gets_one_sentence(words: list[str], said: str, idn_cli) -> None:
+    assert idn_cli("cache", *FAST[:3], "out=kept", "pairs=4")[0] == 0
+    status, out, err = idn_cli(words[0], *FAST[: 3 if words[0] == "cache" else None], *words[1:])
+    assert status != 0
+    assert said in out + err and len((out + err).strip().splitlines()) == 1, "one sentence"
+
+
+@pytest.mark.slow
+def test_the_student_can_be_compiled(idn_cli) -> None:
+    status, _, err = idn_cli("train", *FAST, "distill.compile=true")
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("give a folder"), "give a folder"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (FileNotFoundError(2, "No such file or directory", "x.jpg"), "x.jpg"),
+    ],
+)
+def test_errors_of_the_user_end_with_status_2(error: Exception, said: str, capsys) -> None:
+    def task(cfg: DictConfig) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        cli.guarded("train", task)(DictConfig({}))
+    assert stop.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_an_error_in_a_loader_process_is_told_without_its_traceback() -> None:
+    wrapped = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File"
+    assert (
+        cli.explain(UserError(f"{wrapped}\nidn.errors.UserError: pair 5 is another one\n")) == "pair 5 is another one"
+    )
+
+
+def test_defects_of_the_program_keep_their_traceback() -> None:
+    def task(cfg: DictConfig) -> None:
+        raise OSError("unexpected")
+
+    with pytest.raises(OSError, match="unexpected"):
+        cli.guarded("train", task)(DictConfig({}))
+
+
+def test_teachers_lists_all_and_says_which_files_are_there(idn_cli, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/latest_net_G.pth").write_bytes(b"")
+    status, out, _ = idn_cli("teachers", f"weights_dir={tmp_path / 'mine'}")
+    assert status == 0
+    assert all(path.stem in out for path in (cli.conf_dir() / "teacher").glob("*.yaml"))
+    rows = {line.split("│")[1].strip(): line for line in out.splitlines() if line.startswith("│")}
+    assert "yes" in rows["simswap_224"] and "no " in rows["simswap_512"]
+    assert "crossface_ghost.onnx" in out
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+
+
+def test_teachers_examines_one(idn_cli) -> None:
+    status, out, _ = idn_cli("teachers", "check=procedural", "data.size=64")
+    assert status == 0 and "own identity" in out and "passed" in out and "ms a face" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check=nobody"], "check=nobody is no teacher: choose one of absent, blend"),
+        (["check=blend", "weights=soft.pth"], "teacher=blend has no file: leave weights=soft.pth out"),
+        (["check=blend", "+teacher.soft=1"], "teacher=blend has no option soft: choose one of frame"),
+        (["check=faceshifter", "weights=gone.ckpt"], "gone.ckpt does not exist"),
+        (["check=blend", "device=abacus"], "device=abacus is not available"),
+    ],
+)
+def test_teachers_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -> None:
+    status, _, err = idn_cli("teachers", *words)
+    assert status == 2 and said in err and err.count("\n") == 1
+
+
+RATED = ["data.size=32", "data.batch=4", "pairs=8", "val_pairs=4", "batch=8", "trainer.accelerator=cpu"]
+RATED += ["trainer.max_steps=2", "trainer.val_check_interval=2"]
+
+UNFINISHED = '''
+import torch
+from idn.files.tensors import read_metadata
+from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+
+class Unfinished(FrozenTeacher):
+    """Mixes the exact swap with the target, as far as its file says."""
+
+    def __init__(self, weights, frame):
+        super().__init__(TeacherRecord("unfinished", "CC0", True, FaceInput(), SourceInput("nothing")), frame)
+        self.fraction = float(read_metadata(weights)["fraction"])
+        self.freeze()
+
+    def swap(self, target, batch, source):
+        return target + self.fraction * (batch.truth - target)
+'''
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options that make three stages of a teacher the source of rated pictures."""
+    from safetensors.torch import save_file
+
+    (tmp_path / "unfinished.py").write_text(UNFINISHED)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "snapshots").mkdir()
+    for fraction in ("0.25", "0.5", "1.0"):
+        save_file({"x": torch.zeros(1)}, tmp_path / "snapshots" / f"{fraction}.safetensors", {"fraction": fraction})
+    return ["source=snapshots", "source.folder=snapshots", "source.teacher._target_=unfinished.Unfinished"]
+
+
+@pytest.mark.parametrize("kind", ["snapshots", "degradations"])
+def test_quality_trains_a_scorer_that_train_trusts(kind: str, unfinished: list[str], idn_cli, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    source = unfinished if kind == "snapshots" else ["source=degradations", "source.levels=3"]
+    status, out, err = idn_cli("quality", *RATED, *source, "hydra.run.dir=q")
+    assert status == 0, err
+    assert f"{kind} of " in out and "rank_truth" in out
+    follow = out.strip().splitlines()[-1]
+    assert follow.startswith("next: idn train data.size=32 data.batch=4 reweight=identity_quality reweight.scorer=")
+    summary = json.loads((tmp_path / "q/summary.json").read_text())
+    assert summary["kind"] == kind and {"val/loss", "val/rank_truth", "val/rank_truth_within"} <= set(summary)
+    labels = [0.25, 0.5, 1] if kind == "snapshots" else [0, 0.5, 1]
+    assert [level["label"] for level in summary["levels"]] == labels
+    with safe_open(tmp_path / "q/scorer.safetensors", "pt") as file:
+        notes = file.metadata()
+    assert notes["kind"] == kind and notes["teacher"] and notes["teacher_licence"]
+    assert notes["command"].startswith("idn quality data.size=32 ") and json.loads(notes["metrics"]) == {
+        key: value for key, value in summary.items() if key.startswith("val/")
+    }
+    status, out, err = idn_cli(
+        "train", *FAST, "reweight=identity_quality", "reweight.scorer=q/scorer.safetensors", "hydra.run.dir=run"
+    )
+    assert status == 0, err
+    assert f"trained on {kind} of" in err
+    with safe_open(tmp_path / "run/student.safetensors", "pt") as file:
+        assert f"trained on {kind} of" in file.metadata()["quality_scorer"]
+
+
+def test_a_stopped_training_of_a_scorer_goes_on_as_if_nothing_had_happened(idn_cli, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    words = [*RATED, "source=degradations", "source.levels=3", "schedule.total_steps=4"]
+    assert idn_cli("quality", *words, "trainer.max_steps=4", "hydra.run.dir=whole")[0] == 0
+    assert idn_cli("quality", *words, "hydra.run.dir=first")[0] == 0
+    resume = ["trainer.max_steps=4", "resume=first/checkpoints/last.ckpt", "hydra.run.dir=second"]
+    status, _, err = idn_cli("quality", *words, *resume)
+    assert status == 0, err
+    whole, second = (load_file(tmp_path / name / "scorer.safetensors") for name in ("whole", "second"))
+    assert all(torch.equal(value, second[key]) for key, value in whole.items())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "source.folder"),
+        (["source.folder=nowhere"], "source.folder=nowhere holds 0 snapshots"),
+        (["source=guesses"], "there is no source=guesses"),
+        (["source.folder=nowhere", "teacher=blend"], "teacher=blend has no effect with source=snapshots"),
+        (["source=degradations", "source.kinds=[frost]"], "source.kinds names frost"),
+        (["source=degradations", "scorer.size=8"], "scorer.size=8"),
+        (["source=degradations", "scorer.backbone=gone.safetensors"], "gone.safetensors"),
+        (["source=degradations", "resume=gone.ckpt"], "resume=gone.ckpt does not exist"),
+        (["source=degradations", "pairs=0"], "pairs=0"),
+    ],
+)
+def test_quality_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -> None:
+    status, out, err = idn_cli("quality", *RATED, *words)
+    assert status != 0
+    assert said in out + err and len((out + err).strip().splitlines()) == 1, "one sentence"
+
+
+def test_the_next_command_can_be_pasted_into_a_shell() -> None:
+    from idn.training.summary import SHARED, repeated
+
+    options = ["data.root=my photos", "teacher.shares={a: 2}", "identity=arcface", "seed=3", "identity_data=folder"]
+    assert (
+        repeated(options)
+        == "'data.root=my photos' 'teacher.shares={a: 2}' identity=arcface seed=3 identity_data=folder "
+    )
+    assert repeated(options, SHARED) == "'data.root=my photos' identity=arcface seed=3 "

@@ -1,0 +1,97 @@
+"""`idn export`, `idn bench` and `idn converter` as a user types them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from idn.encoders.trained import TrainedMobileFaceNet
+from idn.export.formats.onnx import OnnxFormat
+from idn.students.mobilefaceswap.student import Student
+
+pytest.importorskip("onnxruntime")
+ENCODER = "MobileFaceNet procedural_mobilefacenet"
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small one, of the encoder that comes with the package."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("student") / "student.safetensors"
+    Student(128, 512, 7, 0.25).save(path, {"identity_encoder": ENCODER, "template": "ffhq", "size": "32"})
+    return path
+
+
+@pytest.fixture
+def crop(tmp_path: Path) -> Path:
+    path = tmp_path / "crop.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    return path
+
+
+def test_one_person_becomes_a_file_and_another_takes_its_place(
+    idn_cli, student: Path, crop: Path, tmp_path: Path
+) -> None:
+    common = (f"student={student}", "aligned=true", "crops=2")
+    status, out, err = idn_cli("export", *common, f"identity={crop}", "out=first", "keep_identity=true")
+    assert status == 0 and "swap.onnx" in out, err
+    card = json.loads((tmp_path / "first/card.json").read_text())
+    assert card["product"] == "baked" and card["size"] == 32 and card["template"]["name"] == "ffhq"
+    again = ("identity=first/identity.safetensors", "out=second", "prepared=first/swap.onnx")
+    status, out, err = idn_cli("export", *common, *again)
+    assert status == 0, err
+    target = np.random.default_rng(1).random((1, 3, 32, 32), np.float32)
+    answers = [OnnxFormat().open(tmp_path / name / "swap.onnx", 1)(target)[0] for name in ("first", "second")]
+    assert np.abs(answers[0] - answers[1]).max() < 1e-6
+    pixels = torch.from_numpy(np.array(Image.open(crop))).permute(2, 0, 1)[None] / 255
+    who = TrainedMobileFaceNet(None, "ffhq")(pixels)
+    with torch.no_grad():
+        expected = Student.load(student).eval()(torch.from_numpy(target), who.embedding, who.features).image.numpy()
+    assert np.abs(answers[0] - expected).max() < 1e-4
+
+
+def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    yunet = Path(__file__).parents[2] / "../shared/weights/yunet_final.pth"
+    cases = {
+        ("identity=missing.png",): "identity=missing.png is not a file",
+        (): "give identity=PHOTO, or identity=none",
+        ("identity=none", "precision=fp8"): "precision=fp8 is unknown",
+        (f"identity={crop}", "size=100"): "size=100 is not divisible by 32",
+        (f"identity={crop}", "format=tensorrt"): "there is no format=tensorrt: choose of aotinductor, coreml",
+        (f"identity={crop}", "format.onnx.opset=9"): "format.onnx.opset=9 is not supported",
+        (f"identity={crop}", "format=[]"): "format=[] names no format",
+        (f"identity={crop}", "precision=[fp8]"): "precision=fp8 is unknown",
+        (f"identity={crop}", "precision=[bf16]"): "format=onnx has no precision=bf16",
+        (f"identity={crop}", "aligned=true", "out=file/inside"): "cannot be written",
+        ("identity=none", "prepared=swap.onnx"): "prepared=FILE wants a new person",
+        (f"identity={crop}", "prepared=swap.onnx"): "swap.onnx",
+    }
+    if yunet.is_file():
+        cases[f"identity={crop}", f"detector.weights={yunet}"] = "shows no face"
+    for words, sentence in cases.items():
+        status, _, err = idn_cli("export", f"student={student}", "out=out", *words)
+        assert status == 2 and sentence in err and len(err.strip().splitlines()) == 1, (words, err)
+    status, _, err = idn_cli("export", f"student={crop}", "identity=none", "out=out")
+    assert status == 2 and len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+    status, _, err = idn_cli("bench", "folder=nowhere")
+    assert status == 2 and "holds no card.json" in err
+    status, _, err = idn_cli("bench", "threads=0", "precision=fp32")
+    assert status == 2 and "threads=[0] must be whole numbers" in err
+    status, _, err = idn_cli("converter", "name=magic")
+    assert status == 2 and "litert" in err
+
+
+def test_a_missing_extra_is_named(idn_cli, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else known(name, *rest)
+    )
+    status, _, err = idn_cli("export", f"student={student}", "identity=none", "out=out", "format=[openvino]")
+    assert status == 2 and "pip install '.[openvino]'" in err

@@ -1,0 +1,212 @@
+"""What is looked at before anything is built: values, files of weights, folders."""
+
+import itertools
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from omegaconf import OmegaConf
+
+from idn.cli import conf_dir
+from idn.cli.option_types import ALSO, FRACTIONS, RANGES, WORDS
+from idn.cli.overrides import check, check_dashes, combinations, overrides, typed
+from idn.cli.preflight import check_needs, missing_files
+from idn.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "said"),
+    [
+        ("train", "seed=-1", "seed=-1 must be from 0 to 4294967295"),
+        ("train", "trainer.precision=fp16", "trainer.precision=fp16 is unknown: choose of 32-true, bf16-mixed"),
+        ("train", "trainer.accelerator=tpux", "trainer.accelerator=tpux is unknown: choose of auto, cpu"),
+        ("train", "trainer.val_check_interval=0", "trainer.val_check_interval=0 must be at least 1"),
+        ("train", "trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be at least 1"),
+        ("train", "optim.lr=-1", "optim.lr=-1 must be at least 0"),
+        ("train", "optim.lr=nan", "optim.lr=nan must be at least 0"),
+        ("train", "optim.lr=[1]", "must be a number, at least 0"),
+        ("train", "trainer.max_steps=null", "trainer.max_steps=null must be a number, at least 1"),
+        ("identity", "trainer.max_steps=0", "trainer.max_steps=0 must be at least 1"),
+        ("teachers", "rounds=-1", "rounds=-1 must be at least 1"),
+        ("export", "crops=0", "crops=0 must be at least 1"),
+        ("train", "trainer.max_steps=1.5", "trainer.max_steps=1.5 is not a whole number: it is 850"),
+        ("train", "data.batch=2.5", "data.batch=2.5 is not a whole number"),
+        ("train", "trainer.devices=1.5", "trainer.devices=1.5 is not a whole number"),
+        ("train", "data.renderer=3", "data.renderer=3 stands for several options"),
+        ("pipeline", "data.size=64", 'more.all="data.size=64"'),
+        ("pipeline", "teacher=own", 'more.all="teacher=own"'),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused_by_name(verb: str, option: str, said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        check(verb, [option])
+    assert said in str(refusal.value)
+
+
+def test_a_part_of_a_part_is_named_whole() -> None:
+    with pytest.raises(UserError, match="there is no teacher/encoder=nobody: choose of w600k_r50"):
+        check("train", ["teacher=onnx_ghost_1_256", "teacher/encoder=nobody"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("train", ["loss.weights.pixel=2.5", "loss.weights.mask=3", "trainer.gradient_clip_val=null"]),
+        ("train", ["trainer.max_steps=1e3", "trainer.devices=auto", "trainer.precision=16", "teacher.renderer=null"]),
+        ("bench", ["seconds=0.5"]),
+        ("export", ["floor.int8=27.5"]),
+    ],
+)
+def test_values_that_make_sense_pass(verb: str, options: list[str]) -> None:
+    check(verb, options)
+
+
+def numbers(node, prefix: str = ""):
+    """Options of a config file whose default is a whole number, with the constructor that takes each."""
+    for key in node:
+        child = node._get_node(key)
+        if OmegaConf.is_dict(child) and not child._is_none() and not child._is_missing():
+            yield from numbers(child, f"{prefix}{key}.")
+        elif OmegaConf.is_dict(node) and type(child._value()) is int:
+            yield f"{prefix}{key}", node.get("_target_"), key
+
+
+def test_a_whole_number_is_demanded_only_where_the_constructor_does() -> None:
+    import importlib
+    import inspect
+
+    for path in sorted(conf_dir().glob("*/*.yaml")):
+        for name, target, key in numbers(OmegaConf.load(path)):
+            if target is None or f"{path.parent.name}.{name}" in RANGES:
+                continue
+            module, _, constructor = target.rpartition(".")
+            wanted = inspect.signature(getattr(importlib.import_module(module), constructor)).parameters[key].annotation
+            assert "float" not in str(wanted) or name.split(".")[0] in FRACTIONS, f"{path}: write {name} with a dot"
+
+
+def test_the_words_are_those_of_lightning() -> None:
+    from lightning_fabric.connector import _PRECISION_INPUT
+    from pytorch_lightning.accelerators import AcceleratorRegistry
+
+    known = {str(word) for part in get_args(_PRECISION_INPUT) for word in (get_args(part) or [part])}
+    assert {*WORDS["trainer.precision"], *ALSO} <= known
+    assert {*WORDS["trainer.accelerator"]} == {*AcceleratorRegistry.available_accelerators(), "auto", "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "said"),
+    [
+        ("import", [], "in and out have no value yet: write idn import in=FILE out=FILE.safetensors"),
+        ("import", ["in=x"], "out has no value yet"),
+        ("export", [], "student and out have no value yet: write idn export student=FILE identity=PHOTO out=DIR"),
+        ("train", ["data=faces"], "data.root=VALUE (the folder: flat, or one folder per identity)"),
+        ("train", ["teacher=module"], "teacher.path=VALUE (FILE.pt (TorchScript)"),
+        ("pipeline", ["experiment=paper_simswap"], "root has no value yet"),
+        (
+            "train",
+            ["teacher=ghost_2blocks"],
+            "teacher=ghost_2blocks needs G_unet_2blocks.pth and backbone.pth in weights_dir=weights: both are missing;",
+        ),
+        (
+            "train",
+            ["teacher=simswap_224", "teacher.encoder=null", "identity=arcface", "weights_dir=here"],
+            "needs latest_net_G.pth in weights_dir=here: it is missing; identity=arcface needs arcface_checkpoint.tar",
+        ),
+        ("export", ["student_file=x", "out=y", "identity@encoder=arcface"], "encoder=arcface needs"),
+    ],
+)
+def test_all_that_is_missing_is_named_at_once(verb: str, options: list[str], said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        check_needs(verb, options)
+    assert said in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_files_that_are_there_are_not_missed(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/backbone.pth").touch()
+    with pytest.raises(UserError, match=r"needs G_unet_2blocks\.pth in weights_dir=weights: it is missing"):
+        check_needs("train", ["teacher=ghost_2blocks"])
+    (tmp_path / "weights/G_unet_2blocks.pth").touch()
+    check_needs("train", ["teacher=ghost_2blocks"])
+    node = OmegaConf.create({"weights": "mine/a.pth", "encoder": None, "path": "???"})
+    assert missing_files("teacher=x", node, "weights") is None, "a file that the user named is the loader's to miss"
+
+
+@pytest.mark.parametrize(("several", "name"), [(False, "run"), (True, "sweep")])
+def test_a_folder_that_cannot_be_made_is_refused(several: bool, name: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    for folder in ("taken", "taken/inside", "/proc/nope"):
+        with pytest.raises(UserError, match=rf"hydra\.{name}\.dir={folder} cannot be written"):
+            check_needs("train", [f"hydra.{name}.dir={folder}"], several)
+    check_needs("bench", [])
+    check_needs("train", [], several)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "outputs",
+        "outputs/train",
+        "taken",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "said"),
+    [
+        ("train", ["--max_steps=5"], "write trainer.max_steps=5, without --"),
+        ("train", ["--max-steps", "5"], "write trainer.max_steps=5, without --"),
+        ("train", ["--teacher", "own"], "write teacher=own, without --"),
+        ("align", ["--src", "x"], "write src=x, without --"),
+        ("export", ["--student", "x", "out=y"], "write student=x, without --"),
+        ("export", ["out=y", "--format"], "write format=VALUE, without --"),
+        ("train", ["-seed=1"], "write seed=1, without -"),
+        ("train", ["--hlep"], "did you mean --help?"),
+        ("train", ["--nonsense"], "write name=value, without --, as idn train --help shows"),
+    ],
+)
+def test_dashes_are_answered_with_what_to_type(verb: str, words: list[str], said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        check_dashes(verb, words)
+    assert str(refusal.value).endswith(said)
+
+
+def test_flags_of_hydra_pass() -> None:
+    check_dashes("train", ["-m", "--help", "--cfg", "job", "--config-name=x", "seed=1"])
+
+
+def test_a_sweep_is_taken_apart_into_its_runs() -> None:
+    assert combinations(["a=1,2", "b=x", "c=range(3)"]) == [
+        [f"a={a}", "b=x", f"c={c}"] for a, c in itertools.product((1, 2), range(3))
+    ]
+    many = combinations(["a=range(10)", "b=range(10)", "c=[1,2]"])
+    assert len(many) == 19 and all(["a=0", f"b={b}", "c=[1,2]"] in many for b in range(10))
+
+
+def test_the_folder_of_a_run_means_its_last_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    assert overrides("train", ["resume=run"], several=False) == ["resume=run"]
+    (tmp_path / "run/checkpoints/last.ckpt").touch()
+    for folder in ("run", "run/checkpoints"):
+        assert overrides("train", [f"resume={folder}"], several=False) == ["resume=run/checkpoints/last.ckpt"]
+
+
+def test_one_kind_of_picture_has_two_names() -> None:
+    assert overrides("cache", ["format=jpg"], several=False) == ["format=jpeg"]
+    assert overrides("align", ["kind=jpeg"], several=False) == ["kind=jpg"]
+    assert typed("export", "file_format") == "format" and typed("train", "file_format") == "file_format"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [({"warmup_steps": -1}, "warmup_steps=-1 must be a whole"), ({"warmup_steps": 1, "floor": 2}, "floor=2 must be a")],
+)
+def test_a_schedule_that_cannot_be_meant_is_refused(numbers: dict[str, int], said: str) -> None:
+    import torch
+
+    from idn.training.optimization.schedules import warmup_cosine
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    with pytest.raises(UserError, match=f"schedule.{said}"):
+        warmup_cosine(optimizer, total_steps=10, **numbers)

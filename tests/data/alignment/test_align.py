@@ -1,0 +1,450 @@
+import csv
+import errno
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from idn.data.alignment import workers as aligner
+from idn.data.alignment.align import align_folder
+from idn.data.alignment.crop import UnusableLandmarks, cut_crop
+from idn.data.alignment.detector import Detector, Face, YuNetDetector
+from idn.data.alignment.manifest import NAME, read_manifest
+from idn.errors import UserError
+from idn.files.photos import UnreadablePhoto, list_photos, read_photo, write_photo
+from idn.geometry import TEMPLATES, template_points, transform_points
+from idn.images import from_uint8
+
+SHARED = Path(__file__).parents[3] / "../shared"
+needs_faces = pytest.mark.skipif(
+    not (SHARED / "data/faces/index.csv").is_file() or not (SHARED / "weights/yunet_final.pth").is_file(),
+    reason="the shared portraits and detector weights are not here",
+)
+
+
+def similarity(angle: float, scale: float, shift: tuple[float, float]) -> torch.Tensor:
+    a = torch.tensor(angle, dtype=torch.float64)
+    linear = scale * torch.stack([torch.stack([a.cos(), -a.sin()]), torch.stack([a.sin(), a.cos()])])
+    return torch.cat([linear, torch.tensor(shift, dtype=torch.float64)[:, None]], 1)
+
+
+def dotted_photo(height: int, width: int, points: torch.Tensor, radius: float) -> torch.Tensor:
+    """Black, with one bright dot per point; the dot's colour channel tells eyes (R), nose (G) and mouth (B) apart."""
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    photo = torch.zeros(3, height, width)
+    for channel, (px, py) in zip((0, 0, 1, 2, 2), points.tolist(), strict=True):
+        dot = torch.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * radius**2))
+        photo[channel] = torch.maximum(photo[channel], dot)
+    return (photo * 255).round().to(torch.uint8)
+
+
+def centroid(channel: torch.Tensor, near: torch.Tensor, reach: float) -> torch.Tensor:
+    size = channel.shape[-1]
+    y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
+    weight = channel * ((x - near[0]).abs() < reach) * ((y - near[1]).abs() < reach)
+    return torch.stack([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+
+
+class Stub:
+    """Finds a face in the middle of everything that is not black, and `extra` smaller ones beside it."""
+
+    def __init__(self, extra: int = 0, stop_after: int | None = None) -> None:
+        self.extra, self.stop_after, self.calls = extra, stop_after, 0
+
+    def __call__(self, photo: torch.Tensor) -> list[Face]:
+        if self.calls == self.stop_after:
+            raise KeyboardInterrupt
+        self.calls += 1
+        if photo.max() == 0:
+            return []
+        side = min(photo.shape[-2:]) * 0.5
+        points = template_points("arcface_112_v2") * side + side / 2
+        box = torch.tensor([0.5, 0.5, 1.5, 1.5], dtype=torch.float64) * side
+        face = Face(box, points, 0.9)
+        return [face] + [face._replace(box=box / 4)] * self.extra
+
+
+def giving(detector: Detector) -> Callable[[], Detector]:
+    """What makes that detector."""
+    return lambda: detector
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two people with two pictures each, one black picture, one damaged, one tiny."""
+    root = tmp_path / "photos"
+    torch.manual_seed(0)
+    for name, size in {"a/1.png": 200, "a/2.JPG": 220, "b/1.png": 240, "b/deep/2.webp": 200, "tiny.png": 40}.items():
+        pixels = (torch.rand(3, size // 8, size // 8) * 200 + 50).to(torch.uint8)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((size, size)).save(root / name)
+    Image.new("RGB", (100, 100)).save(root / "black.png")
+    whole = (root / "a/2.JPG").read_bytes()
+    (root / "broken.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "notes.txt").write_text("not a picture")
+    (root / "._a.jpg").write_bytes(b"shadow")
+    return root
+
+
+@pytest.mark.parametrize("frame", sorted(TEMPLATES))
+@pytest.mark.parametrize("face_px", [70.0, 400.0])
+def test_crop_puts_landmarks_on_the_template(frame: str, face_px: float) -> None:
+    canvas = int(face_px * 3)
+    points = transform_points(template_points("ffhq"), similarity(0.4, face_px * 2, (face_px * 1.0, face_px * 0.4)))
+    photo = dotted_photo(canvas, canvas + 30, points, radius=face_px / 40)
+    crop, landmarks, inside = cut_crop(photo, points, frame, 128)
+    wanted = template_points(frame)
+    assert crop.shape == (3, 128, 128) and crop.dtype == torch.uint8
+    assert 0 < inside <= 1
+    assert (landmarks - wanted).norm(dim=-1).max() < 0.035  # other templates differ by up to 3.7 px at 224
+    found = [centroid(from_uint8(crop)[c], p, 0.06) for c, p in zip((0, 0, 1, 2, 2), landmarks, strict=True)]
+    torch.testing.assert_close(torch.stack(found).double(), landmarks, atol=0.5 / 128, rtol=0)
+
+
+def test_crop_of_ffhq_points_in_ffhq_frame_is_the_photo() -> None:
+    photo = (torch.rand(3, 64, 64) * 255).to(torch.uint8)
+    crop, _, inside = cut_crop(photo, template_points("ffhq") * 64, "ffhq", 64)
+    assert inside == 1.0
+    assert (crop.int() - photo.int()).abs().max() <= 1
+
+
+def test_crop_averages_when_it_shrinks() -> None:
+    photo = torch.zeros(3, 640, 640, dtype=torch.uint8)
+    photo[:, ::2, ::2] = 255
+    photo[:, 1::2, 1::2] = 255
+    crop, _, _ = cut_crop(photo, template_points("ffhq") * 640, "ffhq", 64)
+    assert (crop.float() - 127.5).abs().max() < 6
+
+
+def test_crop_outside_repeats_the_border() -> None:
+    photo = torch.full((3, 80, 100), 77, dtype=torch.uint8)
+    crop, _, inside = cut_crop(photo, template_points("ffhq") * 200 - 50, "ffhq", 64)
+    assert inside == pytest.approx(80 * 100 / 200**2, abs=0.02)
+    assert (crop == 77).all()
+
+
+def test_align_folder_keeps_the_tree_and_records_everything(photos: Path, tmp_path: Path) -> None:
+    report = align_folder(str(photos), str(tmp_path / "out"), giving(Stub(extra=1)), size=64)
+    assert dict(report.counts) == {"ok": 4, "no_face": 1, "small": 1, "unreadable": 1}
+    assert report.several == 5 and report.photos == 7 and report.resumed == 0
+    settings, records = read_manifest(tmp_path / "out")
+    assert (settings.frame, settings.size) == ("ffhq", 64)
+    assert {r.crop for r in records if r.crop} == {"a/1.jpg", "a/2.jpg", "b/1.jpg", "b/deep/2.jpg"}
+    assert list_photos(tmp_path / "out") == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/deep/2.jpg"]
+    record = next(r for r in records if r.photo == "b/1.png")
+    assert (record.faces, record.face_px, record.box, record.score) == (2, 120.0, [60.0, 60.0, 180.0, 180.0], 0.9)
+    assert (torch.tensor(record.landmarks) - template_points("ffhq")).norm(dim=-1).max() < 0.03
+    assert next(r for r in records if r.photo == "broken.jpg").reason
+    for crop in list_photos(tmp_path / "out"):
+        assert read_photo(tmp_path / "out" / crop).shape == (3, 64, 64)
+
+
+def test_stopped_run_continues_without_loss_or_repetition(photos: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    align_folder(str(photos), str(whole), giving(Stub()), size=64)
+    with pytest.raises(KeyboardInterrupt):
+        align_folder(str(photos), str(parts), giving(Stub(stop_after=3)), size=64)
+    rest = Stub()
+    report = align_folder(str(photos), str(parts), giving(rest), size=64)
+    assert report.resumed == 3 and rest.calls == 3  # six photographs can be read
+    assert (parts / NAME).read_text() == (whole / NAME).read_text()
+    idle = Stub()
+    assert align_folder(str(photos), str(parts), giving(idle), size=64).resumed == 7 and idle.calls == 0
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_torn_last_line_is_removed_and_done_again(photos: Path, tmp_path: Path, cut: int) -> None:
+    out = tmp_path / "out"
+    align_folder(str(photos), str(out), giving(Stub()), size=64)
+    whole = (out / NAME).read_bytes()
+    (out / NAME).write_bytes(whole[:-cut])
+    assert len(read_manifest(out)[1]) == 6
+    assert align_folder(str(photos), str(out), giving(Stub()), size=64).resumed == 6
+    assert (out / NAME).read_bytes() == whole
+
+
+def test_damaged_middle_line_is_named(photos: Path, tmp_path: Path) -> None:
+    align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
+    lines = (tmp_path / "out" / NAME).read_text().splitlines()
+    lines[2] = lines[2][:-5]
+    (tmp_path / "out" / NAME).write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="line 3 is damaged"):
+        align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
+
+
+def test_other_options_do_not_mix_into_a_begun_folder(photos: Path, tmp_path: Path) -> None:
+    align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
+    with pytest.raises(UserError, match="already holds crops"):
+        align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=96)
+
+
+def test_full_disk_is_one_sentence_and_loses_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def write(path: Path, pixels: torch.Tensor, quality: int) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        write_photo(path, pixels, quality)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aligner, "write_photo", write)
+        with pytest.raises(UserError, match="is full"):
+            align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
+    assert align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64).counts["ok"] == 4
+
+
+def test_failed_write_leaves_no_part_behind(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    with pytest.raises(OSError):
+        write_photo(tmp_path / "x.png", torch.zeros(3, 4, 4, dtype=torch.uint8), 90)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_unusable_folders_and_options(photos: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "file").write_text("")
+    src, out = str(photos), str(tmp_path / "out")
+    with pytest.raises(UserError, match="is not a folder"):
+        align_folder(str(tmp_path / "absent"), out, giving(Stub()))
+    with pytest.raises(UserError, match="no photographs"):
+        align_folder(str(empty), out, giving(Stub()))
+    for inside in (src, f"{src}/crops", str(tmp_path)):
+        with pytest.raises(UserError, match="overlap"):
+            align_folder(src, inside, giving(Stub()))
+    with pytest.raises(UserError, match="cannot be written"):
+        align_folder(src, str(tmp_path / "file" / "out"), giving(Stub()))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"frame": "upside_down"}, "frame=upside_down is unknown: choose one of arcface_112_v1, "),
+        ({"kind": "gif"}, "kind=gif is unknown: choose one of jpg, png, webp$"),
+        ({"quality": 0}, "quality=0 must be a whole number from 1 to 100$"),
+        ({"size": 15}, "size=15 must be a whole number from 16 to 4096$"),
+        ({"size": None}, "size=null must be"),
+        ({"min_face": -1}, "min_face=-1 must be a number, at least 0$"),
+    ],
+)
+def test_each_option_that_cannot_work_is_named_alone(
+    photos: Path, tmp_path: Path, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UserError, match=f"^{said}"):
+        align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), **options)
+    assert not (tmp_path / "out").exists()
+
+
+POINTS = template_points("ffhq") * 100
+CENTRED, ONE = POINTS - POINTS.mean(0), torch.ones((), dtype=torch.float64)
+NOWHERE = {
+    "in one place": torch.full((5, 2), 50.0, dtype=torch.float64),
+    "nearly in one place": 50 + POINTS * 1e-4,
+    "contradictory": 50 + CENTRED * torch.stack([-CENTRED[:, 1].square().sum() / CENTRED[:, 0].square().sum(), ONE]),
+    "not finite": POINTS * torch.nan,
+}
+
+
+@pytest.mark.parametrize("points", NOWHERE.values(), ids=NOWHERE.keys())
+def test_landmarks_that_show_no_face_are_refused(points: torch.Tensor) -> None:
+    photo = torch.zeros(3, 100, 100, dtype=torch.uint8)
+    with pytest.raises(UnusableLandmarks, match="do not show where it is"):
+        cut_crop(photo, points, "ffhq", 32)
+
+
+def test_a_photograph_whose_landmarks_show_no_face_is_passed_over(photos: Path, tmp_path: Path) -> None:
+    class Confused(Stub):
+        def __call__(self, photo: torch.Tensor) -> list[Face]:
+            return [face._replace(landmarks=NOWHERE["in one place"]) for face in super().__call__(photo)]
+
+    report = align_folder(str(photos), str(tmp_path / "out"), giving(Confused()), size=64)
+    assert dict(report.counts) == {"no_face": 5, "small": 1, "unreadable": 1}
+    assert report.examples["no_face"].reason == "the landmarks of the face do not show where it is"
+    assert list_photos(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"longest": 32}, r"^detector\.longest=32 must be a whole number, at least 64$"),
+        ({"threshold": 1.0}, r"^detector\.threshold=1\.0 must be a number from 0\.001 to 0\.999$"),
+        ({"overlap": None}, r"^detector\.overlap=null must be"),
+    ],
+)
+def test_each_option_of_the_detector_is_named_alone(options: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        YuNetDetector("nowhere.pth", **options)
+
+
+def test_photos_that_differ_in_suffix_only_get_two_crops(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    for name in ("x.png", "X.jpg", "y.png"):
+        Image.new("RGB", (160, 160), (90, 90, 90)).save(root / name)
+    align_folder(str(root), str(tmp_path / "out"), giving(Stub()), size=32, kind="png", min_face=10)
+    assert list_photos(tmp_path / "out") == ["X.jpg.png", "x.png.png", "y.png"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "1", "I;16", "CMYK"])
+def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("x.tif" if mode in ("CMYK", "I;16") else "x.png")
+    if mode == "I;16":
+        Image.fromarray((torch.full((8, 6), 200 * 256, dtype=torch.int32).numpy()).astype("uint16")).save(path)
+    else:
+        value = {"1": (255,) * 3}.get(mode, (200, 200, 200))
+        Image.new("RGB", (6, 8), value).convert(mode, palette=Image.Palette.ADAPTIVE).save(path)
+    pixels = read_photo(path)
+    assert pixels.shape == (3, 8, 6) and pixels.dtype == torch.uint8
+    assert (pixels.int() - (255 if mode == "1" else 200)).abs().max() <= 2
+
+
+def test_transparent_parts_become_grey(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "x.png")
+    assert (read_photo(tmp_path / "x.png") == 128).all()
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (8, 4))
+    image.putpixel((0, 0), (255, 255, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    image.save(tmp_path / "x.png", exif=exif)
+    pixels = read_photo(tmp_path / "x.png")
+    assert pixels.shape == (3, 8, 4) and pixels[0, 0, 3] == 255
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_damaged_files_are_unreadable(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(UnreadablePhoto):
+        read_photo(tmp_path / "x.png")
+
+
+def test_unreachable_hub_names_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    with pytest.raises(UserError, match=r"detector\.weights=FILE"):
+        YuNetDetector()
+
+
+def expected_faces(count: int) -> list[tuple[str, torch.Tensor]]:
+    """Landmarks as seen in the image: the index calls the person's right eye `right_eye`, it lies on the left."""
+    with (SHARED / "data/faces/index.csv").open() as lines:
+        rows = list(csv.DictReader(lines))[: 10 * count : 10]
+    order = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
+    return [(r["file"], torch.tensor([[float(r[f"{k}_{axis}"]) for axis in "xy"] for k in order])) for r in rows]
+
+
+@needs_faces
+@pytest.mark.parametrize(("place", "typical"), [("alone", 0.05), ("small", 0.08), ("tight", 0.08)])
+def test_detector_finds_landmarks_in_template_order(place: str, typical: float) -> None:
+    detector = YuNetDetector(str(SHARED / "weights/yunet_final.pth"))
+    errors = []
+    for name, points in expected_faces(12):
+        photo = read_photo(SHARED / "data/faces" / name)
+        shift = torch.zeros(2)
+        if place == "small":
+            photo = torch.nn.functional.pad(photo, (1500, 900, 700, 800), value=90)
+            shift = torch.tensor([1500.0, 700.0])
+        if place == "tight":
+            (x0, y0), (x1, y1) = points.amin(0), points.amax(0)
+            reach = float(max(x1 - x0, y1 - y0)) * 0.55
+            left, top = max(0, int(x0 - reach)), max(0, int(y0 - reach))
+            photo, shift = photo[:, top : int(y1 + reach), left : int(x1 + reach)], -torch.tensor([left, top])
+        faces = detector(photo)
+        assert faces, f"{name}: no face"
+        errors.append(float(((faces[0].landmarks - points - shift).norm(dim=-1)).mean()) / faces[0].size)
+    assert sorted(errors)[6] < typical and max(errors) < 0.25
+
+
+@needs_faces
+def test_aligned_portraits_have_their_eyes_in_place(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name, _ in expected_faces(6):
+        (tmp_path / "photos" / name).symlink_to((SHARED / "data/faces" / name).resolve())
+    detector = YuNetDetector(str(SHARED / "weights/yunet_final.pth"))
+    report = align_folder(str(tmp_path / "photos"), str(tmp_path / "out"), giving(detector), size=256)
+    assert report.counts["ok"] == 6
+    for line in (tmp_path / "out" / NAME).read_text().splitlines()[1:]:
+        shift = torch.tensor(json.loads(line)["landmarks"]) - template_points("ffhq")
+        assert shift[:2].norm(dim=-1).mean() < 0.07
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_several_processes_leave_the_same_folder(photos: Path, tmp_path: Path, workers: int) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    align_folder(str(photos), str(alone), giving(Stub()), size=64)
+    report = align_folder(str(photos), str(together), giving(Stub()), size=64, workers=workers)
+    assert dict(report.counts) == {"ok": 4, "no_face": 1, "small": 1, "unreadable": 1}
+    files = [path.relative_to(alone) for path in alone.rglob("*") if path.is_file()]
+    assert len(files) == 5 == len([path for path in together.rglob("*") if path.is_file()])
+    assert all((alone / name).read_bytes() == (together / name).read_bytes() for name in files)
+
+
+def test_several_processes_go_on_where_one_was_stopped(photos: Path, tmp_path: Path) -> None:
+    align_folder(str(photos), str(tmp_path / "whole"), giving(Stub()), size=64)
+    with pytest.raises(KeyboardInterrupt):
+        align_folder(str(photos), str(tmp_path / "parts"), giving(Stub(stop_after=3)), size=64)
+    assert align_folder(str(photos), str(tmp_path / "parts"), giving(Stub()), size=64, workers=2).resumed == 3
+    assert (tmp_path / "parts" / NAME).read_text() == (tmp_path / "whole" / NAME).read_text()
+
+
+def test_a_full_disk_is_one_sentence_whichever_process_finds_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(aligner, "write_photo", refuse)
+    with pytest.raises(UserError, match=r"^the disk of dst=.* is full"):
+        align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64, workers=2)
+
+
+def test_a_killed_process_is_one_sentence_and_loses_nothing(photos: Path, tmp_path: Path) -> None:
+    class Greedy(Stub):
+        def __call__(self, photo: torch.Tensor) -> list[Face]:
+            if self.calls == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(photo)
+
+    with pytest.raises(UserError, match=r"was killed, perhaps because the memory is full.* fewer workers$"):
+        align_folder(str(photos), str(tmp_path / "out"), giving(Greedy()), size=64, workers=1)
+    assert align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64).counts["ok"] == 4
+
+
+def test_the_detector_is_made_only_when_all_else_can_work(photos: Path, tmp_path: Path) -> None:
+    def make() -> Detector:
+        raise AssertionError("too early")
+
+    for options in ({"size": 15}, {"kind": "gif"}, {"workers": -1}, {"device": "nowhere"}):
+        with pytest.raises(UserError):
+            align_folder(str(photos), str(tmp_path / "out"), make, **options)
+    align_folder(str(photos), str(tmp_path / "done"), giving(Stub()), size=64)
+    with pytest.raises(UserError, match="already holds crops"):
+        align_folder(str(photos), str(tmp_path / "done"), make, size=96)
+
+
+def test_one_process_computes_in_one_thread(photos: Path, tmp_path: Path) -> None:
+    class Watching(Stub):
+        def __call__(self, photo: torch.Tensor) -> list[Face]:
+            assert torch.get_num_threads() == 1
+            return super().__call__(photo)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        align_folder(str(photos), str(tmp_path / "out"), giving(Watching()), size=64)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,398 @@
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from idn.data.alignment.manifest import NAME, ManifestWriter, Record, Settings
+from idn.data.augment import Augment
+from idn.data.photo_folder import FaceFolder
+from idn.data.photo_pairs import FaceSwaps, IdentityFolder, collate, faces_data
+from idn.errors import UserError
+from idn.files.photos import UnreadablePhoto
+from idn.geometry import reframe, template_points
+from idn.types import SwapBatch
+
+SIZE = 32
+
+
+def colour(person: int, number: int) -> tuple[int, int, int]:
+    """Red tells the person, green the photograph."""
+    return (person * 6 + 20, number * 20 + 20, 128)
+
+
+def draw(path: Path, rgb: tuple[int, int, int], size: int = 48) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (size, size), rgb).save(path)
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """30 people with 3 photographs each."""
+    for person in range(30):
+        for number in range(3):
+            draw(tmp_path / f"people/p{person:02d}/{number}.png", colour(person, number))
+    return tmp_path / "people"
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    """30 people with one photograph each, in three formats."""
+    for person in range(30):
+        draw(tmp_path / f"flat/{person:02d}{('.png', '.webp', '.jpg')[person % 3]}", colour(person, 0))
+    return tmp_path / "flat"
+
+
+def crops(root: Path, size: int = SIZE, frame: str = "ffhq", **options: object) -> FaceFolder:
+    """A folder without a manifest: somebody must say how its faces are aligned."""
+    return FaceFolder(str(root), size, frame, **({"stored_frame": "ffhq"} | options))
+
+
+def swaps(root: Path, part: str = "train", **options: object) -> FaceSwaps:
+    return FaceSwaps(crops(root), part, **({"holdout": 0.3} | options))
+
+
+def who(image: torch.Tensor) -> int:
+    return round((float(image[0].mean()) * 255 - 20) / 6)
+
+
+def equal(a: SwapBatch, b: SwapBatch) -> bool:
+    return all((x is None and y is None) or torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_layout_is_found_by_looking(people: Path, flat: Path, tmp_path: Path) -> None:
+    assert len(crops(people).identities) == 30
+    assert len(crops(flat).identities) == 30 and crops(flat).flat
+    for thousand in ("00000", "01000"):
+        for number in range(3):
+            draw(tmp_path / "ffhq" / thousand / f"{number:05d}.png", (9, 9, 9))
+    assert len(crops(tmp_path / "ffhq").identities) == 6
+    assert len(crops(tmp_path / "ffhq", layout="identities").identities) == 2
+    assert len(crops(people, layout="flat").identities) == 90
+
+
+def test_items_have_the_shapes_of_a_batch_without_its_dimension(people: Path) -> None:
+    sample = swaps(people)[0]
+    assert sample.source.shape == sample.target.shape == (3, SIZE, SIZE)
+    assert sample.face.shape == (1, SIZE, SIZE) and sample.face.max() == 1 and sample.face.min() == 0
+    assert sample.same.dtype == torch.bool and sample.same.shape == ()
+    assert sample.truth is None and sample.source_identity is None and sample.target_attributes is None
+
+
+def test_same_ratio_and_labels(people: Path) -> None:
+    data = swaps(people, same_ratio=0.3)
+    samples = [data[i] for i in range(300)]
+    assert 60 < sum(bool(s.same) for s in samples) < 120
+    for s in samples:
+        assert bool(s.same) == (who(s.source) == who(s.target))
+        if s.same:
+            assert not torch.equal(s.source, s.target)  # another photograph of the same person
+    assert len({who(s.source) for s in samples}) == len({who(s.target) for s in samples}) == len(data.people)
+
+
+def test_flat_folders_pair_a_photo_with_itself(flat: Path) -> None:
+    plain = swaps(flat, same_ratio=1.0)[4]
+    assert torch.equal(plain.source, plain.target)
+    changed = swaps(flat, same_ratio=1.0, augment=Augment())[4]
+    assert not torch.equal(changed.source, changed.target)
+
+
+def test_parts_are_disjoint_and_complete(people: Path) -> None:
+    folder = crops(people)
+    train, val = ([i for photos in folder.split(part, 0.3) for i in photos] for part in ("train", "val"))
+    assert sorted(train + val) == list(range(90))
+    assert {folder.names[i].split("/")[0] for i in train}.isdisjoint({folder.names[i].split("/")[0] for i in val})
+    assert 3 <= len(folder.split("val", 0.3)) <= 15
+
+
+def test_held_out_people_stay_held_out_when_others_join(people: Path) -> None:
+    def held_out() -> set[str]:
+        folder = crops(people)
+        return {folder.names[photos[0]].split("/")[0] for photos in folder.split("val", 0.3)}
+
+    before = held_out()
+    for person in range(30, 60):
+        draw(people / f"p{person:02d}/0.png", (5, 5, 5))
+    after = held_out()
+    assert {name for name in after if name < "p30"} == before and len(after) > len(before)
+
+
+def test_items_depend_on_seed_and_index_alone(people: Path) -> None:
+    a, b = (swaps(people, seed=3, augment=Augment()) for _ in range(2))
+    torch.manual_seed(0)
+    first = [a[i] for i in range(12)]
+    torch.manual_seed(1)
+    again = [b[i] for i in reversed(range(12))][::-1]
+    assert all(equal(x, y) for x, y in zip(first, again, strict=True))
+    other = swaps(people, seed=4, augment=Augment())
+    assert not any(equal(x, other[i]) for i, x in enumerate(first))
+    assert not equal(a[0], a[1]) and equal(a[10**6], b[10**6])
+
+
+def test_validation_pairs_do_not_depend_on_the_seed(people: Path) -> None:
+    a, b = swaps(people, "val", seed=3), swaps(people, "val", seed=4)
+    assert all(equal(a[i], b[i]) for i in range(8))
+
+
+def test_cache_changes_nothing(people: Path) -> None:
+    plain, kept = (
+        FaceSwaps(crops(people, SIZE, "arcface_112_v2", cache=cache), holdout=0.3, augment=Augment())
+        for cache in (False, True)
+    )
+    assert all(equal(plain[i], kept[i]) for _ in range(2) for i in range(10))
+
+
+def test_workers_deliver_the_same_stream(people: Path) -> None:
+    data = swaps(people, augment=Augment())
+    loaded = list(DataLoader(data, batch_size=4, sampler=range(8), collate_fn=collate, num_workers=2))
+    for number, batch in enumerate(loaded):
+        assert equal(batch, collate([data[4 * number + i] for i in range(4)]))
+    assert equal(pickle.loads(pickle.dumps(data))[5], data[5])
+
+
+def test_collate_stacks_and_keeps_what_is_missing(people: Path) -> None:
+    data = swaps(people)
+    batch = collate([data[i] for i in range(3)])
+    assert batch.source.shape == (3, 3, SIZE, SIZE) and batch.face.shape == (3, 1, SIZE, SIZE)
+    assert batch.same.shape == (3,) and batch.truth is None
+    with_truth = collate([data[i]._replace(truth=data[i].target) for i in range(3)])
+    torch.testing.assert_close(with_truth.truth, batch.target)
+
+
+def test_damaged_files_are_replaced_counted_and_reported_once(people: Path) -> None:
+    clean = {i: swaps(people)[i] for i in range(60)}
+    for person in range(0, 30, 5):
+        (people / f"p{person:02d}/0.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    draw(people / "p01/1.png", (1, 1, 1))
+    Image.new("RGB", (40, 30)).save(people / "p01/1.png")
+    data = swaps(people)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        samples = [data[i] for i in range(60)] + [data[i] for i in range(60)]
+    assert len(samples) == 120 and data.folder.unreadable
+    named = [str(w.message) for w in caught if "left out" in str(w.message)]
+    assert len(named) == len(data.folder.unreadable) > 0
+    assert all(any(name in text for text in named) for name in data.folder.unreadable)
+    assert sum(equal(samples[i], clean[i]) for i in range(60)) > 30  # the others stay as they were
+    assert all(equal(samples[i], samples[i + 60]) for i in range(60))
+
+
+def test_too_many_damaged_files_stop_the_run(people: Path) -> None:
+    for path in people.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(UserError, match="too many unreadable"):
+        swaps(people)[0]
+
+
+def test_not_square_is_unreadable(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", (1, 1, 1))
+    Image.new("RGB", (40, 30)).save(tmp_path / "x.png")
+    with pytest.warns(UserWarning, match="40x30"), pytest.raises(UnreadablePhoto):
+        crops(tmp_path).read(1)
+
+
+def gradient(size: int) -> torch.Tensor:
+    y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
+    return torch.stack([x, y, 0.5 + 0.4 * torch.sin(9 * x * y)])
+
+
+@pytest.mark.parametrize("stored", [64, 256])
+def test_crops_come_in_the_wanted_framing(tmp_path: Path, stored: int) -> None:
+    pixels = (gradient(stored) * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    crop = crops(tmp_path, SIZE, "arcface_112_v2").read(0).float() / 255
+    wanted = reframe(gradient(512)[None], "ffhq", "arcface_112_v2", SIZE)[0]
+    assert (crop - wanted).abs().mean() < 0.01
+    assert (crop - reframe(gradient(512)[None], "ffhq", "ffhq", SIZE)[0]).abs().mean() > 0.03
+
+
+def test_manifest_tells_landmarks_and_guards_the_frame(flat: Path) -> None:
+    points = template_points("arcface_128") + 0.02
+    with ManifestWriter(flat, Settings("/photos", "arcface_128", 48)) as manifest:
+        manifest.append(Record("00.png", "ok", crop="00.png", landmarks=points.tolist()))
+    with pytest.raises(UserError, match=r"data\.stored_frame=arcface_128, or leave it out"):
+        crops(flat)
+    folder = crops(flat, stored_frame=None)
+    assert folder.stored_frame == crops(flat, stored_frame="arcface_128").stored_frame == "arcface_128"
+    assert (folder.landmarks(0) - template_points("ffhq")).abs().max() < 0.04
+    assert folder.landmarks(1) is None
+    assert NAME not in folder.names
+
+
+def test_without_a_manifest_the_framing_must_be_said(people: Path) -> None:
+    said = (
+        f"^{people} was not made by idn align: say how its faces are aligned with data\\.stored_frame=arcface_112_v1|"
+    )
+    with pytest.raises(UserError, match=said.replace("|", r"\|") + r".*\|ffhq.*, or run idn align on it$"):
+        crops(people, stored_frame=None)
+
+
+def reshape(path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(path)
+
+
+def test_a_folder_of_pictures_that_nobody_cropped_is_refused_at_once(people: Path, flat: Path) -> None:
+    for path in people.rglob("*.png"):
+        reshape(path)
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(UserError, match=r"such as p.*png with 40x30 pixels: run idn align on"),
+    ):
+        warnings.simplefilter("error")
+        crops(people, stored_frame=None)
+    reshape(flat / "00.png")
+    assert len(crops(flat)) == 30  # one alone is left out when it turns up
+    with ManifestWriter(people, Settings("/photos", "ffhq", 48)):
+        pass
+    assert len(crops(people)) == 90  # idn align makes square ones
+
+
+def test_unusable_folders_are_refused(tmp_path: Path, people: Path, flat: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="is not a folder"):
+        crops(tmp_path / "absent")
+    with pytest.raises(UserError, match="holds no pictures"):
+        crops(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"data\.layout=round"):
+        crops(people, layout="round")
+    with pytest.raises(UserError, match=r"data\.frame=dlib"):
+        crops(people, SIZE, "dlib")
+    draw(people / "loose.png", (1, 1, 1))
+    with pytest.raises(UserError, match="beside and inside"):
+        crops(people)
+    draw(tmp_path / "one/alice/0.png", (1, 1, 1))
+    with pytest.raises(UserError, match="two are needed"):
+        FaceSwaps(crops(tmp_path / "one"))
+    with pytest.raises(UserError, match="held out"):
+        FaceSwaps(crops(flat), "val", holdout=1e-6)
+    for part, share in (("val", 1e-6), ("train", 0.9999999)):
+        with pytest.raises(UserError, match=r"or give data\.holdout=[01]\.\d\d$") as told:
+            FaceSwaps(crops(flat), part, holdout=share)
+        assert FaceSwaps(crops(flat), part, holdout=float(str(told.value).rpartition("=")[2]))
+    with pytest.raises(UserError, match="left to train"):
+        FaceSwaps(crops(flat), "train", holdout=0.9999999)
+    with pytest.raises(UserError, match=r"data\.same_ratio=1\.2"):
+        FaceSwaps(crops(flat), same_ratio=1.2)
+    with pytest.raises(UserError, match=r"data\.holdout=1\.2"):
+        FaceSwaps(crops(flat), holdout=1.2)
+
+
+def test_a_loose_picture_among_people_is_refused_where_folders_are_people(people: Path) -> None:
+    draw(people / "loose.png", (1, 1, 1))
+    with pytest.raises(UserError, match="outside of its folders: move each into the folder of its person"):
+        crops(people, layout="identities")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"size": 33}, r"data\.size=33 is not divisible by 32"),
+        ({"size": None}, r"data\.size=None is not a number of pixels"),
+        ({"batch": 0}, r"data\.batch=0 must be a whole number, at least 1"),
+        ({"val_batches": 0}, r"data\.val_batches=0"),
+        ({"seed": 1.5}, r"data\.seed=1\.5"),
+        ({"workers": -1}, r"data\.workers=-1"),
+        ({"root": 3}, r"data\.root=3 is not a folder"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_by_name(people: Path, options: dict[str, object], said: str) -> None:
+    given = {
+        "root": str(people),
+        "size": SIZE,
+        "frame": "ffhq",
+        "stored_frame": "ffhq",
+        "batch": 4,
+        "seed": 0,
+        "holdout": 0.3,
+        "workers": 0,
+    }
+    with pytest.raises(UserError, match=said):
+        faces_data(**(given | options))
+
+
+def test_crops_that_are_too_small_are_told_once(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = f"{people} holds crops of 48 px, which are enlarged: 64 px framed as arcface_112_v2 need 86, as idn align "
+    given = {"frame": "arcface_112_v2", "stored_frame": "ffhq", "batch": 4, "seed": 0, "holdout": 0.3, "workers": 0}
+    data = faces_data(str(people), 64, **given)
+    assert capsys.readouterr().err == f"{said}size=86 makes them\n"
+    copy = pickle.loads(pickle.dumps(data.train))
+    assert data.train[0].source.shape == copy[1].source.shape == (3, 64, 64)
+    faces_data(str(people), SIZE, **given)
+    crops(people, 48).tell_if_small()
+    assert capsys.readouterr().err == ""
+
+
+def test_the_manifest_tells_how_large_the_crops_are(flat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ManifestWriter(flat, Settings("/photos", "ffhq", 256)):
+        pass
+    crops(flat, 128, "arcface_112_v2").tell_if_small()
+    assert capsys.readouterr().err == ""
+    crops(flat, 224, "arcface_112_v2").tell_if_small()
+    assert capsys.readouterr().err.endswith("need 300, as idn align size=300 makes them\n")
+
+
+@pytest.mark.parametrize("points", [[[0.4, 0.4]] * 5, [[float("nan")] * 2] * 5])
+def test_landmarks_in_one_place_are_as_good_as_none(flat: Path, points: list[list[float]]) -> None:
+    with ManifestWriter(flat, Settings("/photos", "ffhq", 48)) as manifest:
+        manifest.append(Record("00.png", "ok", crop="00.png", landmarks=points))
+    assert crops(flat).landmarks(0) is None
+    assert all(swaps(flat, same_ratio=1.0)[index].face.isfinite().all() for index in range(60))
+
+
+def test_faces_data_keeps_train_and_val_apart(people: Path) -> None:
+    data = faces_data(str(people), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.3, val_batches=2, workers=0)
+    assert data.photographs
+    batches = list(data.val_dataloader())
+    assert len(batches) == 2 and batches[0].source.shape == (4, 3, SIZE, SIZE)
+    assert not any(batch.same.any() for batch in batches)
+    trained = {who(data.train[i].target) for i in range(100)}
+    assert trained.isdisjoint({who(image) for batch in batches for image in batch.target})
+
+
+def test_identity_folder_labels_and_pairs(people: Path, flat: Path) -> None:
+    folder = crops(people)
+    train, val = IdentityFolder(folder, "train", 0.3), IdentityFolder(folder, "val", 0.3)
+    assert train.identities + val.identities == 30 and len(train) + len(val) == 90
+    named: dict[int, set[int]] = {}
+    for index in range(len(train)):
+        image, label = train[index]
+        assert image.shape == (3, SIZE, SIZE) and 0 <= label < train.identities
+        named.setdefault(label, set()).add(who(image))
+    assert all(len(persons) == 1 for persons in named.values()) and len(named) == train.identities
+    pairs = val.pairs(40)
+    assert pairs == val.pairs(40) and sum(same for _, _, same in pairs) == 20
+    for a, b, same in pairs:
+        assert a != b and same == (who(val[a][0]) == who(val[b][0]))
+    with pytest.raises(UserError, match="no folder per identity"):
+        IdentityFolder(crops(flat))
+
+
+def test_identity_folder_is_deterministic_and_survives_damage(people: Path) -> None:
+    folder = crops(people)
+    data = IdentityFolder(folder, "train", 0.3, seed=1, augment=Augment())
+    assert torch.equal(data[5][0], data[5][0])
+    photo = data.items[5][0]
+    (people / folder.names[photo].removeprefix("/")).write_bytes(b"")
+    with pytest.warns(UserWarning, match="left out"):
+        image, label = data[5]
+    assert label == data.items[6][1] and image.shape == (3, SIZE, SIZE)
+
+
+def test_a_row_of_damaged_files_ends_the_search_for_another_one(people: Path) -> None:
+    for path in people.rglob("*.png"):
+        path.write_bytes(b"")
+    data = IdentityFolder(crops(people), "train", 0.3)
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(UserError, match="20 unreadable pictures in a row"):
+        data[0]
+
+
+def test_people_with_one_photograph_each_cannot_be_verified(tmp_path: Path) -> None:
+    for person in range(12):
+        draw(tmp_path / f"p{person:02d}/0.png", colour(person, 0))
+    data = IdentityFolder(crops(tmp_path), "val", 0.4)
+    with pytest.raises(UserError, match="nobody in this part has two photographs"):
+        data.pairs(4)

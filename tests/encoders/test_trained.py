@@ -1,0 +1,141 @@
+import re
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from idn.encoders.mobilefacenet import MobileFaceNet
+from idn.encoders.trained import BUNDLED, TrainedMobileFaceNet, save_trained
+from idn.errors import UserError
+from idn.export.export import check_encoder
+from idn.files.tensors import read_metadata, read_tensors, write_tensors
+from idn.teacher_cache.manifest import describe_encoder, same_encoder
+from idn.types import goes_by
+from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+
+TEMPLATE = "arcface_112_v2"
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    net = MobileFaceNet(0.25, 24, 56, TEMPLATE, "ffhq")
+    for _ in range(3):
+        net(torch.rand(8, 3, 80, 80))
+    return net.eval()
+
+
+def test_saving_and_loading_keeps_the_embedding(network, tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    save_trained(network, path, "Apache-2.0", "idn identity", {"accuracy": 0.5})
+    encoder = TrainedMobileFaceNet(path, "ffhq")
+    images = torch.rand(3, 3, 80, 80)
+    with torch.no_grad():
+        cosine = (encoder(images).embedding * network(images).embedding).sum(1)
+    assert cosine.min() > 0.9999
+    assert (encoder.embedding_dim, encoder.feature_channels, encoder.feature_size) == (24, 512, 7)
+    assert encoder.licence == "Apache-2.0"
+    assert read_metadata(path)["command"] == "idn identity"
+
+
+def test_kernels_take_half_the_room_and_the_network_stays_single(network, tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    save_trained(network, path, "Apache-2.0", "idn identity", {})
+    assert path.stat().st_size < 3 * sum(p.numel() for p in network.parameters())
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_files_that_are_no_encoder_are_refused(network, tmp_path):
+    save_file(network.state_dict(), tmp_path / "plain.safetensors")
+    with pytest.raises(UserError, match="no identity encoder"):
+        TrainedMobileFaceNet(tmp_path / "plain.safetensors", TEMPLATE)
+    with pytest.raises(UserError, match="does not exist"):
+        TrainedMobileFaceNet(tmp_path / "absent.safetensors", TEMPLATE)
+
+
+def without(path, out, *left_out, **changed):
+    """A copy of an encoder's file with other notes."""
+    notes = {key: value for key, value in (read_metadata(path) | changed).items() if key not in left_out}
+    write_tensors(out, read_tensors(path), notes)
+    return out
+
+
+def test_the_name_follows_the_weights_and_not_the_file(network, tmp_path):
+    path = tmp_path / "identity_encoder.safetensors"
+    save_trained(network, path, "Apache-2.0", "idn identity", {})
+    name = TrainedMobileFaceNet(path, "ffhq").name
+    assert re.fullmatch("MobileFaceNet [0-9a-f]{8}", name) and read_metadata(path)["name"] == name
+    moved = TrainedMobileFaceNet(path.rename(tmp_path / "mine.safetensors"), "ffhq")
+    assert moved.name == name and goes_by(moved, name) and not goes_by(moved, "MobileFaceNet mine")
+    with torch.no_grad():
+        network.embed.weight[0, 0] += 1
+    save_trained(network, path, "Apache-2.0", "idn identity", {})
+    other = TrainedMobileFaceNet(path, "ffhq")
+    assert other.name != name and not goes_by(other, name)
+
+
+def test_files_that_do_not_say_their_name_get_the_same_and_keep_their_former_one(network, tmp_path):
+    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn identity", {})
+    new = TrainedMobileFaceNet(tmp_path / "new.safetensors", "ffhq")
+    old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "old.safetensors", "name"), "ffhq")
+    assert old.name == new.name
+    assert goes_by(old, "MobileFaceNet old") and not goes_by(old, "MobileFaceNet new")
+
+
+def test_a_student_of_the_time_before_names_is_still_taken(network, tmp_path):
+    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn identity", {})
+    old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "mine.safetensors", "name"), "ffhq")
+    for name in ("MobileFaceNet mine", old.name):
+        write_tensors(tmp_path / "student.safetensors", {"x": torch.zeros(1)}, {"identity_encoder": name})
+        check_encoder(tmp_path / "student.safetensors", old)
+    write_tensors(tmp_path / "student.safetensors", {"x": torch.zeros(1)}, {"identity_encoder": "MobileFaceNet other"})
+    with pytest.raises(UserError, match="reads identities of MobileFaceNet other, not of MobileFaceNet "):
+        check_encoder(tmp_path / "student.safetensors", old)
+
+
+class Reader(FrozenTeacher):
+    """A teacher that was trained with embeddings of an encoder of that name."""
+
+    def __init__(self, encoder):
+        source = SourceInput("shared_embedding", encoder=encoder, dim=24)
+        super().__init__(TeacherRecord("reader", "CC0", True, FaceInput(), source), "ffhq")
+
+    def swap(self, target, batch, source):
+        return target
+
+
+def test_so_are_teachers_and_caches_of_that_time(network, tmp_path):
+    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn identity", {})
+    new = TrainedMobileFaceNet(tmp_path / "new.safetensors", "ffhq")
+    old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "mine.safetensors", "name"), "ffhq")
+    declared = describe_encoder(old, 32)
+    for name in ("MobileFaceNet mine", old.name):
+        Reader(name).share(old)
+        assert same_encoder(declared | {"name": name}, old, 32)
+    for encoder, name in ((new, "MobileFaceNet mine"), (old, "MobileFaceNet other")):
+        assert not same_encoder(declared | {"name": name}, encoder, 32)
+        with pytest.raises(UserError, match=f"trained with embeddings of {name}"):
+            Reader(name).share(encoder)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"left_out": ["config"]}, {"left_out": ["licence"]}, {"config": "{}"}, {"config": "{"}, {"config": "[]"}],
+    ids=str,
+)
+def test_files_that_do_not_say_everything_are_refused(network, tmp_path, damage):
+    save_trained(network, tmp_path / "whole.safetensors", "Apache-2.0", "idn identity", {})
+    left_out = damage.pop("left_out", [])
+    path = without(tmp_path / "whole.safetensors", tmp_path / "less.safetensors", *left_out, **damage)
+    with pytest.raises(UserError, match=r"less\.safetensors does not say everything about its encoder"):
+        TrainedMobileFaceNet(path, "ffhq")
+
+
+def test_the_bundled_encoder_is_small_and_loads_under_its_name_wherever_it_lies(tmp_path):
+    assert BUNDLED.stat().st_size <= 2.5e6
+    encoder = TrainedMobileFaceNet(None, "ffhq")
+    copy = TrainedMobileFaceNet(shutil.copy(BUNDLED, tmp_path / "copy.safetensors"), "ffhq")
+    assert encoder.name == copy.name == "MobileFaceNet procedural_mobilefacenet"
+    assert encoder.feature_size == 7
+    assert encoder(torch.rand(1, 3, 64, 64)).embedding.isfinite().all()

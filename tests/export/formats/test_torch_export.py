@@ -1,0 +1,154 @@
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.export.pt2_archive import _package
+
+from idn.errors import UserError
+from idn.export.formats.torch_export import TorchExportFormat
+from idn.export.parity import compare, reference
+from idn.students.mobilefaceswap.dynamic_graph import dynamic
+from idn.types import Network
+from tests.export.conftest import student
+
+FORMAT = TorchExportFormat()
+
+
+@pytest.fixture(scope="module")
+def file(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pt2") / "new" / "swap.pt2"
+    FORMAT.write(network, path, "fp32", [])
+    return path
+
+
+def error(network: Network, path: Path, *shapes: tuple[int, ...]) -> float:
+    draw = np.random.default_rng(0)
+    given = shapes or tuple(value.shape for value in network.inputs.values())
+    examples = [tuple(draw.random(shape, dtype=np.float32) for shape in given)]
+    return compare(network, FORMAT.open(path, 1), examples, reference(network, examples)).max_abs
+
+
+def changed(file: Path, path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+    """A copy of an archive, after `change` of its entries, whose names come without the folder at their start."""
+    with zipfile.ZipFile(file) as archive:
+        entries = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    change(entries)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in entries.items():
+            archive.writestr(f"archive/{name}", content)
+    return path
+
+
+def test_every_network_computes_what_pytorch_computes(network: Network, file: Path, tmp_path: Path) -> None:
+    assert error(network, file) < 1e-5
+    for other in dynamic(student(), 64, FORMAT.runtime_kernels):
+        FORMAT.write(other, tmp_path / "other.pt2", "fp32", [])
+        assert error(other, tmp_path / "other.pt2") < 1e-5
+
+
+@pytest.mark.parametrize(("precision", "most"), [("fp16", 2e-3), ("bf16", 2e-2)])
+def test_half_precision_keeps_float32_at_the_boundary(
+    network: Network, file: Path, tmp_path: Path, precision: str, most: float
+) -> None:
+    half = tmp_path / "half.pt2"
+    FORMAT.write(network, half, precision, [])
+    assert half.stat().st_size < file.stat().st_size - 50_000
+    assert 1e-6 < error(network, half) < most
+    assert FORMAT.open(half, 1)(network.inputs["target"].numpy())[0].dtype == np.float32
+
+
+def test_open_dimensions(network: Network, file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "open.pt2"
+    TorchExportFormat(dynamic_batch=True, dynamic_size=True).write(network, path, "fp32", [])
+    assert error(network, path, (1, 3, 64, 64)) < 1e-5
+    assert error(network, path, (3, 3, 96, 160)) < 1e-5
+    for closed, shape in ((path, (1, 3, 80, 64)), (file, (1, 3, 96, 96))):
+        with pytest.raises((AssertionError, RuntimeError), match=r"Guard failed|Expected input"):
+            FORMAT.open(closed, 1)(np.zeros(shape, np.float32))
+
+
+def test_a_batch_that_the_network_cannot_leave_open(tmp_path: Path) -> None:
+    _, swap = dynamic(student(), 64, runtime_kernels=True)
+    with pytest.raises(UserError, match="dynamic_batch"):
+        TorchExportFormat(dynamic_batch=True).write(swap, tmp_path / "swap.pt2", "fp32", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_tells_nothing_of_where_it_was_made(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        program = next(archive.read(name) for name in archive.namelist() if name.endswith("models/model.json"))
+        examples = next(archive.read(name) for name in archive.namelist() if "sample_inputs" in name)
+    assert b".py" not in program
+    assert b"idn" not in program
+    assert examples == b""
+
+
+def test_an_unchanged_copy_opens(network: Network, file: Path, tmp_path: Path) -> None:
+    assert error(network, changed(file, tmp_path / "copy.pt2", lambda entries: None)) < 1e-5
+
+
+def _replace(old: str, new: str) -> Callable[[dict[str, bytes]], None]:
+    def change(entries: dict[str, bytes]) -> None:
+        program = entries["models/model.json"].decode()
+        assert old in program
+        entries["models/model.json"] = program.replace(old, new).encode()
+
+    return change
+
+
+def _guard(entries: dict[str, bytes]) -> None:
+    program = json.loads(entries["models/model.json"])
+    program["guards_code"] = ["print(L['target'])"]
+    entries["models/model.json"] = json.dumps(program).encode()
+
+
+def _pickled(entries: dict[str, bytes]) -> None:
+    config = json.loads(entries["data/weights/model_weights_config.json"])
+    next(iter(config["config"].values()))["use_pickle"] = True
+    entries["data/weights/model_weights_config.json"] = json.dumps(config).encode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _replace("torch.ops.aten.sigmoid.default", "torch.hub.load"),
+        _replace("torch.ops.aten.sigmoid.default", "torch.ops.aten.from_file.default"),
+        _replace("torch.ops.aten.sigmoid.default", "torch.ops.aten.__init__.__globals__"),
+        _replace('"name": "target"', '"name": "target=print(1)"'),
+        _replace('"as_int": 1}', '"as_expr": {"expr_str": "print(1)"}}'),
+        _replace('"builtins.tuple\\"', '"builtins.tuple\\", \\"__enum__\\": 1, \\"x\\": \\"'),
+        _guard,
+        _pickled,
+        lambda entries: entries.update({"data/aotinductor/model/code.so": b"code"}),
+        lambda entries: entries.update({"data/constants/opaque_obj_0": b"pickle"}),
+        lambda entries: entries.update({"data/sample_inputs/model.pt": b"pickle"}),
+    ],
+)
+def test_a_file_that_could_run_something_is_not_loaded(
+    file: Path, tmp_path: Path, change: Callable[[dict[str, bytes]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_package, "load_pt2", lambda *_: pytest.fail("was loaded"))
+    with pytest.raises(UserError, match="more than a network"):
+        FORMAT.open(changed(file, tmp_path / "odd.pt2", change), 1)
+
+
+def test_damaged_files_are_refused(file: Path, tmp_path: Path) -> None:
+    content = file.read_bytes()
+    for damaged in (b"", b"nothing of the kind", content[: len(content) // 2]):
+        (tmp_path / "cut.pt2").write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged"):
+            FORMAT.open(tmp_path / "cut.pt2", 1)
+    with pytest.raises(UserError, match="damaged"):
+        FORMAT.open(tmp_path / "missing.pt2", 1)
+
+
+def test_nothing_is_left_when_writing_fails(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.export, "save", lambda program, path: Path(path).touch() or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        FORMAT.write(network._replace(module=nn.Identity()), tmp_path / "swap.pt2", "fp32", [])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,88 @@
+"""Loss terms: values from literal formulas, independent samples, and a gradient for the student."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from idn.losses.distillation import (
+    BackgroundMask,
+    FaceCoverage,
+    IdentityLoss,
+    PerceptualDistillation,
+    PixelDistillation,
+)
+from idn.types import Prediction, Supervision
+
+TERMS = [PixelDistillation(), PerceptualDistillation(), IdentityLoss(), BackgroundMask(), FaceCoverage()]
+
+
+def pair(n: int = 4, seed: int = 0) -> tuple[Prediction, Supervision]:
+    g = torch.Generator().manual_seed(seed)
+
+    def rand(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=g)
+
+    def maps() -> tuple[torch.Tensor, torch.Tensor]:
+        return rand(n, 8, 16, 16), rand(n, 16, 8, 8) * 7
+
+    ours = Prediction(rand(n, 3, 32, 32), rand(n, 1, 32, 32), F.normalize(rand(n, 12) - 0.5), maps())
+    theirs = Supervision(rand(n, 3, 32, 32), F.normalize(rand(n, 12) - 0.5), (rand(n, 1, 32, 32) > 0.5).float(), maps())
+    return ours, theirs
+
+
+def take(values: Prediction | Supervision, index: slice) -> Prediction | Supervision:
+    return type(values)(*(tuple(m[index] for m in v) if isinstance(v, tuple) else v[index] for v in values))
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: type(term).__name__)
+def test_no_term_depends_on_the_batch(term: torch.nn.Module) -> None:
+    ours, theirs = pair()
+    together = term(ours, theirs)
+    alone = torch.cat([term(take(ours, slice(k, k + 1)), take(theirs, slice(k, k + 1))) for k in range(4)])
+    assert together.shape == (4,)
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: type(term).__name__)
+def test_every_term_gives_the_student_a_gradient(term: torch.nn.Module) -> None:
+    ours, theirs = pair()
+    leaves = [v.requires_grad_() for value in ours for v in (value if isinstance(value, tuple) else (value,))]
+    term(ours, theirs).sum().backward()
+    grads = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    assert grads and all(grad.flatten(1).abs().sum(1).gt(0).all() for grad in grads)
+
+
+def test_no_term_holds_weights() -> None:
+    assert not [p for term in TERMS for p in [*term.parameters(), *term.buffers()]]
+
+
+def test_values_follow_the_equations() -> None:
+    ours, theirs = pair(1)
+    torch.testing.assert_close(PixelDistillation()(ours, theirs)[0], (ours.image - theirs.image).abs().mean())
+    cosine = torch.dot(ours.embedding[0], theirs.embedding[0])
+    torch.testing.assert_close(IdentityLoss()(ours, theirs)[0], 1 - cosine)
+    outside = theirs.face[0] == 0
+    torch.testing.assert_close(BackgroundMask()(ours, theirs)[0], ours.mask[0][outside].mean())
+    torch.testing.assert_close(FaceCoverage()(ours, theirs)[0], 1 - ours.mask[0][~outside].mean())
+    ratios = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(ours.perceptual, theirs.perceptual, strict=True)]
+    torch.testing.assert_close(PerceptualDistillation()(ours, theirs)[0], sum(ratios) / 2)
+
+
+def test_the_mask_is_free_inside_the_face() -> None:
+    ours, theirs = pair()
+    inside = ours._replace(mask=theirs.face * 0.7)
+    assert BackgroundMask()(inside, theirs).abs().max() == 0
+    everywhere = theirs._replace(face=torch.ones_like(theirs.face))
+    assert BackgroundMask()(ours, everywhere).abs().max() == 0
+
+
+def test_perceptual_maps_of_any_scale_count_alike() -> None:
+    ours, theirs = pair()
+    scaled = [p._replace(perceptual=tuple(m * 100 for m in p.perceptual)) for p in (ours, theirs)]
+    torch.testing.assert_close(PerceptualDistillation()(*scaled), PerceptualDistillation()(ours, theirs))
+
+
+def test_perceptual_without_maps_is_an_error() -> None:
+    ours, theirs = pair()
+    with pytest.raises(ValueError, match="equally many"):
+        PerceptualDistillation()(ours._replace(perceptual=()), theirs)

@@ -1,0 +1,177 @@
+"""Sequences of commands: order, skipping, seeds, failures. The commands themselves are replaced by notes."""
+
+import contextlib
+import json
+import os
+import shutil
+
+import pytest
+from filelock import FileLock
+
+from idn.errors import UserError
+from idn.pipeline import pipeline
+from idn.pipeline.pipeline import Pipeline, Stage
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What would have been run. A command whose options hold "fail" fails; one with "score=X" leaves a summary."""
+    called: list[list[str]] = []
+
+    def run(self, command, log, environment) -> int:
+        words = list(command[3:])
+        called.append(words)
+        log.write_text("hello\n\nSet the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.\n")
+        for word in words:
+            if word.startswith("score="):
+                (log.parent / "summary.json").write_text(
+                    json.dumps({"val/swap_gain": float(word[6:]), "val/loss": 1.0})
+                )
+        return int("fail" in words)
+
+    monkeypatch.setattr(pipeline.Children, "run", run)
+    return called
+
+
+def test_stages_run_in_order_each_in_its_folder(tmp_path, commands):
+    stages = {"a": Stage("teacher", ["x=1"]), "b": Stage("cache", ["y=2"], folder="out"), "skipped": None}
+    Pipeline(stages, tmp_path, 1).run()
+    assert commands == [
+        ["teacher", "x=1", f"hydra.run.dir={tmp_path / 'a'}"],
+        ["cache", "y=2", f"out={tmp_path / 'b'}"],
+    ]
+    assert (tmp_path / "a/log.txt").read_text().startswith("hello")
+
+
+def test_finished_stages_are_not_run_again(tmp_path, commands, capsys):
+    stages = {"a": Stage("teacher", ["x=1"]), "b": Stage("train", seeds=[0, 1])}
+    Pipeline(stages, tmp_path, 1).run()
+    assert len(commands) == 3
+    Pipeline(stages, tmp_path, 1).run()
+    assert len(commands) == 3
+    assert capsys.readouterr().out.count("finished before") == 2
+
+
+def test_a_failed_stage_stops_and_is_continued_from_its_checkpoint(tmp_path, commands):
+    stages = {"a": Stage("train"), "b": Stage("train", ["fail"]), "c": Stage("train")}
+    with pytest.raises(UserError, match=r"stage b failed: hello \(all of it: .*b/log\.txt\)"):
+        Pipeline(stages, tmp_path, 1).run()
+    assert [words[-1].rsplit("/", 1)[1] for words in commands] == ["a", "b"]
+    (tmp_path / "b/checkpoints").mkdir()
+    last = tmp_path / "b/checkpoints/last.ckpt"
+    last.write_bytes(b"")
+    commands.clear()
+    with pytest.raises(UserError, match="stage b failed"):
+        Pipeline(stages, tmp_path, 1).run()
+    assert commands == [["train", "fail", f"hydra.run.dir={tmp_path / 'b'}", f"resume={last}"]]
+
+
+def test_the_newest_state_is_continued(tmp_path, commands):
+    with pytest.raises(UserError):
+        Pipeline({"a": Stage("train", ["fail"])}, tmp_path, 1).run()
+    (tmp_path / "a/checkpoints").mkdir()
+    for age, name in enumerate(("last_good", "last")):
+        path = tmp_path / f"a/checkpoints/{name}.ckpt"
+        path.touch()
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    with pytest.raises(UserError):
+        Pipeline({"a": Stage("train", ["fail"])}, tmp_path, 1).run()
+    assert commands[-1][-1] == f"resume={tmp_path / 'a/checkpoints/last_good.ckpt'}"
+
+
+def test_what_was_made_from_a_deleted_result_is_not_taken_for_finished(tmp_path, commands):
+    def stages() -> dict[str, Stage]:
+        return {
+            "teacher": Stage("teacher"),
+            "cache": Stage("cache", [f"teacher.weights={tmp_path}/teacher/teacher.safetensors"], folder="out"),
+            "alone": Stage("train", ["x=1"]),
+        }
+
+    Pipeline(stages(), tmp_path, 1).run()
+    shutil.rmtree(tmp_path / "teacher")
+    with pytest.raises(UserError, match="cache holds stage cache, made from results of earlier stages that are gone"):
+        Pipeline(stages(), tmp_path, 1)
+    shutil.rmtree(tmp_path / "cache")
+    commands.clear()
+    Pipeline(stages(), tmp_path, 1).run()
+    assert [words[0] for words in commands] == ["teacher", "cache"]
+    shutil.rmtree(tmp_path / "teacher")
+    Pipeline({"teacher": stages()["teacher"]}, tmp_path, 1).run()
+    with pytest.raises(UserError, match="that are gone"):
+        Pipeline(stages(), tmp_path, 1)
+
+
+def test_an_unfinished_stage_is_not_continued_with_other_options(tmp_path, commands):
+    with pytest.raises(UserError, match="stage a failed"):
+        Pipeline({"a": Stage("train", ["fail"])}, tmp_path, 1).run()
+    with pytest.raises(UserError, match="begun with other options: choose another out="):
+        Pipeline({"a": Stage("train", ["x=2"])}, tmp_path, 1)
+
+
+def test_a_fresh_pipeline_deletes_its_own_folders_alone(tmp_path, commands):
+    Pipeline({"a": Stage("train", ["x=1"])}, tmp_path, 1).run()
+    (tmp_path / "a/old").touch()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/mine.txt").touch()
+    Pipeline({"a": Stage("train", ["x=2"]), "b": Stage("train")}, tmp_path, 1, fresh=True).run()
+    assert not (tmp_path / "a/old").exists() and (tmp_path / "b/mine.txt").is_file() and len(commands) == 3
+
+
+def test_only_runs_side_by_side_share_the_cores(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pipeline.Children, "run", lambda self, words, log, env: seen.append(env.get("OMP_NUM_THREADS")))
+    monkeypatch.setattr(pipeline.os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for stages in ({"a": Stage("train")}, {"b": Stage("train", seeds=[0, 1, 2])}):
+        with contextlib.suppress(UserError):
+            Pipeline(stages, tmp_path, 2).run()
+    assert seen == [None, "4", "4", "4"]
+
+
+def test_two_pipelines_do_not_share_a_folder(tmp_path, commands):
+    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="another `idn pipeline` is at work"):
+        Pipeline({"a": Stage("train")}, tmp_path, 1).run()
+    assert not commands
+
+
+def test_a_fresh_pipeline_deletes_nothing_while_another_one_works_there(tmp_path, commands):
+    Pipeline({"a": Stage("train")}, tmp_path, 1).run()
+    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="another `idn pipeline` is at work"):
+        Pipeline({"a": Stage("train")}, tmp_path, 1, fresh=True).run()
+    assert (tmp_path / "a/stage.json").is_file()
+
+
+def test_a_rehearsal_takes_the_first_seed_and_a_few_more_options():
+    stage = Stage("train", ["x=1"], seeds=[3, 4], shown=True).rehearsed(["trainer.max_steps=4"])
+    assert stage == Stage("train", ("x=1", "trainer.max_steps=4"), seeds=[3], shown=True)
+
+
+def test_a_stage_of_other_options_is_refused_before_anything_runs(tmp_path, commands):
+    Pipeline({"a": Stage("train", ["x=1"])}, tmp_path, 1).run()
+    with pytest.raises(UserError, match="begun with other options: choose another out="):
+        Pipeline({"new": Stage("train"), "a": Stage("train", ["x=2"])}, tmp_path, 1)
+    assert len(commands) == 1
+
+
+def test_seeds_side_by_side_share_the_cores_and_the_table_shows_all(tmp_path, commands, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "150")
+    stages = {"s": Stage("train", ["score=1.5"], seeds=[3, 4], shown=True), "hidden": Stage("train", ["score=9"])}
+    Pipeline(stages, tmp_path, 2).run()
+    assert sorted(words[2] for words in commands[:2]) == ["seed=3", "seed=4"]
+    shown = capsys.readouterr().out
+    assert "1.500 (1.50, 1.50)" in shown and "9.000" not in shown and "swap gain" in shown
+
+
+@pytest.mark.parametrize("seeds", [3, 0, ["a"], [1, 1], [1.5]])
+def test_seeds_are_different_whole_numbers(seeds):
+    with pytest.raises(UserError, match="must be a list of different whole numbers"):
+        Stage("train", seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    ("stages", "jobs", "said"),
+    [({}, 1, "no stages"), ({"a": None}, 1, "no stages"), ({"a": Stage("train")}, 0, "jobs=0")],
+)
+def test_nothing_to_do_is_said(stages, jobs, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        Pipeline(stages, tmp_path, jobs)

@@ -1,0 +1,119 @@
+import copy
+import warnings
+from operator import itemgetter
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idn.students.mobilefaceswap.dynamic import fold
+from idn.students.mobilefaceswap.dynamic_graph import DynamicGraph, InjectionGraph, dynamic, identity_shapes, pack
+from idn.students.mobilefaceswap.layout import Layout
+from tests.export.conftest import restless_student
+
+
+def people(n: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    return F.normalize(torch.randn(n, 16, dtype=dtype)), torch.rand(n, 32, 7, 7, dtype=dtype)
+
+
+def identity_length(layout: Layout) -> int:
+    return sum(torch.Size(shape).numel() for shape in identity_shapes(layout))
+
+
+def test_length_of_an_identity() -> None:
+    assert identity_length(Layout.of(1.0)) == 20_944
+    for width in (0.25, 0.5, 2.0):
+        layout = Layout.of(width)
+        encoder = 16 * sum(layout.encoder[:-1])
+        decoder = 9 * sum(layout.decoder_in)
+        assert identity_length(layout) == encoder + decoder + layout.encoder[-1] + layout.decoder[-1]
+
+
+def test_order_of_an_identity() -> None:
+    weights = restless_student().inject(*people(3))
+    vectors = pack(weights)
+    shapes = identity_shapes(Layout.of(0.25))
+    *kernels, encoded, decoded = vectors.split([torch.Size(shape).numel() for shape in shapes], 1)
+    for found, kernel in zip(kernels, fold(weights), strict=True):
+        assert torch.equal(found.reshape(kernel.shape), kernel)
+    assert torch.equal(encoded, weights.demodulation[4])
+    assert torch.equal(decoded, weights.demodulation[8])
+
+
+def test_injection_of_several_is_that_of_each() -> None:
+    student = restless_student()
+    embedding, features = people(3)
+    injection = InjectionGraph(student)
+    together = injection(embedding, features)[0]
+    assert together.shape == (3, identity_length(Layout.of(0.25)))
+    assert not torch.allclose(together[0], together[1])
+    for n in range(3):
+        alone = injection(embedding[n : n + 1], features[n : n + 1])[0]
+        torch.testing.assert_close(alone, together[n : n + 1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("runtime_kernels", [False, True])
+@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-10)])
+def test_both_networks_together_are_the_student(
+    runtime_kernels: bool, blocks: bool, dtype: torch.dtype, tolerance: float
+) -> None:
+    student = restless_student().to(dtype)
+    injection, swap = InjectionGraph(student), DynamicGraph(student, runtime_kernels, blocks)
+    target = torch.rand(1, 3, 96, 64, dtype=dtype)
+    images = []
+    for _ in range(2):
+        who = people(1, dtype)
+        expected = student(target, *who)
+        assert expected.image.std() > 0.02
+        assert expected.mask.std() > 0.02
+        torch.testing.assert_close(swap(target, *injection(*who)), tuple(expected), atol=tolerance, rtol=0)
+        images.append(expected.image)
+    assert (images[0] - images[1]).abs().max() > 0.01
+
+
+def test_making_networks_leaves_the_student_alone() -> None:
+    student = restless_student().train()
+    before = copy.deepcopy(student.state_dict())
+    for network in dynamic(student, size=64, runtime_kernels=True):
+        assert not network.module.training
+        for tensor in (*network.module.parameters(), *network.module.buffers()):
+            assert not tensor.requires_grad
+            tensor.zero_()
+    assert all(module.training for module in student.modules())
+    assert all(parameter.requires_grad for parameter in student.parameters())
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("runtime_kernels", [False, True])
+def test_tracers_read_them(runtime_kernels: bool) -> None:
+    networks = dynamic(restless_student(), size=64, runtime_kernels=runtime_kernels)
+    assert [network.name for network in networks] == ["injection", "swap"]
+    for network in networks:
+        inputs = tuple(network.inputs.values())
+        expected = network.module(*inputs)
+        assert len(expected) == len(network.outputs)
+        exported = torch.export.export(network.module, inputs).module()
+        torch.testing.assert_close(exported(*inputs), expected, atol=1e-6, rtol=1e-6)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(network.module, inputs)
+        torch.testing.assert_close(traced(*inputs), expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("runtime_kernels", "expected"), [(False, 0), (True, 9)])
+def test_convolutions_whose_kernels_are_inputs(runtime_kernels: bool, expected: int) -> None:
+    network = dynamic(restless_student(), size=64, runtime_kernels=runtime_kernels)[1]
+    program = torch.export.export(network.module, tuple(network.inputs.values()))
+    constant = set(program.graph_signature.inputs_to_parameters)
+    convolutions = [node for node in program.graph.nodes if str(node.target).startswith("aten.conv2d")]
+    kernels = map(itemgetter(1), (node.args for node in convolutions))
+    assert sum(kernel.name not in constant for kernel in kernels) == expected
+
+
+def test_inputs_of_the_second_are_outputs_of_the_first() -> None:
+    injection, swap = dynamic(restless_student(), size=64, runtime_kernels=True)
+    assert tuple(swap.inputs) == ("target", "identity")
+    assert torch.equal(swap.inputs["identity"], injection.module(*injection.inputs.values())[0])

@@ -1,0 +1,92 @@
+"""Whose face: photographs, crops and kept identities."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from idn.data.alignment.detector import Face
+from idn.errors import UserError
+from idn.geometry import template_points
+from idn.swap.source_identity import identity_of_crop, identity_of_photo, load_identity, save_identity
+from tests.conftest import TinyEncoder
+
+
+class Found:
+    """A detector that always finds the same faces."""
+
+    def __init__(self, *faces: Face) -> None:
+        self.faces = list(faces)
+
+    def __call__(self, photo: torch.Tensor) -> list[Face]:
+        return self.faces
+
+
+def face(left: float, top: float, side: float) -> Face:
+    """One whose landmarks lie as in an ffhq crop of that place and size."""
+    box = torch.tensor([left, top, left + side, top + side], dtype=torch.float64)
+    return Face(box, template_points("ffhq") * side + box[:2], 0.9)
+
+
+def picture(path: Path, size: tuple[int, int] = (100, 100)) -> Path:
+    Image.effect_noise(size, 60).convert("RGB").resize(size).save(path)
+    return path
+
+
+def test_a_photograph_is_cropped_as_the_encoder_expects(tmp_path: Path) -> None:
+    photo = np.full((200, 200, 3), 255, np.uint8)
+    photo[40:140, 60:160] = np.linspace(0, 200, 100, dtype=np.uint8)[None, :, None]
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    Image.fromarray(photo[40:140, 60:160]).resize((256, 256), Image.Resampling.BILINEAR).save(tmp_path / "crop.png")
+    encoder = TinyEncoder()
+    of_photo = identity_of_photo(tmp_path / "photo.png", encoder, "ffhq", partial(Found, face(60, 40, 100)))
+    of_crop = identity_of_crop(tmp_path / "crop.png", encoder)
+    assert torch.cosine_similarity(of_photo.embedding, of_crop.embedding).item() > 0.999
+    assert not of_photo.embedding.requires_grad and of_photo.features.shape == (1, 16, 7, 7)
+
+
+def test_what_is_kept_comes_back(tmp_path: Path) -> None:
+    who = TinyEncoder()(torch.rand(1, 3, 32, 32))
+    save_identity(tmp_path / "who.safetensors", who, "tiny")
+    again = load_identity(tmp_path / "who.safetensors", "tiny")
+    assert torch.equal(again.embedding, who.embedding) and torch.equal(again.features, who.features)
+    with pytest.raises(UserError, match="reads identities of another"):
+        load_identity(tmp_path / "who.safetensors", "another")
+
+
+def test_no_face_two_faces_tiny_face(tmp_path: Path) -> None:
+    photo, encoder = picture(tmp_path / "photo.png", (400, 200)), TinyEncoder()
+    with pytest.raises(UserError, match="shows no face"):
+        identity_of_photo(photo, encoder, "ffhq", Found)
+    with pytest.raises(UserError, match="shows 2 faces"):
+        identity_of_photo(photo, encoder, "ffhq", partial(Found, face(0, 0, 150), face(200, 0, 140)))
+    with pytest.raises(UserError, match="has 30 px"):
+        identity_of_photo(photo, encoder, "ffhq", partial(Found, face(0, 0, 30)))
+    identity_of_photo(photo, encoder, "ffhq", partial(Found, face(0, 0, 150), face(200, 0, 50)))
+    confused = face(0, 0, 150)._replace(landmarks=torch.full((5, 2), 70.0, dtype=torch.float64))
+    with pytest.raises(UserError, match=r"photo\.png: the landmarks of the face do not show where it is, give another"):
+        identity_of_photo(photo, encoder, "ffhq", partial(Found, confused))
+
+
+def test_files_that_are_no_faces(tmp_path: Path) -> None:
+    encoder = TinyEncoder()
+    with pytest.raises(UserError, match="is not a file"):
+        identity_of_crop(tmp_path / "missing.png", encoder)
+    with pytest.raises(UserError, match="is not a file"):
+        identity_of_photo(tmp_path / "missing.png", encoder, "ffhq", lambda: pytest.fail("a detector was made"))
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG but not really")
+    with pytest.raises(UserError, match="cannot be read as a photograph"):
+        identity_of_crop(tmp_path / "broken.png", encoder)
+    with pytest.raises(UserError, match="64 x 32 px: an aligned crop is square"):
+        identity_of_crop(picture(tmp_path / "wide.png", (64, 32)), encoder)
+    with pytest.raises(UserError, match="not a file"):
+        load_identity(tmp_path / "missing.safetensors", "tiny")
+    save_identity(tmp_path / "who.safetensors", encoder(torch.rand(1, 3, 32, 32)), "tiny")
+    from idn.files.tensors import read_tensors, write_tensors
+
+    write_tensors(tmp_path / "other.safetensors", read_tensors(tmp_path / "who.safetensors"), {})
+    with pytest.raises(UserError, match="holds no identity"):
+        load_identity(tmp_path / "other.safetensors", "tiny")

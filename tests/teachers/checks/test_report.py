@@ -1,0 +1,36 @@
+"""The list of teachers fits where it is printed."""
+
+import re
+
+import pytest
+from rich.console import Console
+
+from teachers.catalogue import CATALOGUE
+from teachers.checks import report
+from teachers.checks.report import show_catalogue
+
+FILES = {
+    "blend": [],
+    "module": [""],
+    "ghost_1block": ["here/G_unet_1block.pth", "here/backbone.pth"],
+    "onnx_hififace_unofficial_256": ["here/hififace_unofficial_256.onnx", "here/crossface_hififace.onnx"],
+}
+
+
+@pytest.mark.parametrize(("columns", "terminal"), [(80, True), (100, True), (200, True), (80, False)])
+def test_nothing_is_cut_in_any_width(columns, terminal, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/backbone.pth").touch()
+    monkeypatch.setattr(report, "Console", lambda: Console(width=columns, force_terminal=terminal, color_system=None))
+    show_catalogue(FILES)
+    *lines, last = re.sub("\x1b[^m]*m", "", capsys.readouterr().out).splitlines()
+    assert last.startswith("looked in here")
+    width = max(map(len, lines))
+    assert width <= columns if terminal else width > columns
+    text = "\n".join(lines)
+    names = {file.rpartition("/")[2] for files in FILES.values() for file in files}
+    for word in (*FILES, *names, "128.5 M", "16.3", "forbidden", "allowed", "your own", "yes", "no"):
+        assert word in text, word
+    words = re.sub(r"[│\s]+", " ", text)
+    assert width > 120 or all(CATALOGUE[name].licence in words for name in FILES)

@@ -1,0 +1,307 @@
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export.pt2_archive import _package
+
+from idn.errors import UserError
+from idn.types import IdentityFeatures, SwapBatch
+from teachers.base import FaceInput, SourceInput, TeacherRecord
+from teachers.torch_program import ModuleTeacher
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+SIZE, DIM = 32, 6
+
+
+class Swapper(nn.Module):
+    """Adds the mean of the identity to the target's tanh-range picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+        return 0.5 * self.norm(target) + source.flatten(1).mean(1)[:, None, None, None]
+
+
+class SourceFirst(Swapper):
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        return 0.5 * target + source.flatten(1).mean(1)[:, None, None, None]
+
+
+class Masked(Swapper):
+    def forward(self, target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        return 0.5 * target + source.flatten(1).mean(1)[:, None, None, None], target[:, :1]
+
+
+class Alone(Swapper):
+    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+        return 0.5 * target.view(1, 3, 32, 32) + source.mean()
+
+
+class Doubled(Swapper):
+    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+        return torch.cat([target, target], 2) + source.mean()
+
+
+class Single(nn.Module):
+    def forward(self, target: Tensor) -> Tensor:
+        return target
+
+
+class NotFinite(Swapper):
+    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+        return target / (source * 0).flatten(1).sum(1)[:, None, None, None]
+
+
+def inputs(n: int, image_source: bool = False) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    return torch.rand(n, 3, SIZE, SIZE, generator=g), torch.rand(n, *((3, 16, 16) if image_source else (DIM,)))
+
+
+def save(net: nn.Module, path: Path, training: bool = False) -> str:
+    """Write a program and return its sha256."""
+    net.train(training)
+    example = (torch.rand(2, 3, SIZE, SIZE), torch.rand(2, DIM))
+    if isinstance(net, SourceFirst):
+        example = example[::-1]
+    if isinstance(net, Single):
+        example = example[:1]
+    if path.suffix == ".pt":
+        torch.jit.save(torch.jit.script(net), path)
+    else:
+        batch = torch.export.Dim("batch", min=1, max=64)
+        example = tuple(x[:1] for x in example) if isinstance(net, Alone) else example
+        dynamic = None if isinstance(net, Alone) else tuple({0: batch} for _ in example)
+        torch.export.save(torch.export.export(net, example, dynamic_shapes=dynamic), path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def record(sha256: str | None = None, **changes) -> TeacherRecord:
+    half = (0.5, 0.5, 0.5)
+    fields = {
+        "name": "mine",
+        "licence": "CC-BY-NC-4.0",
+        "commercial": False,
+        "target": FaceInput(SIZE, "ffhq", half, half),
+        "source": SourceInput("shared_embedding", encoder="tiny", dim=DIM),
+        "output_mean": half,
+        "output_std": half,
+        "sha256": sha256,
+    }
+    return TeacherRecord(**(fields | changes))
+
+
+def swap_batch(n: int, size: int = SIZE) -> tuple[SwapBatch, IdentityFeatures]:
+    g = torch.Generator().manual_seed(1)
+    source, target = torch.rand(2, n, 3, size, size, generator=g)
+    batch = SwapBatch(source, target, torch.ones(n, 1, size, size), torch.zeros(n, dtype=torch.bool))
+    return batch, IdentityFeatures(torch.randn(n, DIM, generator=g) / 10, torch.zeros(n, 4, 2, 2))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+@pytest.mark.parametrize("net", [Swapper, SourceFirst, Masked])
+def test_round_trip(tmp_path, suffix, net):
+    path = tmp_path / f"teacher{suffix}"
+    declared = record(save(net(), path), returns_mask=net is Masked)
+    teacher = ModuleTeacher(str(path), declared, "ffhq", source_first=net is SourceFirst)
+    assert not teacher.train().training
+    assert not any(p.requires_grad for p in teacher.parameters())
+    for n in (1, 4):
+        batch, source = swap_batch(n)
+        shifted = 0.5 * (2 * batch.target - 1) + source.embedding.mean(1)[:, None, None, None]
+        expected = ((shifted + 1) / 2).clamp(0, 1)
+        out = teacher(batch, source)
+        torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
+        assert not out.requires_grad
+
+
+def test_source_image_is_cut_for_the_program(tmp_path):
+    path = tmp_path / "teacher.pt"
+    save(Swapper(), path)
+    crop = FaceInput(16, "ffhq", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    teacher = ModuleTeacher(path, record(source=SourceInput("image", crop)), "ffhq", source_first=False)
+    batch, source = swap_batch(2)
+    shift = (2 * batch.source - 1).mean((1, 2, 3))
+    expected = ((0.5 * (2 * batch.target - 1) + shift[:, None, None, None] + 1) / 2).clamp(0, 1)
+    torch.testing.assert_close(teacher(batch, source), expected, rtol=0, atol=1e-3)
+
+
+def test_another_size_and_template_keep_the_students_frame(tmp_path):
+    path = tmp_path / "teacher.pt"
+    save(Swapper(), path)
+    teacher = ModuleTeacher(path, record(target=FaceInput(SIZE, "arcface_112_v1")), "ffhq", source_first=False)
+    batch, source = swap_batch(2, size=64)
+    assert teacher(batch, source).shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+def test_program_for_one_face(tmp_path, suffix):
+    path = tmp_path / f"teacher{suffix}"
+    digest = save(Alone(), path)
+    with pytest.raises(UserError, match=r"one face at a time, so set record\.batchable=false"):
+        ModuleTeacher(path, record(digest), "ffhq", source_first=False)
+    teacher = ModuleTeacher(path, record(digest, batchable=False), "ffhq", source_first=False)
+    assert teacher(*swap_batch(3)).shape == (3, 3, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (Single, "has 1 inputs: it must take two"),
+        (Doubled, r"answers \(3, 3, 64, 32\) to targets \(3, 3, 32, 32\)"),
+        (Masked, "returns a tuple, one image tensor is expected"),
+        (NotFinite, "not finite"),
+    ],
+)
+def test_programs_that_do_not_fit(tmp_path, suffix, net, message):
+    path = tmp_path / f"teacher{suffix}"
+    with pytest.raises(UserError, match=message):
+        ModuleTeacher(path, record(save(net(), path)), "ffhq", source_first=False)
+
+
+def test_declared_mask_that_does_not_come(tmp_path):
+    path = tmp_path / "teacher.pt"
+    save(Swapper(), path)
+    with pytest.raises(UserError, match=r"returns_mask=false"):
+        ModuleTeacher(path, record(returns_mask=True), "ffhq", source_first=False)
+
+
+def test_program_saved_in_training_mode_is_found_out(tmp_path):
+    path = tmp_path / "teacher.pt2"
+    with pytest.raises(UserError, match="answers differently when the batch changes"):
+        ModuleTeacher(path, record(save(Swapper(), path, training=True)), "ffhq", source_first=False)
+    script = tmp_path / "teacher.pt"
+    save(Swapper(), script, training=True)
+    batch, source = swap_batch(2)
+    before = ModuleTeacher(script, record(), "ffhq", source_first=False)
+    assert not before.program.net.training
+    torch.testing.assert_close(before(batch, source), before(batch, source), rtol=0, atol=0)
+
+
+def test_wrong_embedding_length_and_order(tmp_path):
+    path = tmp_path / "teacher.pt2"
+    digest = save(Swapper(), path)
+    spec = SourceInput("shared_embedding", encoder="tiny", dim=DIM + 1)
+    with pytest.raises(UserError, match="check sizes, source and source_first"):
+        ModuleTeacher(path, record(digest, source=spec), "ffhq", source_first=False)
+    with pytest.raises(UserError, match="check sizes, source and source_first"):
+        ModuleTeacher(path, record(digest), "ffhq", source_first=True)
+
+
+def test_files_that_are_no_programs(tmp_path):
+    def load(name: str, sha256: str | None = None) -> None:
+        ModuleTeacher(tmp_path / name, record(sha256), "ffhq", source_first=False)
+
+    with pytest.raises(UserError, match="does not exist"):
+        load("missing.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(UserError, match="not even a zip archive"):
+        load("text.pt")
+    torch.save({"weight": torch.ones(2)}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="cannot be read as a TorchScript program"):
+        load("weights.pt")
+    weights = (tmp_path / "weights.pt").read_bytes()
+    (tmp_path / "weights.pt2").write_bytes(weights)
+    with pytest.raises(UserError, match=r"cannot be read as a torch\.export program"):
+        load("weights.pt2", hashlib.sha256(weights).hexdigest())
+    (tmp_path / "net.onnx").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"must end in \.pt"):
+        load("net.onnx")
+
+
+class Spy:
+    """Unpickling this creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_exported_program_without_the_right_checksum_is_never_opened(tmp_path):
+    path, trace = tmp_path / "teacher.pt2", tmp_path / "ran"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/archive_format", "pt2")
+        archive.writestr("x/data/sample_inputs/model.pt", pickle.dumps(Spy(trace)))
+    with pytest.raises(UserError, match="state the sha256"):
+        ModuleTeacher(path, record(), "ffhq", source_first=False)
+    with pytest.raises(UserError, match="is expected: it is another file"):
+        ModuleTeacher(path, record("0" * 64), "ffhq", source_first=False)
+    assert not trace.exists()
+
+
+def altered(path: Path, change: Callable[[dict[str, bytes]], None]) -> str:
+    """Change the entries of an archive; returns its new sha256."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    change(entries)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _pickled_tensors(entries: dict[str, bytes], spy: Spy) -> None:
+    name = "teacher/data/weights/model_weights_config.json"
+    config = json.loads(entries[name])
+    first = next(iter(config["config"].values()))
+    first["use_pickle"] = True
+    entries[name] = json.dumps(config).encode()
+    entries[f"teacher/data/weights/{first['path_name']}"] = pickle.dumps(spy)
+
+
+def _constant(entries: dict[str, bytes], spy: Spy) -> None:
+    entries["teacher/data/constants/custom_obj_0"] = pickle.dumps(spy)
+
+
+def _guard(entries: dict[str, bytes], spy: Spy) -> None:
+    program = json.loads(entries["teacher/models/model.json"])
+    program["guards_code"] = [f"open({str(spy.path)!r}, 'w')"]
+    entries["teacher/models/model.json"] = json.dumps(program).encode()
+
+
+def _function(entries: dict[str, bytes], spy: Spy) -> None:
+    program = entries["teacher/models/model.json"].decode()
+    assert "torch.ops.aten.add.Tensor" in program
+    entries["teacher/models/model.json"] = program.replace("torch.ops.aten.add.Tensor", "torch.hub.load").encode()
+
+
+@pytest.mark.parametrize("change", [_pickled_tensors, _constant, _guard, _function])
+def test_a_program_that_could_run_something_is_refused_whatever_its_checksum(tmp_path, change, monkeypatch):
+    path, trace = tmp_path / "teacher.pt2", tmp_path / "ran"
+    save(Swapper(), path)
+    digest = altered(path, lambda entries: change(entries, Spy(trace)))
+    monkeypatch.setattr(_package, "load_pt2", lambda *_: pytest.fail("was loaded"))
+    with pytest.raises(UserError, match=r"teacher\.pt2 holds more than a network"):
+        ModuleTeacher(path, record(digest), "ffhq", source_first=False)
+    assert not trace.exists()
+
+
+def test_example_inputs_of_a_program_are_never_unpickled(tmp_path):
+    path, trace = tmp_path / "teacher.pt2", tmp_path / "ran"
+    save(Swapper(), path)
+    inputs = {"teacher/data/sample_inputs/model.pt": pickle.dumps(Spy(trace))}
+    digest = altered(path, lambda entries: entries.update(inputs))
+    teacher = ModuleTeacher(path, record(digest), "ffhq", source_first=False)
+    assert teacher(*swap_batch(2)).shape == (2, 3, SIZE, SIZE) and not trace.exists()
+
+
+def test_sizes_and_kinds_that_a_file_needs(tmp_path):
+    path = tmp_path / "teacher.pt"
+    save(Swapper(), path)
+    for changes, message in (
+        ({"target": FaceInput()}, "size must be given|must be given for a teacher"),
+        ({"source": SourceInput("image", FaceInput())}, "must be given for a teacher"),
+        ({"source": SourceInput("nothing")}, r"source\.kind=nothing is impossible"),
+    ):
+        with pytest.raises(UserError, match=message):
+            ModuleTeacher(path, record(**changes), "ffhq", source_first=False)

@@ -1,0 +1,188 @@
+"""The teacher that was trained here: from its file to a frozen swapper, and which files are refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from idn.errors import UserError
+from idn.files.tensors import read_metadata, read_tensors, write_tensors
+from idn.frozen import Frozen
+from idn.types import IdentityFeatures, SwapBatch
+from teachers.published.ghost import GhostNet, PyramidEncoder
+from teachers.published.simswap import SimSwapTeacher
+from teachers.trainable import GhostSwapper, SimSwapSwapper, TrainableSwapper
+from teachers.trained_here import OwnTeacher
+
+NOTES = {
+    "size": "32",
+    "template": "ffhq",
+    "encoder": "tiny",
+    "encoder_dim": "8",
+    "encoder_licence": "CC0",
+    "licence": "Apache-2.0",
+    "steps": "600",
+    "fraction": "0.25",
+    "trained_with": "idn-distill 0",
+}
+
+
+class Encoder(Frozen):
+    """Looks at nothing but the mean colour."""
+
+    feature_channels = feature_size = 1
+    licence = "CC0"
+
+    def __init__(self, name: str = "tiny", dim: int = 8) -> None:
+        super().__init__()
+        self.name, self.embedding_dim = name, dim
+        self.table = torch.nn.Linear(3, dim)
+        self.freeze()
+
+    def forward(self, images: torch.Tensor) -> IdentityFeatures:
+        return IdentityFeatures(F.normalize(self.table(images.mean((2, 3))), dim=1), images[:, :1, :1, :1])
+
+
+def swapper(family: str) -> TrainableSwapper:
+    torch.manual_seed(0)
+    net = SimSwapSwapper(4, 2, 1, 8) if family == "simswap" else GhostSwapper(4, 4, 1, 8, 32)
+    target = torch.rand(4, 3, 32, 32)
+    for _ in range(3):
+        net(target, F.normalize(torch.randn(4, 8)))  # BatchNorm statistics of its own
+    return net.eval()
+
+
+@pytest.fixture(params=["simswap", "ghost"])
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def file(family: str, tmp_path: Path) -> Path:
+    swapper(family).save(tmp_path / "teacher.safetensors", NOTES)
+    return tmp_path / "teacher.safetensors"
+
+
+def pairs(size: int = 32) -> SwapBatch:
+    g = torch.Generator().manual_seed(0)
+    source, target = torch.rand(2, 3, 3, size, size, generator=g)
+    return SwapBatch(source, target, torch.ones(3, 1, size, size), torch.zeros(3, dtype=torch.bool))
+
+
+def altered(file: Path, **notes: str | None) -> Path:
+    """The same tensors with other metadata; None removes a note."""
+    kept = {key: value for key, value in (read_metadata(file) | notes).items() if value is not None}
+    write_tensors(file, read_tensors(file), kept)
+    return file
+
+
+def test_it_answers_as_the_swapper_that_was_saved(file, family):
+    teacher, batch = OwnTeacher(file, "ffhq"), pairs()
+    source = torch.nn.functional.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(2)))
+    answer = teacher(batch, IdentityFeatures(source, source[:, :, None, None]))
+    with torch.no_grad():
+        torch.testing.assert_close(answer, swapper(family)(batch.target, source))
+
+
+def test_its_record_comes_from_the_file(file, family):
+    record = OwnTeacher(file, "ffhq").record
+    assert record.name == f"own {family}" and record.variant == "600 steps"
+    assert record.licence == "Apache-2.0 (its identity encoder: CC0)"
+    assert (record.target.size, record.target.template) == (32, "ffhq")
+    source = record.source
+    assert (source.kind, source.encoder, source.dim, source.unit_length) == ("shared_embedding", "tiny", 8, True)
+
+
+def test_it_wants_the_encoder_that_it_was_trained_with(file):
+    teacher = OwnTeacher(file, "ffhq")
+    teacher.share(Encoder())
+    with pytest.raises(UserError, match=r"embeddings of tiny \(8 numbers\), the identity encoder is other"):
+        teacher.share(Encoder("other"))
+    with pytest.raises(UserError, match=r"tiny \(16 numbers\)"):
+        teacher.share(Encoder(dim=16))
+
+
+def test_it_is_frozen_and_works_in_crops_of_another_size_and_framing(file):
+    teacher, encoder, batch = OwnTeacher(file, "arcface_112_v2").train(), Encoder(), pairs(64)
+    assert not any(p.requires_grad for p in teacher.parameters())
+    before = {key: value.clone() for key, value in teacher.state_dict().items()}
+    answer = teacher(batch, encoder(batch.source))
+    assert answer.shape == (3, 3, 64, 64) and not answer.requires_grad
+    assert ((answer >= 0) & (answer <= 1)).all() and not torch.equal(answer, batch.target)
+    assert all(torch.equal(value, teacher.state_dict()[key]) for key, value in before.items())
+
+
+def test_samples_do_not_see_each_other(file):
+    teacher, encoder, batch = OwnTeacher(file, "ffhq"), Encoder(), pairs()
+    together = teacher(batch, encoder(batch.source))
+    for k in range(3):
+        one = SwapBatch(*(None if field is None else field[k : k + 1] for field in batch))
+        torch.testing.assert_close(teacher(one, encoder(one.source)), together[k : k + 1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        ({"family": "facade"}, "family facade is unknown"),
+        ({"config": "{}"}, "does not fit"),
+        ({"config": "oops"}, r"teacher\.safetensors cannot be used .*idn teacher"),
+        ({"size": "thirty"}, "a number in its metadata"),
+        ({"size": "30"}, "data.size=30"),
+        ({"template": "nobody"}, "template=nobody"),
+        ({"encoder": None}, "its metadata lacks encoder"),
+    ],
+)
+def test_altered_metadata_get_one_sentence(notes, said, file):
+    with pytest.raises(UserError, match=said) as caught:
+        OwnTeacher(altered(file, **notes), "ffhq")
+    assert "\n" not in str(caught.value)
+
+
+def test_tensors_that_are_not_those_of_the_network_are_named(file, family):
+    tensors = read_tensors(file)
+    key = "first_layer.1.weight" if family == "simswap" else "generator.up1.weight"
+    write_tensors(file, {k: v for k, v in tensors.items() if k != key}, read_metadata(file))
+    with pytest.raises(UserError, match=rf"own {family} file .* 1 missing \({key}\)"):
+        OwnTeacher(file, "ffhq")
+    write_tensors(file, tensors | {"more": torch.zeros(1)}, read_metadata(file))
+    with pytest.raises(UserError, match=r"1 extra \(more\)"):
+        OwnTeacher(file, "ffhq")
+    write_tensors(file, tensors | {key: torch.zeros(2)}, read_metadata(file))
+    with pytest.raises(UserError, match=rf"1 mis-shaped \({key}"):
+        OwnTeacher(file, "ffhq")
+
+
+def test_foreign_files_are_refused_by_name(tmp_path):
+    ghost = GhostNet(PyramidEncoder((2,) * 7, (2,) * 6), (2,) * 8, 1, 8)
+    torch.save(ghost.state_dict(), tmp_path / "ghost.pth")
+    with pytest.raises(UserError, match=r"ghost\.pth holds GHOST, not a swapper that was trained here"):
+        OwnTeacher(tmp_path / "ghost.pth", "ffhq")
+    save_file({"anything": torch.zeros(2)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"x\.safetensors does not say what it is .*family, config"):
+        OwnTeacher(tmp_path / "x.safetensors", "ffhq")
+    with pytest.raises(UserError, match="nowhere"):
+        OwnTeacher(tmp_path / "nowhere.safetensors", "ffhq")
+
+
+@pytest.mark.slow
+def test_a_full_width_simswap_trained_here_is_a_published_file(tmp_path):
+    torch.manual_seed(0)
+    net = SimSwapSwapper()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
+    target, embedding = torch.rand(2, 3, 32, 32), F.normalize(torch.randn(2, 512))
+    (net(target, embedding) - target).abs().mean().backward()
+    optimizer.step()
+    net.eval().save(tmp_path / "own.safetensors", NOTES | {"size": "224", "encoder_dim": "512"})
+    crops, source = torch.rand(1, 3, 224, 224), F.normalize(torch.randn(1, 512))
+    batch = SwapBatch(crops.flip(3), crops, torch.ones(1, 1, 224, 224), torch.zeros(1, dtype=torch.bool))
+    seen = IdentityFeatures(source, source[:, :, None, None])
+    with torch.no_grad():
+        expected = net(crops, source)
+    del net, optimizer
+    for teacher in (
+        OwnTeacher(tmp_path / "own.safetensors", "ffhq"),
+        SimSwapTeacher(tmp_path / "own.safetensors", "ffhq", "tanh01", template="ffhq"),
+    ):
+        torch.testing.assert_close(teacher(batch, seen), expected)

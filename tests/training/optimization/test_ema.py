@@ -1,0 +1,47 @@
+"""The moving average: a literal update, buffers, freezing."""
+
+import pytest
+import torch
+from torch import nn
+
+from idn.errors import UserError
+from idn.training.optimization.ema import MovingAverage
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def test_update_follows_the_warmed_up_decay() -> None:
+    network = net()
+    average = MovingAverage(network, 0.5)
+    expected = network[0].weight.detach().clone()
+    for count in range(1, 20):
+        with torch.no_grad():
+            network[0].weight.add_(1.0)
+        decay = min(0.5, (1 + count) / (10 + count))
+        expected = decay * expected + (1 - decay) * network[0].weight.detach()
+        average.update(network)
+    torch.testing.assert_close(average.network[0].weight, expected)
+
+
+def test_buffers_follow_and_nothing_trains() -> None:
+    network = net().train()
+    average = MovingAverage(network, 0.9).train()
+    network(torch.randn(8, 3, 8, 8) + 5)
+    average.update(network)
+    assert average.network[1].running_mean.abs().sum() > 0
+    assert average.network[1].num_batches_tracked == 1
+    assert not average.network.training and not any(p.requires_grad for p in average.parameters())
+
+
+def test_another_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="differ"):
+        MovingAverage(net(), 0.9).update(nn.Conv2d(3, 4, 3))
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_decay_range(decay: float) -> None:
+    with pytest.raises(UserError, match=rf"ema_decay={decay}"):
+        MovingAverage(net(), decay)

@@ -1,0 +1,359 @@
+"""Several devices: who takes which data, what is refused, and two real processes that train together on a CPU."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import chain, islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from torch.utils.data import Dataset
+
+from idn.cli import entry
+from idn.data.loaders import StreamData
+from idn.errors import UserError
+from idn.training import multi_process as processes
+from idn.training.modules.finite_guard import GuardedModule
+from idn.training.multi_process import _Others, check_processes, check_single, mean_of_all
+
+TINY = ["data.size=32", "data.batch=2", "data.val_batches=2", "student.width=0.25", "trainer.accelerator=cpu"]
+TINY += ["trainer.max_steps=4", "trainer.val_check_interval=8"]  # batches; the end is validated in any case
+TWO = "trainer.devices=2"
+SPOILED = """
+import os, signal, sys
+import idn.cli
+from idn.data.procedural import ProceduralSwaps
+from idn.errors import UserError
+
+made = ProceduralSwaps.__getitem__
+
+def spoiled(self, item):
+    batch = made(self, item)
+    if self.seed == 0 and str(item) == os.environ["SPOILED_ITEM"]:
+        if os.environ["SPOILED_BY"] == "error":
+            raise UserError("this item is broken: mend it")
+        if os.environ["SPOILED_BY"] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        batch = batch._replace(target=batch.target * float("nan"))
+    return batch
+
+ProceduralSwaps.__getitem__ = spoiled
+if os.environ["SPOILED_BY"] == "start" and "LOCAL_RANK" in os.environ:
+    sys.exit("idn: no")
+idn.cli.main()
+"""
+
+
+class Numbers(Dataset):
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def shares(world: int, steps: int, batch: int | None, accumulate: int = 1, state: dict[str, Any] | None = None) -> Any:
+    """Items that each process takes, as lists by step, entered at step `state["step"]`; and the state at the end."""
+    per_step = accumulate * (batch or 1)
+    start = state["step"] if state else 0
+    taken = []
+    for rank in range(world):
+        data = StreamData(Numbers(), Numbers(), 4, batch)
+        trainer = {"world_size": world, "global_rank": rank, "accumulate_grad_batches": accumulate}
+        data.trainer = SimpleNamespace(**trainer, global_step=start)
+        if state:
+            data.load_state_dict(state)
+        indices = list(islice(iter(data.train_dataloader().sampler), steps * per_step))
+        taken.append([indices[k * per_step : (k + 1) * per_step] for k in range(steps)])
+        data.trainer.global_step = start + steps
+        after = data.state_dict()
+        assert list(data.val_dataloader().sampler) == [0, 1, 2, 3], "all processes validate on the same items"
+    return [sorted(chain.from_iterable(step)) for step in zip(*taken, strict=True)], after
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_processes_share_every_step_of_the_stream(batch: int | None) -> None:
+    together, _ = shares(2, 4, batch)
+    assert together == shares(1, 4, 2 * (batch or 1))[0] == shares(1, 4, batch, accumulate=2)[0]
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_run_goes_on_after_the_last_item_with_any_number_of_processes(batch: int | None) -> None:
+    straight, _ = shares(2, 5, batch)
+    first, state = shares(2, 2, batch)
+    second, later = shares(1, 2, batch, accumulate=2, state=state)
+    third, _ = shares(2, 1, batch, state=later)
+    assert first + second + third == straight
+    single, _ = shares(1, 1, batch, state=state)
+    assert single[0][0] == first[-1][-1] + 1
+    per_step = batch or 1
+    assert shares(3, 1, batch, state={"step": 7, "item": 100})[0] == [list(range(100, 100 + 3 * per_step))]
+
+
+def test_a_checkpoint_says_where_in_the_stream_it_is() -> None:
+    assert shares(2, 4, 3)[1] == {"step": 4, "item": 24}
+
+
+def trainer(**options: Any) -> pl.Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return pl.Trainer(accelerator="cpu", **quiet, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"devices": 2}, {"devices": 2, "strategy": "ddp"}])
+def test_one_process_and_ddp_are_welcome(options: dict[str, Any]) -> None:
+    check_processes(trainer(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "sweep", "said"),
+    [
+        ({"devices": 2}, True, "trainer.devices must be 1 in a sweep"),
+        ({"devices": 2, "num_nodes": 2}, False, "on one machine"),
+        ({"devices": 2, "strategy": "ddp_spawn"}, False, "trainer.strategy=ddp alone"),
+        ({"devices": 2, "strategy": "ddp_fork"}, False, "trainer.strategy=ddp alone"),
+    ],
+)
+def test_other_ways_of_several_processes_are_refused(options: dict[str, Any], sweep: bool, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_processes(trainer(**options), sweep)
+
+
+def test_what_one_process_does_refuses_two() -> None:
+    check_single(trainer(), "quality", "why")
+    with pytest.raises(UserError, match=r"trainer\.devices .* must be 1 for `idn quality`: why$"):
+        check_single(trainer(devices=2), "quality", "why")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["teacher", "data=faces", "data.root=nowhere"], "must be 1 for `idn teacher`: the gradients"),
+        (["quality", "source.folder=nowhere"], "must be 1 for `idn quality`: one process makes"),
+        (["train", "trainer.strategy=ddp_spawn", "data=faces", "data.root=nowhere"], "trainer.strategy=ddp alone"),
+        (["identity", "trainer.strategy=ddp_spawn", "identity_data.size=1"], "trainer.strategy=ddp alone"),
+        (["train", "-m", "data=faces", "data.root=nowhere", "seed=0,1"], "must be 1 in a sweep"),
+    ],
+)
+def test_a_refusal_comes_before_anything_is_loaded(idn_cli, words: list[str], said: str) -> None:
+    status, _, err = idn_cli(*words, TWO, "trainer.accelerator=cpu")
+    assert status == 2 and said in err and "nowhere" not in err, err
+
+
+def test_one_process_alone_has_its_own_number() -> None:
+    value = torch.tensor(2.0, requires_grad=True) * 1
+    assert mean_of_all(value).item() == 2.0 and not mean_of_all(value).requires_grad
+
+
+def test_a_loss_that_is_no_number_elsewhere_stops_this_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, other = GuardedModule("lower it"), torch.tensor(4.0)
+    world = SimpleNamespace(
+        is_available=lambda: True,
+        is_initialized=lambda: True,
+        get_world_size=lambda: 2,
+        all_reduce=lambda value: value.add_(other),
+    )
+    monkeypatch.setattr(processes, "distributed", world)
+    loss = torch.tensor(2.0, requires_grad=True) * 1
+    module.demand_finite("loss", loss)
+    assert mean_of_all(loss).item() == 3.0
+    other.fill_(float("nan"))
+    with pytest.raises(UserError, match="the loss became nan at step 0"):
+        module.demand_finite("loss", loss)
+    assert loss.item() == 2.0, "what is differentiated is left alone"
+
+
+@pytest.fixture
+def started() -> Any:
+    """Start small programs in the place of the other processes."""
+    running = []
+
+    def start(*programs: str) -> _Others:
+        running.extend(subprocess.Popen([sys.executable, "-c", program]) for program in programs)
+        launcher = SimpleNamespace(procs=list(running), num_processes=len(running) + 1)
+        return _Others(SimpleNamespace(strategy=SimpleNamespace(launcher=launcher)))
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "said"),
+    [
+        ("import sys; sys.exit(2)", 2, None),
+        ("import sys; sys.exit(1)", 1, None),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 2, "ended by SIGKILL"),
+    ],
+)
+def test_a_process_that_failed_is_found(
+    started: Callable[..., _Others], program: str, status: int, said: str | None
+) -> None:
+    others = started("import time; time.sleep(60)", program)
+    assert others.failure(wait=30) == status
+    assert (said is None and others.complaint() is None) or said in others.complaint()
+    others.end()
+    assert all(process.wait(timeout=30) is not None for process in others.launcher.procs) and others.over.is_set()
+
+
+def test_processes_that_are_done_are_waited_for(started: Callable[..., _Others]) -> None:
+    others = started("import time; time.sleep(0.5)", "pass")
+    others.leave()
+    assert [process.returncode for process in others.launcher.procs] == [0, 0] and others.failure() is None
+
+
+def test_lightnings_own_observer_has_nothing_left_to_kill(started: Callable[..., _Others]) -> None:
+    others = started("import time; time.sleep(60)")
+    observed = others.launcher.procs
+    others._take_over()
+    assert observed == [] and len(others.launcher.procs) == 1 and others.launcher.procs[0].poll() is None
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_another_process_says_only_why_it_fails_and_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: str
+) -> None:
+    def task(cfg: Any) -> None:
+        (tmp_path / "out").mkdir()
+        print("crops are small", file=sys.stderr)
+        raise UserError("no")
+
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    with pytest.raises(SystemExit):
+        entry.guarded("align", task)(OmegaConf.create({"out": str(tmp_path / "out")}))
+    err = capsys.readouterr().err
+    assert "idn: no" in err and ("crops are small" in err) == (rank == "0") == (not (tmp_path / "out").exists())
+
+
+def idn(folder: Path, *words: str, spoiled: tuple[str, int] | None = None) -> subprocess.CompletedProcess:
+    """Run `idn` in processes of its own; spoiled: by what, and which item of the training stream."""
+    command, environment = [sys.executable, "-m", "idn"], os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = {key: value for key, value in environment.items() if key not in ("LOCAL_RANK", "WORLD_SIZE")}
+    if spoiled is not None:
+        (folder / "spoiled.py").write_text(SPOILED)
+        command = [sys.executable, "spoiled.py"]
+        environment |= {"SPOILED_BY": spoiled[0], "SPOILED_ITEM": str(spoiled[1])}
+    return subprocess.run(
+        [*command, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
+
+
+def weights(checkpoint: Path, statistics: bool) -> dict[str, torch.Tensor]:
+    """Tensors of the student and its average. statistics: with those of BatchNorm."""
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    return {key: state[key] for key in state if statistics or not key.endswith(("mean", "_var", "_tracked"))}
+
+
+def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    assert a.keys() == b.keys() and a
+    return max(float((a[key].float() - b[key].float()).abs().max()) for key in a)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A run of two processes, from start to end."""
+    folder = tmp_path_factory.mktemp("two")
+    return folder / "run", idn(folder, "train", *TINY, TWO, "trainer.val_check_interval=2", "hydra.run.dir=run")
+
+
+@pytest.mark.slow
+def test_two_processes_write_and_say_everything_once(two: tuple[Path, subprocess.CompletedProcess]) -> None:
+    out, ended = two
+    assert ended.returncode == 0, ended.stderr
+    for line in ("teacher: procedural", "held-out people, after 4 steps", "next: idn train"):
+        assert ended.stdout.count(line) == 1
+    assert ended.stderr.count("step 4/4") == ended.stderr.count("validation at step 4") == 1
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and "config" not in path.parts}
+    assert files == {
+        "student.safetensors",
+        "summary.json",
+        "metrics/metrics.csv",
+        "pictures/step_000002.png",
+        "pictures/step_000004.png",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    }
+    assert "devices=2" in (out / "config/overrides.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_from_both_shares(
+    two: tuple[Path, subprocess.CompletedProcess], tmp_path: Path
+) -> None:
+    last = two[0] / "checkpoints/last.ckpt"
+    ended = idn(tmp_path, "train", *TINY, "trainer.accumulate_grad_batches=2", "hydra.run.dir=run")
+    assert ended.returncode == 0, ended.stderr
+    alone = weights(tmp_path / "run/checkpoints/last.ckpt", statistics=False)
+    assert difference(weights(last, statistics=False), alone) < 1e-5
+    ended = idn(tmp_path, "train", *TINY, f"resume={last}", "hydra.run.dir=judged")
+    assert ended.returncode == 0, ended.stderr
+    judged, found = (json.loads((out / "summary.json").read_text()) for out in (tmp_path / "judged", two[0]))
+    assert judged.keys() == found.keys() and "val/swap_gain" in found
+    assert found == pytest.approx(judged, abs=1e-5), "validated by one process and by two"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [[TWO], ["trainer.accumulate_grad_batches=2"]], ids=["two", "one"])
+def test_a_number_that_is_not_finite_in_one_share_stops_both_and_the_run_can_go_on(
+    two: tuple[Path, subprocess.CompletedProcess], tmp_path: Path, devices: list[str]
+) -> None:
+    ended = idn(tmp_path, "train", *TINY, TWO, "hydra.run.dir=a", spoiled=("nan", 5))
+    assert ended.returncode == 2 and ended.stderr.count("idn: ") == 1, ended.stderr
+    assert ended.stderr.strip().startswith("idn: the loss became nan at step 2")
+    good = tmp_path / "a/checkpoints/last_good.ckpt"
+    assert torch.load(good, weights_only=True)["global_step"] == 2
+    ended = idn(tmp_path, "train", *TINY, *devices, f"resume={good}", "hydra.run.dir=b")
+    assert ended.returncode == 0, ended.stderr
+    again, straight = (
+        weights(out / "checkpoints/last.ckpt", statistics=devices == [TWO]) for out in (tmp_path / "b", two[0])
+    )
+    assert difference(again, straight) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "item", "said"),
+    [
+        ("error", 3, "idn: this item is broken: mend it"),
+        ("error", 2, "idn: this item is broken: mend it"),
+        ("kill", 3, "idn: a process of this run was ended by SIGKILL: if memory was full, "),
+    ],
+)
+def test_a_process_that_fails_alone_ends_the_run_with_its_sentence(
+    tmp_path: Path, kind: str, item: int, said: str
+) -> None:
+    ended = idn(tmp_path, "train", *TINY, TWO, "hydra.run.dir=run", spoiled=(kind, item))
+    assert ended.returncode == 2 and ended.stderr.strip().startswith(said), ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1 and not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_before_it_meets_the_first_one_ends_the_run(tmp_path: Path) -> None:
+    ended = idn(tmp_path, "train", *TINY, TWO, "hydra.run.dir=run", spoiled=("start", 0))
+    assert ended.returncode == 1 and ended.stderr.strip() == "idn: no", ended.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_verify_every_pair_once(tmp_path: Path) -> None:
+    words = [
+        "identity",
+        "network.width=0.25",
+        "network.input_size=32",
+        "identity_data.size=32",
+        "identity_data.batch=4",
+    ]
+    words += ["identity_data.identities=8", "identity_data.pairs=30", "identity_data.workers=0", "recognition.folds=5"]
+    words += ["trainer.max_steps=3", "trainer.val_check_interval=3", "trainer.accelerator=cpu"]
+    ended = idn(tmp_path, *words, TWO, "hydra.run.dir=run")
+    assert ended.returncode == 0, ended.stderr
+    ended = idn(tmp_path, *words, "resume=run/checkpoints/last.ckpt", "hydra.run.dir=judged")
+    assert ended.returncode == 0, ended.stderr
+    found, judged = (json.loads((tmp_path / out / "summary.json").read_text()) for out in ("run", "judged"))
+    assert found.keys() == judged.keys() == {"val/accuracy", "val/auc", "val/tar_at_far_1e-3"}
+    assert found == pytest.approx(judged, abs=1e-6)
+    ended = idn(tmp_path, *words, TWO, "identity_data.pairs=8", "hydra.run.dir=few")
+    assert ended.returncode == 2 and "of one kind of verification pair there are only 4" in ended.stderr
