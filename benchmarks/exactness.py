@@ -6,7 +6,7 @@ Writes the student in every format that is installed and every precision, baked 
 networks of the dynamic product, and prints Markdown tables: PSNR to PyTorch, in dB, of the image and of the mask, on
 held-out drawn faces of every size; and the median milliseconds of encoder, injection network and swap at the largest
 size, each in a process of its own. A file is kept whatever its PSNR. The student must be of the encoder that comes
-with the package, or of the one that `idn identity` wrote into --encoder.
+with the package, or of the one that `idn train-encoder` wrote into --encoder.
 """
 
 import argparse
@@ -140,7 +140,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--student", type=Path, required=True)
-    parser.add_argument("--encoder", type=Path, help="of `idn identity`; by default the one of the package")
+    parser.add_argument("--encoder", type=Path, help="of `idn train-encoder`; by default the one of the package")
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS))
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "fp16", "bf16", "int8"])
     parser.add_argument("--products", nargs="+", default=list(PRODUCTS), choices=list(PRODUCTS))

@@ -55,7 +55,7 @@ def main() -> None:
     keep_large_buffers()
     torch.set_grad_enabled(False)
     torch.manual_seed(0)
-    encoder = TrainedMobileFaceNet(weights=None, frame="ffhq")
+    encoder = TrainedMobileFaceNet(weights=None, crop_template="ffhq")
     sizes = encoder.embedding_dim, encoder.feature_channels, encoder.feature_size
     student = (Student.load(options.student) if options.student else Student(*sizes)).eval()
     crops = next(iter(verification_pairs(FaceRenderer(), options.size, options.rounds, 0, chunk=options.rounds)))[0]

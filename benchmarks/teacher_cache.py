@@ -36,7 +36,7 @@ from teachers.base import FrozenTeacher
 from teachers.cached import CachedTeacher
 from teachers.published.simswap import ARCHITECTURES, SimSwapNet
 
-FORMATS = {"png": ("png", None), "webp without loss": ("webp", None), "jpeg 95": ("jpeg", 95)}
+FORMATS = {"png": ("png", None), "webp without loss": ("webp", None), "jpg 95": ("jpg", 95)}
 STAGES = [0, 1, 2]
 ITEMS = 2
 
@@ -72,13 +72,13 @@ def write_weights(folder: Path) -> None:
 
 
 def build(folder: Path, size: int, batch: int) -> tuple[DistillModule, Any]:
-    """The module and data of `idn train teacher=simswap_224 identity=arcface`."""
+    """The module and data of `idn train teacher=simswap_224 encoder=arcface`."""
     options = [
         "teacher=simswap_224",
         f"teacher.weights={folder}/simswap.safetensors",
         "teacher.encoder=null",
-        "identity=arcface",
-        f"identity.weights={folder}/arcface.safetensors",
+        "encoder=arcface",
+        f"encoder.weights={folder}/arcface.safetensors",
         f"data.size={size}",
         f"data.batch={batch}",
         "data.val_batches=1",

@@ -29,12 +29,12 @@ def cosines(encoder: TrainedMobileFaceNet, size: int, pairs: int, seed: int) -> 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default=None, help="file of `idn identity`; the bundled encoder by default")
+    parser.add_argument("--weights", default=None, help="file of `idn train-encoder`; the bundled encoder by default")
     parser.add_argument("--pairs", type=int, default=6000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 96, 128])
     parser.add_argument("--seed", type=int, default=20260101, help="of the people; training uses small seeds")
     arguments = parser.parse_args()
-    encoder = TrainedMobileFaceNet(arguments.weights, FaceRenderer.frame)
+    encoder = TrainedMobileFaceNet(arguments.weights, FaceRenderer.template)
     print(f"{describe()}; {arguments.pairs} pairs, seed {arguments.seed}\n")
     print("| picture | accuracy | AUC | TAR at FAR 1e-3 | same person | different people |\n|---|---|---|---|---|---|")
     for size in arguments.sizes:

@@ -54,7 +54,7 @@ def step(module: DistillModule, optimizer: torch.optim.Optimizer, data: SwapData
         with timed("perceptual: teacher's picture"):
             maps = module.perceptual(answer, seen) if module.needs_perceptual else ()
         with timed("trust"):
-            trust = module.trust(identity_cosine(seen.embedding, source.embedding), answer, batch.taught_quality)
+            trust = module.trust(identity_cosine(seen.embedding, source.embedding), answer, batch.cached_quality)
     supervision = Supervision(answer, source.embedding, batch.face, maps)
     with timed("student: injection, forward"):
         weights = module.student.inject(source.embedding, source.features)

@@ -25,7 +25,7 @@ class Frozen(nn.Module):
         return super().train(False)
 
 
-def hollow(build: Callable[[], Network]) -> Network:
+def build_uninitialised(build: Callable[[], Network]) -> Network:
     """What `build` builds, on the CPU, without the time that random initial weights take.
 
     Its parameters are whatever lay in memory and its buffers are zero, until a file fills them.

@@ -79,9 +79,9 @@ def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
     return points @ matrix[..., :2].mT + matrix[..., 2].unsqueeze(-2)
 
 
-def between_templates(frame: str, wanted: str) -> Tensor:
-    """(2, 3) constant map from coordinates of crops framed as `frame` to those framed as `wanted`."""
-    return fit_similarity(template_points(frame), template_points(wanted))
+def between_templates(template: str, wanted: str) -> Tensor:
+    """(2, 3) constant map from coordinates of crops aligned to `template` to those aligned to `wanted`."""
+    return fit_similarity(template_points(template), template_points(wanted))
 
 
 def warp(images: Tensor, matrix: Tensor, size: int, padding: str = "border") -> Tensor:
@@ -98,14 +98,14 @@ def warp(images: Tensor, matrix: Tensor, size: int, padding: str = "border") -> 
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def reframe(images: Tensor, frame: str, wanted: str, size: int, padding: str = "border") -> Tensor:
-    """Square crops framed as `frame` -> crops framed as `wanted`, (N, C, size, size). A resize if the names are equal.
+def realign(images: Tensor, template: str, wanted: str, size: int, padding: str = "border") -> Tensor:
+    """Square crops aligned to `template` -> crops aligned to `wanted`, (N, C, size, size). A resize if the names are equal.
 
     Otherwise one bilinear warp, after an anti-aliased resize where the face shrinks by more than 2 and the warp would
     skip pixels.
     """
-    if frame == wanted:
+    if template == wanted:
         return resize(images, size)
-    matrix = between_templates(frame, wanted)
+    matrix = between_templates(template, wanted)
     even = math.ceil(size * float(matrix[:, 0].norm()))  # pixels of a crop whose face neither shrinks nor grows
     return warp(resize(images, even) if images.shape[-1] > 2 * even else images, matrix, size, padding)

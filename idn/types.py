@@ -23,12 +23,12 @@ class SwapBatch(NamedTuple):
     """(N, I): identity parameters of the source, for data made by the procedural renderer."""
     target_attributes: Tensor | None = None
     """(N, A): attribute parameters of the target, for data made by the procedural renderer."""
-    taught: Tensor | None = None
+    cached_answer: Tensor | None = None
     """(N, 3, S, S): what a teacher answered to this pair earlier, where that was kept."""
-    taught_cosine: Tensor | None = None
-    """(N,): cosine of the identities of `taught` and the source, by the encoder that serves the student."""
-    taught_quality: Tensor | None = None
-    """(N,) in [0, 1]: what the quality scorer said of `taught`, where one was asked."""
+    cached_cosine: Tensor | None = None
+    """(N,): cosine of the identities of `cached_answer` and the source, by the encoder that serves the student."""
+    cached_quality: Tensor | None = None
+    """(N,) in [0, 1]: what the quality scorer said of `cached_answer`, where one was asked."""
 
     def to(self, device: torch.device | str) -> "SwapBatch":
         """The same pairs on another device. Lightning moves them by this, too.

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from idn.errors import UserError
 from idn.frozen import Frozen
-from idn.geometry import TEMPLATES, reframe
+from idn.geometry import TEMPLATES, realign
 from idn.images import denormalize, normalize, resize
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch, goes_by
 
@@ -49,10 +49,10 @@ class FaceInput:
         if self.template is not None:
             _choice("template", self.template, tuple(sorted(TEMPLATES)))
 
-    def cut(self, images: Tensor, frame: str | None) -> Tensor:
-        """images: (N, 3, S, S) RGB in [0, 1], framed as `frame`. Returns (N, 3, size, size), normalised."""
+    def cut(self, images: Tensor, crop_template: str | None) -> Tensor:
+        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. Returns (N, 3, size, size), normalised."""
         size = self.size or images.shape[-1]
-        return normalize(_reframe(images, frame, self.template, size, self.border), self.mean, self.std)
+        return normalize(_realign(images, crop_template, self.template, size, self.border), self.mean, self.std)
 
 
 @dataclass(frozen=True)
@@ -130,22 +130,26 @@ class TeacherRecord:
 class FrozenTeacher(Frozen, ABC):
     """A swapper that never learns: cuts what it wants to see, swaps, and pastes the answer into the student's crop.
 
-    record: what it declares. frame: template of the crops given; None only if the record's templates are all None.
+    record: what it declares. crop_template: template of the crops given; None only if the record's templates are all None.
     encoder: the recogniser that it brings, for the source kind "own_embedding" and for nothing else.
     Subclasses write `swap`, and call `freeze()` at the end of `__init__`. Nothing it returns carries a gradient.
     """
 
-    def __init__(self, record: TeacherRecord, frame: str | None, encoder: IdentityEncoder | None = None) -> None:
+    def __init__(
+        self, record: TeacherRecord, crop_template: str | None, encoder: IdentityEncoder | None = None
+    ) -> None:
         super().__init__()
-        if frame is not None:
-            _choice("frame", frame, tuple(sorted(TEMPLATES)))
+        if crop_template is not None:
+            _choice("crop_template", crop_template, tuple(sorted(TEMPLATES)))
         crop = record.source.crop
-        if frame is None and (record.target.template or (crop and crop.template)):
-            raise UserError(f"teacher {record.name} needs frame: name the template that the crops are aligned with")
+        if crop_template is None and (record.target.template or (crop and crop.template)):
+            raise UserError(
+                f"teacher {record.name} needs crop_template: name the template that the crops are aligned with"
+            )
         if (record.source.kind == "own_embedding") != (encoder is not None):
             raise UserError(f"teacher {record.name}: an encoder of its own and source.kind={record.source.kind} differ")
         self.record = record
-        self.frame = frame
+        self.crop_template = crop_template
         self.encoder = encoder
         if encoder is not None:
             self._check_encoder(encoder, "teacher.encoder")
@@ -204,13 +208,13 @@ class FrozenTeacher(Frozen, ABC):
         crop = self.record.source.crop
         if crop is None:
             raise ValueError(f"teacher {self.record.name} declares no crop of the source")
-        return crop.cut(batch.source, self.frame)
+        return crop.cut(batch.source, self.crop_template)
 
     @torch.no_grad()
     def forward(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """The swap of every pair, seen in the student's crop.
 
-        batch: N pairs of (N, 3, S, S) RGB in [0, 1], framed as `frame`. source: what the shared encoder saw in them.
+        batch: N pairs of (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. source: what the shared encoder saw in them.
         Returns (N, 3, S, S) RGB in [0, 1]; outside the teacher's own frame it is the target. Without resampling if
         size and template are those of the crops. Raises UserError if the embedding has another length than declared.
         """
@@ -223,7 +227,7 @@ class FrozenTeacher(Frozen, ABC):
         Raises as `forward` does.
         """
         self._check(batch, source)
-        target = self.record.target.cut(batch.target, self.frame)
+        target = self.record.target.cut(batch.target, self.crop_template)
         answer = self._swap_in_precision(target, batch, source)
         if answer.shape != target.shape:
             raise ValueError(f"swap: expected {tuple(target.shape)}, got {tuple(answer.shape)}")
@@ -255,16 +259,20 @@ class FrozenTeacher(Frozen, ABC):
 
     def _paste(self, images: Tensor, target: Tensor) -> Tensor:
         size, template = target.shape[-1], self.record.target.template
-        back = _reframe(images, template, self.frame, size, "border")
-        if template in (None, self.frame):
+        back = _realign(images, template, self.crop_template, size, "border")
+        if template in (None, self.crop_template):
             return back
-        inside = _reframe(_feather(images), template, self.frame, size, "zeros")
+        inside = _realign(_feather(images), template, self.crop_template, size, "zeros")
         return (inside * back + (1 - inside) * target).clamp(0, 1)
 
 
-def _reframe(images: Tensor, frame: str | None, wanted: str | None, size: int, border: Border) -> Tensor:
-    """`geometry.reframe` where None stands for the other name."""
-    return resize(images, size) if None in (frame, wanted) else reframe(images, frame, wanted, size, border)
+def _realign(images: Tensor, crop_template: str | None, wanted: str | None, size: int, border: Border) -> Tensor:
+    """`geometry.realign` where None stands for the other name."""
+    return (
+        resize(images, size)
+        if None in (crop_template, wanted)
+        else realign(images, crop_template, wanted, size, border)
+    )
 
 
 def _feather(images: Tensor) -> Tensor:

@@ -40,12 +40,12 @@ class BlendTeacher(FrozenTeacher):
     face shape, forehead and jaw as they are; heads turned differently get double contours of nose and cheek. Give it
     frontal, well-lit pairs, and let the trust weight what it makes of the rest.
 
-    frame: template of the crops (idn.geometry.TEMPLATES).
+    crop_template: template of the crops (idn.geometry.TEMPLATES).
     """
 
-    def __init__(self, frame: str) -> None:
-        super().__init__(RECORD, frame)
-        self.register_buffer("points", template_points(frame).float(), persistent=False)
+    def __init__(self, crop_template: str) -> None:
+        super().__init__(RECORD, crop_template)
+        self.register_buffer("points", template_points(crop_template).float(), persistent=False)
         self.freeze()
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:

@@ -32,7 +32,7 @@ class TaughtPairs(Dataset[SwapBatch]):
         return len(self.kept)
 
     def __getitem__(self, index: int) -> SwapBatch:
-        """Draw the pairs and decode their answers: `taught`, `taught_cosine` and perhaps `taught_quality` are filled.
+        """Draw the pairs and decode their answers: `cached_answer`, `cached_cosine` and perhaps `cached_quality` are filled.
 
         Raises UserError if these are other pairs than the teacher was asked about, IndexError below 0.
         """
@@ -41,10 +41,12 @@ class TaughtPairs(Dataset[SwapBatch]):
         item = index % len(self)
         batch, kept = self.dataset[item], self.kept.read(item)
         self._check(item, batch, kept.mean)
-        taught = (kept.pictures, kept.cosine, kept.quality if self.scored else None)
+        cached_answer = (kept.pictures, kept.cosine, kept.quality if self.scored else None)
         if batch.target.ndim == 3:  # a sample, which the loader will join with others
-            taught = tuple(None if value is None else value[0] for value in taught)
-        return batch._replace(taught=taught[0], taught_cosine=taught[1], taught_quality=taught[2])
+            cached_answer = tuple(None if value is None else value[0] for value in cached_answer)
+        return batch._replace(
+            cached_answer=cached_answer[0], cached_cosine=cached_answer[1], cached_quality=cached_answer[2]
+        )
 
     def _check(self, item: int, batch: SwapBatch, kept: Tensor) -> None:
         declared = self.kept.manifest
@@ -82,7 +84,7 @@ class CachedTeacher(FrozenTeacher):
         record = TeacherRecord(
             target=FaceInput(), source=SourceInput("nothing"), full_precision=True, **manifest.teacher
         )
-        super().__init__(record, frame=None)
+        super().__init__(record, crop_template=None)
         self.folder, self.manifest = folder, manifest
         self.knows_quality = manifest.scored
         self.freeze()
@@ -114,18 +116,18 @@ class CachedTeacher(FrozenTeacher):
         Raises UserError if it is not the pair that was cached, and if a run wants more items than that without
         repetition; it may want fewer.
         """
-        taught = TaughtPairs(dataset, ShardReader(self.folder, self.manifest, part), self.knows_quality)
-        if items is not None and items > len(taught):
-            kept, wanted = (n * self.manifest.rows for n in (len(taught), items))
+        cached_answer = TaughtPairs(dataset, ShardReader(self.folder, self.manifest, part), self.knows_quality)
+        if items is not None and items > len(cached_answer):
+            kept, wanted = (n * self.manifest.rows for n in (len(cached_answer), items))
             raise UserError(
                 f"{self.folder} holds {kept} held-out pairs, the run wants {wanted}: lower data.val_batches here, so "
                 f"that data.val_batches times data.batch is at most {kept}, or make another cache with a higher one"
             )
-        taught[0]
-        return taught
+        cached_answer[0]
+        return cached_answer
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
-        """Return `batch.taught`, (N, 3, S, S) RGB in [0, 1]. ValueError for pairs of a data set that was not bound."""
-        if batch.taught is None:
-            raise ValueError("the batch has no taught pictures: take it from the data set that `bind` returned")
-        return batch.taught
+        """Return `batch.cached_answer`, (N, 3, S, S) RGB in [0, 1]. ValueError for pairs of a data set that was not bound."""
+        if batch.cached_answer is None:
+            raise ValueError("the batch has no cached_answer pictures: take it from the data set that `bind` returned")
+        return batch.cached_answer

@@ -33,10 +33,10 @@ UNKNOWN = Entry(None, None, None, "not stated", None)
 CATALOGUE: dict[str, Entry] = {
     "procedural": Entry(None, 0, None, OURS, True),
     "blend": Entry(None, 0, None, OURS, True),
-    "absent": Entry(None, 0, None, OURS, True),
-    "module": Entry(None, None, None, "as you declare", None),
+    "target_itself": Entry(None, 0, None, OURS, True),
+    "torch_program": Entry(None, None, None, "as you declare", None),
     "onnx": Entry(None, None, None, "as you declare", None),
-    "own": Entry(None, None, None, "as you declared when you trained it", None),
+    "trained_here": Entry(None, None, None, "as you declared when you trained it", None),
     "ensemble": Entry(None, None, None, "those of its members", None),
     "cached": Entry(None, 0, 0.0, "that of the teacher", None),
     "simswap_224": Entry(224, 55_051_779, 48.1, CC_BY_NC, False),

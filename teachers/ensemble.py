@@ -1,4 +1,4 @@
-"""Several teachers for one student: every pair is taught by one of them."""
+"""Several teachers for one student: every pair is cached_answer by one of them."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class EnsembleTeacher(FrozenTeacher):
             raise UserError(f"teacher.choose={choose} is unknown: choose weight or trust")
         if (choose == "trust" and shares is not None) or (choose == "weight" and scorer is not None):
             raise UserError("teacher.shares belong to teacher.choose=weight, teacher.scorer to teacher.choose=trust")
-        super().__init__(_joint_record([member.record for member in members.values()]), frame=None)
+        super().__init__(_joint_record([member.record for member in members.values()]), crop_template=None)
         self.members = nn.ModuleDict(members)
         self.choose, self.seed, self.scorer = choose, seed, scorer
         self.shares = _shares(list(members), shares)
@@ -67,7 +67,7 @@ class EnsembleTeacher(FrozenTeacher):
         return dataset
 
     def tally(self) -> Mapping[str, int]:
-        """How many pairs each member has taught so far, by name."""
+        """How many pairs each member has cached_answer so far, by name."""
         return dict(self._answered)
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:

@@ -54,7 +54,7 @@ class ProceduralTeacher(FrozenTeacher):
     """
 
     def __init__(self, renderer: Renderer, wrong_identity: float, artefacts: float, seed: int) -> None:
-        super().__init__(RECORD, frame=None)
+        super().__init__(RECORD, crop_template=None)
         for name, share in (("wrong_identity", wrong_identity), ("artefacts", artefacts)):
             if not 0 <= share <= 1:
                 raise UserError(f"teacher.{name}={share} must be a share between 0 and 1")

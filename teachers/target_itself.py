@@ -7,7 +7,7 @@ from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 from teachers.catalogue import OURS
 
 RECORD = TeacherRecord(
-    name="absent",
+    name="target_itself",
     licence=OURS,
     commercial=True,
     target=FaceInput(),
@@ -25,7 +25,7 @@ class AbsentTeacher(FrozenTeacher):
     """
 
     def __init__(self) -> None:
-        super().__init__(RECORD, frame=None)
+        super().__init__(RECORD, crop_template=None)
         self.freeze()
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:

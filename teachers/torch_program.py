@@ -22,7 +22,7 @@ class ModuleTeacher(FrozenTeacher):
     """Runs a saved program with two inputs, the target and the identity, and one image as its output.
 
     path: a TorchScript file (.pt) or a torch.export file (.pt2). record: how it sees faces and what it answers, see
-    TeacherRecord; its source is an image or the embedding of the encoder that serves the student. frame: template of
+    TeacherRecord; its source is an image or the embedding of the encoder that serves the student. crop_template: template of
     the crops given. source_first: whether the identity comes before the target among the inputs.
 
     A saved program is code: use no file that you would not run. TorchScript is interpreted without Python, but its
@@ -36,10 +36,10 @@ class ModuleTeacher(FrozenTeacher):
     cannot work on batches or mixes the samples of one, as one saved in training mode does.
     """
 
-    def __init__(self, path: str | Path, record: TeacherRecord, frame: str, source_first: bool) -> None:
+    def __init__(self, path: str | Path, record: TeacherRecord, crop_template: str, source_first: bool) -> None:
         path = Path(path)
         _check_file(path, record)
-        super().__init__(record, frame)
+        super().__init__(record, crop_template)
         self.source_first, self.weights_file = source_first, path
         self.program = _Program(path)
         dry_run(self._run, self.record, f"teacher file {path}", "sizes, source and source_first")

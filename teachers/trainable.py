@@ -1,4 +1,4 @@
-"""Swappers that are trained here, by `idn teacher`: the published networks in any width, and the file that results."""
+"""Swappers that are trained here, by `idn train-teacher`: the published networks in any width, and the file that results."""
 
 import json
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.files.tensors import write_tensors
-from idn.frozen import hollow
+from idn.frozen import build_uninitialised
 from idn.images import denormalize, normalize, to_01, to_pm1
 from teachers.published.ghost import GhostNet, PyramidEncoder
 from teachers.published.simswap import VARIANTS, SimSwapNet
@@ -94,7 +94,7 @@ class SimSwapSwapper(TrainableSwapper):
         self.config = {"width": width, "halvings": halvings, "blocks": blocks, "dim": dim, "variant": variant}
         _positive(self.config)
         if variant not in VARIANTS:
-            raise UserError(f"swapper.variant={variant} is unknown: choose one of {', '.join(VARIANTS)}")
+            raise UserError(f"teacher_network.variant={variant} is unknown: choose one of {', '.join(VARIANTS)}")
         self.way = VARIANTS[variant]
         self.halvings = halvings
         self.net = SimSwapNet(tuple(width * 2**level for level in range(halvings + 1)), 1, blocks, dim)
@@ -113,7 +113,7 @@ class SimSwapSwapper(TrainableSwapper):
         if size % step == 0 and size >= 2 * step:
             return None
         return (
-            f"data.size={size} does not fit swapper.halvings={self.halvings}: take a multiple of {step} from "
+            f"data.size={size} does not fit teacher_network.halvings={self.halvings}: take a multiple of {step} from "
             f"{2 * step} on, or fewer halvings"
         )
 
@@ -137,7 +137,7 @@ class GhostSwapper(TrainableSwapper):
         self.size = size
         if width < 2 or halvings < 2 or size % 2**halvings or size < 2 * 2**halvings:
             raise UserError(
-                f"swapper.width={width}, swapper.halvings={halvings} and data.size={size} do not fit: width and "
+                f"teacher_network.width={width}, teacher_network.halvings={halvings} and data.size={size} do not fit: width and "
                 "halvings must be 2 or more, and the size a multiple of 2 ** halvings, at least twice that"
             )
         down = [width // 2 * min(2**level, 2 * _WIDEST) for level in range(halvings)]
@@ -177,7 +177,7 @@ def rebuild(family: str, config: str) -> TrainableSwapper:
     if family not in SWAPPERS:
         raise UserError(f"swapper family {family} is unknown: it is none of {', '.join(SWAPPERS)}")
     try:
-        return hollow(lambda: SWAPPERS[family](**json.loads(config)))
+        return build_uninitialised(lambda: SWAPPERS[family](**json.loads(config)))
     except (TypeError, ValueError) as error:
         raise UserError(f"no {family} swapper has the arguments {config} ({error})") from error
 
@@ -185,7 +185,7 @@ def rebuild(family: str, config: str) -> TrainableSwapper:
 def _positive(config: Mapping[str, int | str]) -> None:
     for name, value in config.items():
         if not isinstance(value, str) and value < 1:
-            raise UserError(f"swapper.{name}={value} must be 1 or more")
+            raise UserError(f"teacher_network.{name}={value} must be 1 or more")
 
 
 def _check(fault: str | None) -> None:

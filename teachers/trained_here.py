@@ -14,21 +14,21 @@ from teachers.weight_files import load_network, recognise
 
 _NOTES = ("family", "config", "size", "template", "encoder", "encoder_dim", "encoder_licence", "licence", "steps")
 """What the metadata of such a file must say."""
-_MAKE = "use a file that `idn teacher` wrote"
+_MAKE = "use a file that `idn train-teacher` wrote"
 
 
 class OwnTeacher(FrozenTeacher):
-    """A swapper of `idn teacher`: its teacher.safetensors, or one of its snapshots.
+    """A swapper of `idn train-teacher`: its teacher.safetensors, or one of its snapshots.
 
-    weights: the file. frame: template of the crops given. It reads the embeddings of the encoder that serves the
+    weights: the file. crop_template: template of the crops given. It reads the embeddings of the encoder that serves the
     student, which must be the one that it was trained with.
     Raises UserError if the file is missing or damaged, if it holds something else, which is named where it is known,
     and if its tensors are not those of the network that it describes.
     """
 
-    def __init__(self, weights: str | Path, frame: str) -> None:
+    def __init__(self, weights: str | Path, crop_template: str) -> None:
         notes = _notes(Path(weights))
-        super().__init__(_record(notes, weights), frame)
+        super().__init__(_record(notes, weights), crop_template)
         try:
             self.net = rebuild(notes["family"], notes["config"])
             self.net.check_size(self.record.target.size)

@@ -92,7 +92,7 @@ class TruthTeacher(FrozenTeacher):
     """Answers with the exact swap; has a BatchNorm to watch."""
 
     def __init__(self) -> None:
-        super().__init__(ProceduralTeacher(None, 0.0, 0.0, 0).record, frame=None)
+        super().__init__(ProceduralTeacher(None, 0.0, 0.0, 0).record, crop_template=None)
         self.norm = nn.BatchNorm2d(3)
         self.freeze()
 
@@ -145,7 +145,7 @@ def make_data() -> Callable[..., SwapData]:
     """Endless coloured pictures."""
 
     def make(spoil: int | None = None) -> SwapData:
-        return SwapData(Colours(0, spoil=spoil), Colours(1), val_items=2, size=SIZE, frame="ffhq")
+        return SwapData(Colours(0, spoil=spoil), Colours(1), val_items=2, size=SIZE, template="ffhq")
 
     return make
 

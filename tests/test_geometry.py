@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from idn import geometry
-from idn.geometry import between_templates, fit_similarity, invert_affine, reframe, template_points, transform_points
+from idn.geometry import between_templates, fit_similarity, invert_affine, realign, template_points, transform_points
 
 
 def similarity(n: int, seed: int = 0) -> torch.Tensor:
@@ -101,7 +101,7 @@ def test_warp_moves_content_where_points_go() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "wanted", "scale"),
+    ("template", "wanted", "scale"),
     [
         ("arcface_112_v1", "arcface_112_v2", 1.112),
         ("arcface_112_v2", "ffhq", 0.744),
@@ -112,8 +112,8 @@ def test_warp_moves_content_where_points_go() -> None:
         ("arcface_112_v2", "mtcnn", 0.850),
     ],
 )
-def test_published_relations_between_templates(frame: str, wanted: str, scale: float) -> None:
-    assert between_templates(frame, wanted)[:, :2].det().sqrt() == pytest.approx(scale, abs=6e-4)
+def test_published_relations_between_templates(template: str, wanted: str, scale: float) -> None:
+    assert between_templates(template, wanted)[:, :2].det().sqrt() == pytest.approx(scale, abs=6e-4)
 
 
 def test_templates_are_ordered_as_seen_in_the_image() -> None:
@@ -131,20 +131,20 @@ def test_unknown_template_is_named() -> None:
 
 def test_reframe_to_the_same_frame_resizes() -> None:
     image = torch.rand(1, 3, 32, 32)
-    assert reframe(image, "ffhq", "ffhq", 32) is image
-    assert reframe(image, "ffhq", "ffhq", 16).shape == (1, 3, 16, 16)
+    assert realign(image, "ffhq", "ffhq", 32) is image
+    assert realign(image, "ffhq", "ffhq", 16).shape == (1, 3, 16, 16)
 
 
 def test_reframe_and_back_keeps_the_middle() -> None:
     image = smooth(96)
-    there = reframe(image, "ffhq", "arcface_112_v2", 160)
-    back = reframe(there, "arcface_112_v2", "ffhq", 96)
+    there = realign(image, "ffhq", "arcface_112_v2", 160)
+    back = realign(there, "arcface_112_v2", "ffhq", 96)
     middle = slice(30, 66)
     torch.testing.assert_close(back[..., middle, middle], image[..., middle, middle], atol=6e-3, rtol=0)
 
 
 def test_reframe_is_differentiable() -> None:
     image = torch.rand(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: reframe(x, "ffhq", "arcface_128", 6), image)
-    reframe(image, "ffhq", "arcface_128", 16).sum().backward()
+    assert torch.autograd.gradcheck(lambda x: realign(x, "ffhq", "arcface_128", 6), image)
+    realign(image, "ffhq", "arcface_128", 16).sum().backward()
     assert image.grad is not None and (image.grad[..., 2:6, 2:6] > 0).all()

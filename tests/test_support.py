@@ -81,7 +81,7 @@ def test_timm_features_load_strictly_and_pass_gradients(tmp_path: Path) -> None:
 
 
 def test_unknown_perceptual_model_is_said() -> None:
-    with pytest.raises(UserError, match=r"perceptual\.model=resnet_of_nobody cannot be had .* perceptual=identity$"):
+    with pytest.raises(UserError, match=r"perceptual\.model=resnet_of_nobody cannot be had .* perceptual=encoder$"):
         TimmFeatures("resnet_of_nobody", [0], None)
 
 

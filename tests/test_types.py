@@ -26,5 +26,5 @@ def test_pairs_are_picked_by_slice_by_number_or_alone() -> None:
     for rows in (slice(1, 3), torch.tensor([3, 0]), 2):
         some = batch.take(rows)
         assert torch.equal(some.source, batch.source[rows]) and torch.equal(some.same, batch.same[rows])
-        assert torch.equal(some.truth, batch.truth[rows]) and some.taught is None
+        assert torch.equal(some.truth, batch.truth[rows]) and some.cached_answer is None
     assert batch.take(2).target.shape == (3, 8, 8)

@@ -18,11 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 import idn
-from idn.cli import export_verbs as delivery
-from idn.cli import training_verbs as verbs
+from idn.cli import export_verbs, training_verbs
 from idn.cli.help import help_text
 from idn.cli.instantiate import conf_dir, run_dir, wandb_offline
-from idn.cli.overrides import check, check_dashes, combinations, overrides, spoken
+from idn.cli.overrides import check, check_dashes, combinations, overrides
 from idn.cli.preflight import check_needs
 from idn.errors import UserError
 from idn.files.folders import remove_unused
@@ -47,24 +46,33 @@ DESCRIPTIONS = ("config/*", "metrics/hparams.yaml")
 """Files that every run has from its first moment; where there are no others, nothing has been done."""
 
 VERBS: dict[str, tuple[str, Callable[[DictConfig], Any]]] = {
-    "train": ("teach a 0.5M-parameter student to swap faces, from a frozen teacher", verbs.train),
-    "align": ("find the faces in a folder of photographs and crop them for training", verbs.align),
-    "teachers": ("list the teachers, what file each needs, and examine one before training", verbs.teachers),
-    "cache": ("ask a slow teacher once and keep its answers, to train from them without it", verbs.cache),
-    "teacher": ("train a swapper of your own, on photographs or procedural faces, to teach students", verbs.teacher),
-    "quality": ("train a scorer of the teacher's pictures, which tells how far to trust each", verbs.quality),
-    "pipeline": ("run teacher, quality, cache and student one after the other", verbs.pipeline),
-    "identity": ("train an identity encoder on procedural faces or on a folder per identity", verbs.identity),
-    "export": ("write a student in formats that run elsewhere, and prove each file", delivery.export),
-    "bench": ("time every exported file, and PyTorch beside them", delivery.bench),
-    "converter": ("set up a converter that needs other versions than the rest", delivery.converter),
-    "import": ("read a published MobileFaceSwap or ArcFace checkpoint, without Paddle", verbs.import_student),
+    "train": ("teach a 0.5M-parameter student to swap faces, from a frozen teacher", training_verbs.train),
+    "align": ("find the faces in a folder of photographs and crop them for training", training_verbs.align),
+    "teachers": ("list the teachers, what file each needs, and examine one before training", training_verbs.teachers),
+    "cache": ("ask a slow teacher once and keep its answers, to train from them without it", training_verbs.cache),
+    "train-teacher": (
+        "train a swapper of your own, on photographs or procedural faces, to teach students",
+        training_verbs.train_teacher,
+    ),
+    "train-scorer": (
+        "train a scorer of the teacher's pictures, which tells how far to trust each",
+        training_verbs.train_scorer,
+    ),
+    "pipeline": ("run teacher, scorer, cache and student one after the other", training_verbs.pipeline),
+    "train-encoder": (
+        "train an identity encoder on procedural faces or on a folder per identity",
+        training_verbs.train_encoder,
+    ),
+    "export": ("write a student in formats that run elsewhere, and prove each file", export_verbs.export),
+    "bench": ("time every exported file, and PyTorch beside them", export_verbs.bench),
+    "install-converter": ("set up a converter that needs other versions than the rest", export_verbs.install_converter),
+    "import": ("read a published MobileFaceSwap or ArcFace checkpoint, without Paddle", training_verbs.import_student),
 }
 
 
 def usage() -> str:
     """What `idn --help` prints."""
-    lines = [f"  {verb:<10}{line}" for verb, (line, _) in VERBS.items()]
+    lines = [f"  {verb:<19}{line}" for verb, (line, _) in VERBS.items()]
     return "\n".join(
         [
             f"idn {idn.__version__}: trains face swappers that run on a phone.",
@@ -122,7 +130,7 @@ def guarded(verb: str, task: Callable[[DictConfig], Any]) -> Callable[[DictConfi
             sentence = explain(error)
             if sentence is None:
                 raise
-            print(f"idn: {spoken(verb, sentence)}", file=sys.stderr)
+            print(f"idn: {sentence}", file=sys.stderr)
             if ours and not is_helper():
                 remove_unused(out)
             if HydraConfig.initialized() and not is_helper():

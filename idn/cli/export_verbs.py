@@ -10,7 +10,7 @@ from idn.cli.instantiate import build, check_acquainted
 from idn.errors import UserError
 
 NOBODY = "none"
-"""Value of `identity` that leaves the choice of a person to the app."""
+"""Value of `source` that leaves the choice of a person to the app."""
 
 
 def _listed(value: Any) -> list[Any]:
@@ -27,20 +27,20 @@ def export(cfg: DictConfig) -> None:
     from idn.students.mobilefaceswap.student import Student
     from idn.swap.source_identity import save_identity
 
-    path, out = Path(cfg.student_file), Path(cfg.out)
+    path, out = Path(cfg.weights), Path(cfg.out)
     if cfg.size is not None and (not isinstance(cfg.size, int) or cfg.size % 32 or cfg.size < 32):
         raise UserError(f"size={cfg.size} is not divisible by 32: choose one such as 128 or 224")
-    if cfg.person is None:
-        raise UserError("whose face? give identity=PHOTO, or identity=none for an app that lets people choose")
+    if cfg.source is None:
+        raise UserError("whose face? give source=PHOTO, or source=none for an app that lets people choose")
     formats = _formats(cfg)
     precisions = _listed(cfg.precision) if cfg.prepared is None else list(formats["onnx"].precisions)
     plan = Plan(formats, precisions, OmegaConf.to_container(cfg.floor), out)
-    cfg.data.frame, size = student_framing(path, (cfg.data.frame, cfg.data.size))
+    cfg.data.template, size = student_framing(path, (cfg.data.template, cfg.data.size))
     cfg.data.size = size if cfg.size is None else cfg.size
     data, student = build(cfg.data), Student.load(path).eval()
     calibration = cfg.calibration if "int8" in precisions else 0
-    if cfg.person == NOBODY:
-        encoder = build(cfg.encoder, frame=build(cfg.encoder).template)
+    if cfg.source == NOBODY:
+        encoder = build(cfg.encoder, crop_template=build(cfg.encoder).template)
         check_encoder(path, encoder)
         check_acquainted(data, encoder)
         product = dynamic_product(student, encoder, data, cfg.crops, calibration, cfg.blocks)
@@ -51,7 +51,7 @@ def export(cfg: DictConfig) -> None:
         who = _identity(cfg, encoder)
         product = bake_product(student, who, data, cfg.crops, calibration, cfg.blocks)
     write_all(path, product, data, plan, describe())
-    if cfg.keep_identity and cfg.person != NOBODY:
+    if cfg.keep_identity and cfg.source != NOBODY:
         save_identity(out / "identity.safetensors", who, encoder.name)
         print(f"identity   {out / 'identity.safetensors'}")
 
@@ -61,8 +61,8 @@ def _formats(cfg: DictConfig) -> dict[str, Any]:
     if cfg.prepared is not None:
         from idn.export.formats.prepared import PreparedFormat
 
-        if cfg.person == NOBODY:
-            raise UserError("prepared=FILE wants a new person: add identity=PHOTO")
+        if cfg.source == NOBODY:
+            raise UserError("prepared=FILE wants a new person: add source=PHOTO")
         return {"onnx": PreparedFormat(Path(cfg.prepared))}
     if not cfg.get("format"):
         raise UserError("format=[] names no format: give one or more, such as format=[onnx]")
@@ -70,15 +70,15 @@ def _formats(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _identity(cfg: DictConfig, encoder: Any) -> Any:
-    """The person that `identity=...` names, as the encoder sees them."""
+    """The person that `source=...` names, as the encoder sees them."""
     from idn.swap.source_identity import identity_of_crop, identity_of_photo, load_identity
 
-    person = Path(str(cfg.person))
+    person = Path(str(cfg.source))
     if person.suffix == ".safetensors":
         return load_identity(person, encoder.name)
     if cfg.aligned:
         return identity_of_crop(person, encoder)
-    return identity_of_photo(person, encoder, cfg.data.frame, partial(build, cfg.detector))
+    return identity_of_photo(person, encoder, cfg.data.template, partial(build, cfg.detector))
 
 
 def bench(cfg: DictConfig) -> None:
@@ -86,10 +86,10 @@ def bench(cfg: DictConfig) -> None:
     from idn.export.bench import bench as measure_all
     from idn.hardware import describe
 
-    paths = {name: None if cfg[name] is None else Path(cfg[name]) for name in ("folder", "student_file", "csv")}
+    paths = {name: None if cfg[name] is None else Path(cfg[name]) for name in ("folder", "weights", "csv")}
     measure_all(
         folder=paths["folder"],
-        student=paths["student_file"],
+        student=paths["weights"],
         size=cfg.size,
         threads=_listed(cfg.threads),
         seconds=cfg.seconds,
@@ -100,7 +100,7 @@ def bench(cfg: DictConfig) -> None:
     )
 
 
-def converter(cfg: DictConfig) -> None:
+def install_converter(cfg: DictConfig) -> None:
     """Set up a converter in an environment of its own."""
     from idn.export.converters.environment import create
 

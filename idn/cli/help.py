@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from idn.cli.instantiate import conf_dir
 from idn.cli.option_types import leaves
-from idn.cli.overrides import check, combinations, composing, typed
+from idn.cli.overrides import check, combinations, composing
 
 _INDENT, _NAMES, _LEAST, _MOST = 2, 34, 60, 160
 """Columns: before a line, for name=value, and of a terminal at least and at most."""
@@ -108,8 +108,7 @@ def _blocks(
     verb: str, config: DictConfig, choices: dict[str, str | list[str] | None], known: dict[str, str], width: int
 ) -> Iterator[str]:
     """Lines for the options of the verb itself, then for those of each of its groups."""
-    packages = {"format" if group == "file_format" else group.partition("@")[2] or group: group for group in choices}
-    own, grouped = [], {package: [] for package in packages}
+    own, grouped = [], {group: [] for group in choices}
     for name, node in leaves(config):
         if not name.rpartition(".")[2].startswith("_") and "${hydra:" not in str(node._value()):
             grouped.get(name.split(".")[0], own).append((name, node))
@@ -119,21 +118,21 @@ def _blocks(
     yield ""
     own = [(name, node) for name, node in own if "." not in name or not node._is_interpolation()]
     yield from _lines(verb, config, sorted(own, key=lambda item: item[0] == "weights_dir"), known, width)
-    for package, items in grouped.items():
+    for group, items in grouped.items():
         yield ""
-        yield from _header(verb, packages[package], choices[packages[package]], width)
+        yield from _header(verb, group, choices[group], width)
         yield from _lines(verb, config, items, known, width)
 
 
 def _example(verb: str, group: str, choices: dict[str, str | list[str] | None]) -> str | None:
     """A choice of a group that was not made, if it has one."""
     others = _others(verb, group, [choices[group]]) if group in choices else []
-    return f"{_typed_group(verb, group)}={others[0]}" if others else None
+    return f"{group}={others[0]}" if others else None
 
 
 def _others(verb: str, group: str, names: Sequence[str]) -> list[str]:
     """What else there is to choose in a group."""
-    folder = conf_dir() / group.partition("@")[0]
+    folder = conf_dir() / group
     if folder.name == "callbacks":  # each of them belongs to one verb
         return []
     return [path.stem for path in sorted(folder.glob("*.yaml")) if path.stem not in names and _fits(verb, path)]
@@ -141,18 +140,13 @@ def _others(verb: str, group: str, names: Sequence[str]) -> list[str]:
 
 def _header(verb: str, group: str, choice: str | Sequence[str] | None, width: int) -> Iterator[str]:
     """What is chosen in a group, what that is, and what else there is."""
-    folder = conf_dir() / group.partition("@")[0]
+    folder = conf_dir() / group
     names = [choice] if isinstance(choice, str) else list(choice or [])
     shown = choice if isinstance(choice, str) else "null" if choice is None else f"[{','.join(names)}]"
     about = " ".join(filter(None, (title(folder / f"{name}.yaml") for name in names)))
-    yield from _wrapped(f"{_typed_group(verb, group)}={shown}", about, width, 0)
+    yield from _wrapped(f"{group}={shown}", about, width, 0)
     if others := _others(verb, group, names):
         yield from textwrap.wrap(f"or {', '.join(others)}", width, initial_indent="  ", subsequent_indent="     ")
-
-
-def _typed_group(verb: str, group: str) -> str:
-    name, _, package = group.partition("@")
-    return package or typed(verb, name)
 
 
 def _fits(verb: str, path: Path) -> bool:
@@ -173,7 +167,7 @@ def _lines(
         comment = re.sub(r"^written \S+: ", "", known.get(name, ""))  # of an option that users know by another name
         if not comment and (same := re.fullmatch(r"\$\{([a-z_.]+)\}", str(node._value()))):
             comment = f"as {same[1]}"
-        yield from _wrapped(f"{typed(verb, name)}={value}", comment, width, _INDENT)
+        yield from _wrapped(f"{name}={value}", comment, width, _INDENT)
 
 
 def _value(config: DictConfig, name: str, node: Node) -> str:

@@ -105,15 +105,15 @@ def check_acquainted(data: Any, encoder: Any) -> None:
     """Raise UserError if the data are photographs and the identity encoder has only ever seen drawn faces."""
     if data.photographs and getattr(encoder, "drawn_only", False):
         raise UserError(
-            "identity=procedural knows drawn faces only: add identity=mobilefacenet identity.weights=FILE, or another "
-            "encoder of real people; identity.photographs=true takes it all the same"
+            "encoder=procedural knows drawn faces only: add encoder=mobilefacenet encoder.weights=FILE, or another "
+            "encoder of real people; encoder.photographs=true takes it all the same"
         )
 
 
 def assemble_frozen(cfg: DictConfig) -> tuple[Any, Any, Any, Any]:
     """The data, the identity encoder, the teacher and the trust in it, introduced to each other."""
     data = build(cfg.data)
-    encoder = build(cfg.identity)
+    encoder = build(cfg.encoder)
     check_acquainted(data, encoder)
     teacher = build(cfg.teacher)
     trust = build(cfg.reweight)
@@ -128,7 +128,7 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any]:
     data, encoder, teacher, trust = assemble_frozen(cfg)
     sizes = {name: getattr(encoder, name) for name in ("embedding_dim", "feature_channels", "feature_size")}
     module = build(
-        cfg.distill,
+        cfg.distillation,
         student=build(cfg.student)(**sizes),
         teacher=teacher,
         encoder=encoder,

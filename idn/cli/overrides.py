@@ -19,20 +19,6 @@ from idn.cli.instantiate import conf_dir
 from idn.cli.option_types import check_ranges, check_typed, leaves, selected
 from idn.errors import UserError
 
-RENAMED = {
-    "export": {
-        "student": "student_file",
-        "identity": "person",
-        "encoder": "identity@encoder",
-        "format": "file_format",
-    },
-    "bench": {"student": "student_file"},
-}
-"""Options of a verb that Hydra would take for something else, by the name that users know them by."""
-
-SAME = {("cache", "format=jpg"): "format=jpeg", ("align", "kind=jpeg"): "kind=jpg"}
-"""Options of a verb that are known by another word elsewhere."""
-
 FLAGS = {
     *("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m"),
     *("--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
@@ -51,24 +37,19 @@ _MANY = 16
 
 
 def overrides(verb: str, words: Sequence[str], several: bool) -> list[str]:
-    """The words as overrides that Hydra understands: renamed (see RENAMED), values with special characters quoted.
+    """The words as overrides that Hydra understands: the folder of a run as its newest checkpoint, values with special characters quoted.
 
     several: whether a comma separates values of different runs; otherwise one that is part of a path stays in it.
     """
-    return [word if word.startswith("-") else _quoted(_renamed(verb, word), several) for word in words]
+    return [word if word.startswith("-") else _quoted(_checkpoint(word), several) for word in words]
 
 
-def _renamed(verb: str, option: str) -> str:
-    name, equals, value = SAME.get((verb, option), option).partition("=")
+def _checkpoint(option: str) -> str:
+    name, equals, value = option.partition("=")
     if name == "resume" and value:
         saved = [path for last in _LAST if (path := Path(value) / last).is_file()]
         value = str(max(saved, key=lambda path: path.stat().st_mtime)) if saved else value
-    return f"{RENAMED.get(verb, {}).get(name, name)}{equals}{value}"
-
-
-def typed(verb: str, name: str) -> str:
-    """The name that users know an option of `verb` by."""
-    return next((ours for ours, theirs in RENAMED.get(verb, {}).items() if theirs.split("@")[0] == name), name)
+    return f"{name}{equals}{value}"
 
 
 def check_dashes(verb: str, words: Sequence[str]) -> None:
@@ -82,23 +63,13 @@ def check_dashes(verb: str, words: Sequence[str]) -> None:
             value = "VALUE" if "=" in following or following.startswith("-") else following or "VALUE"
         with composing():
             config = compose(verb, return_hydra_config=True)
-        known = [*(typed(verb, option) for option, _ in leaves(config)), *config.hydra.runtime.choices]
-        known += RENAMED.get(verb, ())
+        known = [*config, *(option for option, _ in leaves(config)), *config.hydra.runtime.choices]
         name = name.replace("-", "_")
         if near := [name] if name in known else _near(name, known):
             raise UserError(f"{word} is no option: write {near[0]}={value}, without {dashes}")
         if near := difflib.get_close_matches(word, FLAGS, n=1, cutoff=0.75):
             raise UserError(f"there is no {word}: did you mean {near[0]}?")
         raise UserError(f"{word} is no option: write name=value, without {dashes}, as idn {verb} --help shows")
-
-
-def spoken(verb: str, sentence: str) -> str:
-    """A sentence about options with the names that they have in `verb`, where an encoder is not called identity."""
-    if "encoder" not in RENAMED.get(verb, {}):
-        return sentence
-    files = sorted((conf_dir() / "identity").glob("*.yaml"))
-    encoders, names = {path.stem for path in files}, set().union(*map(_keys, files))
-    return re.sub(rf"\bidentity(=(?:{'|'.join(encoders)})\b|\.(?:{'|'.join(names)})\b)", r"encoder\1", sentence)
 
 
 def _quoted(option: str, several: bool) -> str:
@@ -186,7 +157,7 @@ def _sentence(verb: str, options: Sequence[str], said: str) -> str:
     if found := re.search(r"Could not override '([^']+)'", said):
         return f"there is no option {found[1]}: {_suggestion(verb, options, found[1])}"
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", said):
-        return _no_choice(verb, found[1], found[2], _listed(said))
+        return _no_choice(found[1], found[2], _listed(said))
     brief = _brief(said)
     if "Ambiguous value" in said:
         return f"{brief.split(' 1. ')[0]}: use -m for a run per value, or name=[a,b] for a list"
@@ -204,11 +175,10 @@ def _listed(said: str) -> list[str]:
     return [line.strip() for line in lines if line.startswith("\t")]
 
 
-def _no_choice(verb: str, group: str, name: str, known: Sequence[str]) -> str:
-    """That a group has no file of that name, under the name that users know the group by."""
-    shown = typed(verb, group)
+def _no_choice(group: str, name: str, known: Sequence[str]) -> str:
+    """That a group has no file of that name."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    return f"there is no {shown}={name}: {f'did you mean {near[0]}? or ' if near else ''}choose of {', '.join(known)}"
+    return f"there is no {group}={name}: {f'did you mean {near[0]}? or ' if near else ''}choose of {', '.join(known)}"
 
 
 def _suggestion(verb: str, options: Sequence[str], name: str) -> str:

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from idn.cli.help import comments, usage_of
 from idn.cli.option_types import leaves
-from idn.cli.overrides import composing, typed
+from idn.cli.overrides import composing
 from idn.errors import UserError
 
 
@@ -65,7 +65,7 @@ def missing_files(choice: str, node: DictConfig, weights_dir: str) -> str | None
 
 def _check_values(verb: str, options: Sequence[str], config: DictConfig) -> None:
     """Raise UserError for options that must be given."""
-    missing = [typed(verb, name) for name, node in leaves(config) if node._is_missing()]
+    missing = [name for name, node in leaves(config) if node._is_missing()]
     if not missing:
         return
     have, usage = "has" if len(missing) == 1 else "have", usage_of(verb)
@@ -79,10 +79,9 @@ def _check_weights(verb: str, config: DictConfig, choices: Mapping[str, str | No
     """Raise UserError for published files that are not where they are looked for."""
     said = []
     for group, choice in choices.items():
-        _, _, package = group.partition("@")
-        node = config.get(package or group)
+        node = config.get(group)
         if choice is not None and isinstance(node, DictConfig) and group not in ("callbacks", "logger"):
-            said.append(missing_files(f"{typed(verb, group)}={choice}", node, config.weights_dir))
+            said.append(missing_files(f"{group}={choice}", node, config.weights_dir))
     if said := list(filter(None, said)):
         raise UserError(f"{'; '.join(said)}; `idn teachers` lists what is there, docs/teachers.md where it comes from")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from idn.pipeline.pipeline import Stage
 
-CACHE_GROUPS = ("data", "teacher", "identity", "reweight")
+CACHE_GROUPS = ("data", "teacher", "encoder", "reweight")
 """Parts of a config that decide what a cache holds."""
 
 
@@ -59,9 +59,9 @@ def cache(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     groups = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in CACHE_GROUPS}
     groups["data"] = {name: value for name, value in groups["data"].items() if name not in ("workers", "cache")}
-    groups["identity"].pop("photographs", None)
+    groups["encoder"].pop("photographs", None)
     groups["reweight"] = {"scorer": groups["reweight"].get("scorer")}
-    pictures = PictureFormat(cfg.format, cfg.quality)
+    pictures = PictureFormat(cfg.picture_format, cfg.picture_quality)
     data, encoder, teacher, trust = assemble_frozen(cfg)
     write_cache(
         out=cfg.out,
@@ -80,7 +80,7 @@ def cache(cfg: DictConfig) -> None:
     print(f"next: idn train {kept}teacher=cached teacher.path={cfg.out}")
 
 
-def teacher(cfg: DictConfig) -> float:
+def train_teacher(cfg: DictConfig) -> float:
     """Train a swapper that can become a teacher. Returns the metric that sweeps optimise."""
     import pytorch_lightning as pl
 
@@ -89,14 +89,14 @@ def teacher(cfg: DictConfig) -> float:
 
     check_trainer(_bare_trainer(cfg))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data, encoder = build(cfg.data), build(cfg.identity)
+    data, encoder = build(cfg.data), build(cfg.encoder)
     check_acquainted(data, encoder)
     module = build(
-        cfg.adversarial,
-        swapper=build(cfg.swapper)(dim=encoder.embedding_dim),
+        cfg.teacher_training,
+        swapper=build(cfg.teacher_network)(dim=encoder.embedding_dim),
         discriminator=build(cfg.discriminator),
         encoder=encoder,
-        objective=build(cfg.swapper_loss),
+        objective=build(cfg.teacher_loss),
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
     )
@@ -106,7 +106,7 @@ def teacher(cfg: DictConfig) -> float:
     )
 
 
-def identity(cfg: DictConfig) -> float:
+def train_encoder(cfg: DictConfig) -> float:
     """Train an identity encoder. Returns its verification accuracy."""
     import pytorch_lightning as pl
 
@@ -115,23 +115,23 @@ def identity(cfg: DictConfig) -> float:
 
     check_processes(_bare_trainer(cfg), _is_sweep())
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = build(cfg.identity_data)
+    data = build(cfg.encoder_data)
     module = build(
-        cfg.recognition,
-        network=build(cfg.network),
+        cfg.encoder_training,
+        network=build(cfg.encoder_network),
         classes=data.classes,
         people=data.people,
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
     )
-    command, trainer = shlex.join(["idn", "identity", *HydraConfig.get().overrides.task]), build_trainer(cfg)
+    command, trainer = shlex.join(["idn", "train-encoder", *HydraConfig.get().overrides.task]), build_trainer(cfg)
     with united(trainer):
         return fit_recogniser(
             trainer, module, data, out=run_dir(), resume=cfg.resume, licence=cfg.licence, command=command
         )
 
 
-def quality(cfg: DictConfig) -> float:
+def train_scorer(cfg: DictConfig) -> float:
     """Train a quality scorer. Returns its loss on held-out people."""
     import pytorch_lightning as pl
 
@@ -141,17 +141,17 @@ def quality(cfg: DictConfig) -> float:
     from idn.training.modules.quality import QualityModule
     from idn.training.multi_process import check_single
 
-    check_single(_bare_trainer(cfg), "quality", "one process makes the pictures to learn from")
+    check_single(_bare_trainer(cfg), "train-scorer", "one process makes the pictures to learn from")
     chosen = HydraConfig.get()
-    if chosen.runtime.choices["source"] == "snapshots" and (
+    if chosen.runtime.choices["graded"] == "snapshots" and (
         typed := [word for word in chosen.overrides.task if word.startswith(("teacher=", "teacher."))]
     ):
         raise UserError(
-            f"{typed[0]} has no effect with source=snapshots, which opens the teachers of source.folder: leave it out, "
-            "or take source=degradations"
+            f"{typed[0]} has no effect with graded=snapshots, which opens the teachers of graded.folder: leave it out, "
+            "or take graded=degradations"
         )
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    source, data, encoder = build(cfg.source), build(cfg.data), build(cfg.identity)
+    source, data, encoder = build(cfg.graded), build(cfg.data), build(cfg.encoder)
     check_acquainted(data, encoder)
     trainer = build_trainer(cfg)
     check_resume(cfg.resume, trainer)
@@ -167,14 +167,14 @@ def quality(cfg: DictConfig) -> float:
         resume=cfg.resume,
         kind=source.kind,
         record=source.record,
-        command=shlex.join(["idn", "quality", *HydraConfig.get().overrides.task]),
+        command=shlex.join(["idn", "train-scorer", *HydraConfig.get().overrides.task]),
     )
 
 
 def align(cfg: DictConfig) -> None:
-    """Find, frame and crop the faces of a folder of photographs; say what was left out."""
+    """Find, align and crop the faces of a folder of photographs; say what was left out."""
     build(cfg.align)
-    print(f"next: idn train data=faces data.root={cfg.dst} identity=mobilefacenet identity.weights=FILE teacher=blend")
+    print(f"next: idn train data=faces data.root={cfg.dst} encoder=mobilefacenet encoder.weights=FILE teacher=blend")
 
 
 def import_student(cfg: DictConfig) -> None:
@@ -201,7 +201,7 @@ def teachers(cfg: DictConfig) -> None:
     if cfg.check not in known_files:
         raise UserError(f"check={cfg.check} is no teacher: choose one of {', '.join(known_files)}")
     described = compose("train", [f"teacher={cfg.check}"])
-    for key in ("data", "identity", "weights_dir", "seed"):
+    for key in ("data", "encoder", "weights_dir", "seed"):
         described[key] = cfg[key]
     if unknown := cfg.teacher.keys() - described.teacher.keys():
         known = ", ".join(key for key in described.teacher if key != "_target_")
@@ -214,7 +214,7 @@ def teachers(cfg: DictConfig) -> None:
         described.teacher[option] = cfg.weights
     if said := missing_files(f"teacher={cfg.check}", described.teacher, cfg.weights_dir):
         raise UserError(said)
-    data, encoder = build(described.data), build(described.identity)
+    data, encoder = build(described.data), build(described.encoder)
     check_acquainted(data, encoder)
     teacher = build(described.teacher)
     build(cfg.examination, teacher=teacher, encoder=encoder, data=data.val, collate=data.collate)

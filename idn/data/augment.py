@@ -7,7 +7,7 @@ from kornia.enhance import jpeg_codec_differentiable
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from idn.files.option_checks import check_number
+from idn.files.option_checks import require_number
 from idn.geometry import warp
 from idn.images import luma
 
@@ -40,11 +40,11 @@ class Augment:
         channel. Raises UserError for probabilities outside [0, 1] and strengths outside [0, 0.99] (degrees: [0, 180]).
         """
         for option, value in {"flip": flip, "blur": blur, "noise": noise, "jpeg": jpeg}.items():
-            check_number(f"augment.{option}", value, 0, 1)
+            require_number(f"augment.{option}", value, 0, 1)
         strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "tint": tint}
         for option, value in {"shift": shift, "scale": scale, **strengths}.items():
-            check_number(f"augment.{option}", value, 0, 0.99)
-        check_number("augment.degrees", degrees, 0, 180)
+            require_number(f"augment.{option}", value, 0, 0.99)
+        require_number("augment.degrees", degrees, 0, 180)
         self.flip, self.degrees, self.shift, self.scale = flip, degrees, shift, scale
         self.brightness, self.contrast, self.saturation, self.tint = brightness, contrast, saturation, tint
         self.blur, self.noise, self.jpeg = blur, noise, jpeg

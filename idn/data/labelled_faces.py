@@ -12,7 +12,7 @@ from idn.data.loaders import VALIDATION_SEED, StreamData, check_frame
 from idn.data.photo_folder import FaceFolder
 from idn.data.photo_pairs import IdentityFolder
 from idn.data.procedural import FaceRenderer, ProceduralIdentities, verification_pairs
-from idn.files.option_checks import check_part, check_whole
+from idn.files.option_checks import require_callable, require_int
 
 _CHUNK = 100
 """Pairs of an item of RenderedPairs."""
@@ -76,7 +76,7 @@ class RecognitionData(StreamData):
     classes: people in training. people: (classes, K) known coordinates of them, or None.
     """
 
-    group = "identity_data"
+    group = "encoder_data"
 
     def __init__(
         self,
@@ -94,13 +94,13 @@ class RecognitionData(StreamData):
 
 
 def procedural_identities(
-    renderer: FaceRenderer, size: int, frame: str, batch: int, identities: int, pairs: int, seed: int, workers: int
+    renderer: FaceRenderer, size: int, template: str, batch: int, identities: int, pairs: int, seed: int, workers: int
 ) -> RecognitionData:
     """`identities` procedural people, drawn anew for every batch; `pairs` verification pairs of other people.
 
-    Raises UserError if `frame` is not the framing in which the faces are drawn, and for numbers that cannot be.
+    Raises UserError if `template` is not the framing in which the faces are drawn, and for numbers that cannot be.
     """
-    check_frame(renderer, frame, "identity_data.frame", "identity_data=folder identity_data.root=DIR")
+    check_frame(renderer, template, "encoder_data.template", "encoder_data=folder encoder_data.root=DIR")
     _check_numbers(size, pairs, seed)
     train = ProceduralIdentities(renderer, size, batch, identities, seed)
     val = RenderedPairs(renderer, size, pairs, seed + VALIDATION_SEED)
@@ -110,8 +110,8 @@ def procedural_identities(
 def folder_identities(
     root: str,
     size: int,
-    frame: str,
-    stored_frame: str | None,
+    template: str,
+    stored_template: str | None,
     batch: int,
     holdout: float,
     pairs: int,
@@ -127,9 +127,9 @@ def folder_identities(
     be.
     """
     _check_numbers(size, pairs, seed)
-    check_whole("identity_data.batch", batch, 2)
-    check_part("identity_data.augment", augment)
-    folder = FaceFolder(root, size, frame, stored_frame, "identities", cache, RecognitionData.group)
+    require_int("encoder_data.batch", batch, 2)
+    require_callable("encoder_data.augment", augment)
+    folder = FaceFolder(root, size, template, stored_template, "identities", cache, RecognitionData.group)
     people = IdentityFolder(folder, "train", holdout, seed, augment)
     val = FolderPairs(IdentityFolder(folder, "val", holdout, seed), pairs)
     data = RecognitionData(Shuffled(people, seed), val, len(val), people.identities, None, batch, None, workers)
@@ -139,6 +139,6 @@ def folder_identities(
 
 def _check_numbers(size: int, pairs: int, seed: int) -> None:
     """Raise UserError for numbers that neither kind of data can work with."""
-    check_whole("identity_data.size", size, 16)
-    check_whole("identity_data.pairs", pairs, 2)
-    check_whole("identity_data.seed", seed)
+    require_int("encoder_data.size", size, 16)
+    require_int("encoder_data.pairs", pairs, 2)
+    require_int("encoder_data.seed", seed)

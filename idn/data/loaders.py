@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.errors import UserError
-from idn.files.option_checks import check_whole
+from idn.files.option_checks import require_int
 
 VALIDATION_SEED = 1_000_003
 """Added to the seed for held-out people, so that no training item repeats them."""
@@ -52,7 +52,7 @@ class StreamData(pl.LightningDataModule):
         workers: int = 0,
     ) -> None:
         super().__init__()
-        check_whole(f"{self.group}.workers", workers, 0)
+        require_int(f"{self.group}.workers", workers, 0)
         self.train, self.val, self.val_items = train, val, val_items
         self.batch_size, self.collate, self.workers = batch_size, collate, workers
         self.entered = {"step": 0, "item": 0}
@@ -93,7 +93,7 @@ class StreamData(pl.LightningDataModule):
 class SwapData(StreamData):
     """Source-target pairs, all crops of one size and framing.
 
-    size, frame: pixels and alignment template of every crop. photographs: whether they show real people, not drawn
+    size, template: pixels and alignment template of every crop. photographs: whether they show real people, not drawn
     ones. Raises UserError if the size is not divisible by 32.
     """
 
@@ -103,7 +103,7 @@ class SwapData(StreamData):
         val: Dataset,
         val_items: int,
         size: int,
-        frame: str,
+        template: str,
         batch_size: int | None = None,
         collate: Callable[[list[Any]], Any] | None = None,
         workers: int = 0,
@@ -111,7 +111,7 @@ class SwapData(StreamData):
     ) -> None:
         super().__init__(train, val, val_items, batch_size, collate, workers)
         check_size(size)
-        self.size, self.frame, self.photographs = size, frame, photographs
+        self.size, self.template, self.photographs = size, template, photographs
 
 
 def check_size(size: int) -> None:
@@ -125,7 +125,7 @@ def check_size(size: int) -> None:
 def procedural_data(
     renderer: FaceRenderer,
     size: int,
-    frame: str,
+    template: str,
     batch: int,
     same_ratio: float,
     val_batches: int,
@@ -135,30 +135,30 @@ def procedural_data(
     """Endless procedural faces; validation draws other people, all pairs of different ones.
 
     batch: pairs per step. same_ratio: share of training pairs whose source and target are one person.
-    Raises UserError if `frame` is not the framing in which the faces are drawn, and for numbers that cannot be.
+    Raises UserError if `template` is not the framing in which the faces are drawn, and for numbers that cannot be.
     """
     unless = ", unless the file of a student asks for the other framing"
-    check_frame(renderer, frame, "data.frame", "data=faces data.root=DIR", unless)
-    check_whole("data.seed", seed)
-    check_whole("data.val_batches", val_batches, 1)
+    check_frame(renderer, template, "data.template", "data=faces data.root=DIR", unless)
+    require_int("data.seed", seed)
+    require_int("data.val_batches", val_batches, 1)
     return SwapData(
         ProceduralSwaps(renderer, size, batch, seed, same_ratio),
         ProceduralSwaps(renderer, size, batch, seed + VALIDATION_SEED, 0.0),
         val_batches,
         size,
-        frame,
+        template,
         workers=workers,
     )
 
 
-def check_frame(renderer: FaceRenderer, frame: str, option: str, photographs: str, unless: str = "") -> None:
+def check_frame(renderer: FaceRenderer, template: str, option: str, photographs: str, unless: str = "") -> None:
     """Raise UserError unless the renderer draws in that framing.
 
     option: that says the framing. photographs: options that take photographs instead, which come in any. unless: when
     the option is of no use.
     """
-    if frame != renderer.frame:
+    if template != renderer.template:
         raise UserError(
-            f"{option}={frame} does not fit procedural faces, which are framed as {renderer.frame}: give "
-            f"{photographs} with crops of `idn align`, or {option}={renderer.frame}{unless}"
+            f"{option}={template} does not fit procedural faces, which are aligned to {renderer.template}: give "
+            f"{photographs} with crops of `idn align`, or {option}={renderer.template}{unless}"
         )

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from idn.data.alignment.manifest import Record, Settings, read_manifest
 from idn.errors import UserError
-from idn.files.option_checks import check_number
+from idn.files.option_checks import require_number
 from idn.files.photos import UnreadablePhoto, list_photos, photo_size, read_photo
-from idn.geometry import TEMPLATES, between_templates, reframe, transform_points
+from idn.geometry import TEMPLATES, between_templates, realign, transform_points
 from idn.images import from_uint8, resize, to_uint8
 
 _LEAST_SPREAD = 0.01
@@ -36,26 +36,26 @@ class FaceFolder:
         self,
         root: str,
         size: int,
-        frame: str,
-        stored_frame: str | None = None,
+        template: str,
+        stored_template: str | None = None,
         layout: str = "auto",
         cache: bool = False,
         group: str = "data",
     ) -> None:
         """Look through the folder, and at the sizes of some pictures unless `idn align` made them.
 
-        root: a folder made by `idn align`, or any folder of square crops. size, frame: pixels and alignment template of
-        the crops to deliver. stored_frame: template of the crops on disk; None takes it from the manifest of
+        root: a folder made by `idn align`, or any folder of square crops. size, template: pixels and alignment template of
+        the crops to deliver. stored_template: template of the crops on disk; None takes it from the manifest of
         `idn align`. layout: "auto", "flat" or "identities".
         cache: keep decoded crops in memory, size * size * 3 bytes each, separately in every loader process.
         group: config group of these options, for what is said about them.
         Raises UserError if the folder is missing, empty, of unclear layout, aligned to another template or to nobody
         knows which, if most pictures are not square, and for unknown templates.
         """
-        for option, name in (("frame", frame), ("stored_frame", stored_frame)):
-            if name not in TEMPLATES and (name is not None or option == "frame"):
+        for option, name in (("template", template), ("stored_template", stored_template)):
+            if name not in TEMPLATES and (name is not None or option == "template"):
                 raise UserError(f"{group}.{option}={name} is unknown: choose one of {', '.join(sorted(TEMPLATES))}")
-        self.root, self.size, self.frame, self.group = Path(str(root)), size, frame, group
+        self.root, self.size, self.template, self.group = Path(str(root)), size, template, group
         if not self.root.is_dir():
             raise UserError(f"{group}.root={root} is not a folder: give a folder of face crops made by `idn align`")
         self.names = list_photos(self.root)
@@ -68,7 +68,7 @@ class FaceFolder:
         settings, records = read_manifest(self.root)
         self._stored = None if settings is None else settings.size
         self._landmarks = _known_landmarks(records)
-        self.stored_frame = self._framing(settings, stored_frame)
+        self.stored_template = self._framing(settings, stored_template)
 
     def __len__(self) -> int:
         """How many photographs there are."""
@@ -80,7 +80,7 @@ class FaceFolder:
         A hash of its name decides about each identity, so it stays where it is when others are added or removed.
         holdout: share of the identities to hold out. Raises UserError if fewer than two identities remain.
         """
-        check_number(f"{self.group}.holdout", holdout, 0, 1)
+        require_number(f"{self.group}.holdout", holdout, 0, 1)
         if part not in ("train", "val"):
             raise ValueError(f"part must be 'train' or 'val', got {part!r}")
         chosen = [
@@ -130,20 +130,20 @@ class FaceFolder:
         points = self._landmarks.get(self.names[index])
         if points is None:
             return None
-        return transform_points(points.double(), between_templates(self.stored_frame, self.frame))
+        return transform_points(points.double(), between_templates(self.stored_template, self.template))
 
     def _framed(self, pixels: Tensor) -> Tensor:
         """Stored crop -> delivered crop; reduced before the warp where that would skip pixels."""
-        if self.stored_frame == self.frame and pixels.shape[1] == self.size:
+        if self.stored_template == self.template and pixels.shape[1] == self.size:
             return pixels
         crop = from_uint8(pixels[None])
-        if self.stored_frame != self.frame:
+        if self.stored_template != self.template:
             crop = resize(crop, min(crop.shape[-1], self._enough()))
-        return to_uint8(reframe(crop, self.stored_frame, self.frame, self.size))[0]
+        return to_uint8(realign(crop, self.stored_template, self.template, self.size))[0]
 
     def _enough(self) -> int:
         """Side of a stored crop that shows the face in as many pixels as the delivered one."""
-        zoom = float(between_templates(self.stored_frame, self.frame)[:, :2].det().sqrt())
+        zoom = float(between_templates(self.stored_template, self.template)[:, :2].det().sqrt())
         return math.ceil(round(self.size * zoom, 6))
 
     def _framing(self, settings: Settings | None, given: str | None) -> str:
@@ -152,17 +152,17 @@ class FaceFolder:
         Raises UserError if they disagree or nobody says it, and for pictures that nobody cropped.
         """
         if settings is not None:
-            if given not in (None, settings.frame):
+            if given not in (None, settings.template):
                 raise UserError(
-                    f"{self.root} was aligned to frame={settings.frame}, not {given}: "
-                    f"set {self.group}.stored_frame={settings.frame}, or leave it out"
+                    f"{self.root} was aligned to template={settings.template}, not {given}: "
+                    f"set {self.group}.stored_template={settings.template}, or leave it out"
                 )
-            return settings.frame
+            return settings.template
         self._check_square()
         if given is None:
             raise UserError(
                 f"{self.root} was not made by idn align: say how its faces are aligned with "
-                f"{self.group}.stored_frame={'|'.join(sorted(TEMPLATES))}, or run idn align on it"
+                f"{self.group}.stored_template={'|'.join(sorted(TEMPLATES))}, or run idn align on it"
             )
         return given
 
@@ -186,7 +186,7 @@ class FaceFolder:
         stored = self._stored or self._first_side()
         if stored is not None and stored < self._enough():
             print(
-                f"{self.root} holds crops of {stored} px, which are enlarged: {self.size} px framed as {self.frame} "
+                f"{self.root} holds crops of {stored} px, which are enlarged: {self.size} px aligned to {self.template} "
                 f"need {self._enough()}, as idn align size={self._enough()} makes them",
                 file=sys.stderr,
             )

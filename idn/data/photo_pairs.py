@@ -12,7 +12,7 @@ from idn.data.loaders import SwapData, check_size
 from idn.data.photo_folder import FaceFolder
 from idn.data.regions import FaceRegions, LandmarkRegions
 from idn.errors import UserError
-from idn.files.option_checks import check_number, check_part, check_whole
+from idn.files.option_checks import require_callable, require_int, require_number
 from idn.files.photos import UnreadablePhoto
 from idn.images import from_uint8
 from idn.types import SwapBatch
@@ -45,9 +45,9 @@ class FaceSwaps(Dataset[SwapBatch]):
         changed in two ways if `augment` is given. regions: says where the face is; None fits a face shape to the
         landmarks. Raises UserError if the part has fewer than two identities or the ratio lies outside [0, 1].
         """
-        check_number("data.same_ratio", same_ratio, 0, 1)
+        require_number("data.same_ratio", same_ratio, 0, 1)
         self.folder, self.same_ratio, self.augment = folder, same_ratio, augment
-        self.regions = LandmarkRegions(folder.frame) if regions is None else regions
+        self.regions = LandmarkRegions(folder.template) if regions is None else regions
         self.people = folder.split(part, holdout)
         self.stream = f"train/{seed}" if part == "train" else "val"
 
@@ -175,10 +175,10 @@ def collate(samples: Sequence[SwapBatch]) -> SwapBatch:
 def faces_data(
     root: str,
     size: int,
-    frame: str,
+    template: str,
     batch: int,
     seed: int,
-    stored_frame: str | None = None,
+    stored_template: str | None = None,
     layout: str = "auto",
     holdout: float = 0.05,
     same_ratio: float = 0.2,
@@ -196,15 +196,15 @@ def faces_data(
     options that cannot be.
     """
     check_size(size)
-    check_whole("data.batch", batch, 1)
-    check_whole("data.val_batches", val_batches, 1)
-    check_whole("data.seed", seed)
-    check_part("data.augment", augment)
-    check_part("data.regions", regions)
-    folder = FaceFolder(root, size, frame, stored_frame, layout, cache)
+    require_int("data.batch", batch, 1)
+    require_int("data.val_batches", val_batches, 1)
+    require_int("data.seed", seed)
+    require_callable("data.augment", augment)
+    require_callable("data.regions", regions)
+    folder = FaceFolder(root, size, template, stored_template, layout, cache)
     train = FaceSwaps(folder, "train", holdout, seed, same_ratio, augment, regions)
     val = FaceSwaps(folder, "val", holdout, seed, 0.0, None, regions)
-    data = SwapData(train, val, val_batches * batch, size, frame, batch, collate, workers, photographs=True)
+    data = SwapData(train, val, val_batches * batch, size, template, batch, collate, workers, photographs=True)
     folder.tell_if_small()
     return data
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from idn.errors import UserError
-from idn.files.option_checks import check_number
+from idn.files.option_checks import require_number
 from idn.geometry import TEMPLATES, fit_similarity, template_points, transform_points
 
 
@@ -30,17 +30,17 @@ _CHIN = 0.2
 class LandmarkRegions:
     """A face shape, forehead to chin, laid over five landmarks. No network; knows nothing of hair and glasses."""
 
-    def __init__(self, frame: str, edge: float = 0.15) -> None:
+    def __init__(self, template: str, edge: float = 0.15) -> None:
         """Choose the shape.
 
-        frame: alignment template of the crops, used where no landmarks are known. edge: width of the soft edge as a
+        template: alignment template of the crops, used where no landmarks are known. edge: width of the soft edge as a
         share of the face's radius, half of it inside, from 0.001 to 1. Raises UserError for another edge and an
         unknown template.
         """
-        check_number("regions.edge", edge, 0.001, 1)
-        if frame not in TEMPLATES:
-            raise UserError(f"regions.frame={frame} is unknown: choose one of {', '.join(sorted(TEMPLATES))}")
-        self.points, self.edge = template_points(frame), edge
+        require_number("regions.edge", edge, 0.001, 1)
+        if template not in TEMPLATES:
+            raise UserError(f"regions.template={template} is unknown: choose one of {', '.join(sorted(TEMPLATES))}")
+        self.points, self.edge = template_points(template), edge
 
     def __call__(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
         """As in FaceRegions; without landmarks every image gets the region of an average face."""

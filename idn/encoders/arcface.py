@@ -95,7 +95,7 @@ class ArcFaceEncoder(Frozen):
 
     weights: MobileFaceSwap's `arcface.pdparams` or SimSwap's `arcface_checkpoint.tar`: the same network twice.
     template: alignment of the crop. arcface_112_v2 is what the published MobileFaceSwap used; SimSwap's teacher was
-    trained with crops close to arcface_112_v1. frame: alignment of the pictures it will be given.
+    trained with crops close to arcface_112_v1. crop_template: alignment of the pictures it will be given.
     Raises UserError when the file is not given, missing, or holds another network.
     """
 
@@ -106,20 +106,21 @@ class ArcFaceEncoder(Frozen):
     feature_size = 7
     input_size = _SIZE
 
-    def __init__(self, weights: str | Path | None, frame: str, template: str = "arcface_112_v2") -> None:
+    def __init__(self, weights: str | Path | None, crop_template: str, template: str = "arcface_112_v2") -> None:
         super().__init__()
         if weights is None:
-            raise UserError(
-                "identity=arcface needs identity.weights=FILE, an arcface.pdparams or arcface_checkpoint.tar"
-            )
-        self.frame, self.template = check_template("frame", frame), check_template("template", template)
+            raise UserError("encoder=arcface needs encoder.weights=FILE, an arcface.pdparams or arcface_checkpoint.tar")
+        self.crop_template, self.template = (
+            check_template("crop_template", crop_template),
+            check_template("template", template),
+        )
         self.net = ArcFaceNet()
         load_strict(self.net, arcface_tensors(read_tensors(str(weights))), f"ArcFace {weights}")
         self.freeze()
 
     def forward(self, images: Tensor) -> IdentityFeatures:
-        """images: (N, 3, S, S) RGB in [0, 1], framed as `frame`. See `ArcFaceNet.forward` for the maps."""
-        return self.net(normalize(face_crop(images, self.frame, self.template, _SIZE)))
+        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. See `ArcFaceNet.forward` for the maps."""
+        return self.net(normalize(face_crop(images, self.crop_template, self.template, _SIZE)))
 
 
 def arcface_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

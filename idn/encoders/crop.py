@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from idn.errors import UserError
-from idn.geometry import TEMPLATES, reframe
+from idn.geometry import TEMPLATES, realign
 
 
 def check_template(option: str, name: str) -> str:
@@ -13,11 +13,11 @@ def check_template(option: str, name: str) -> str:
     return name
 
 
-def face_crop(images: Tensor, frame: str, template: str, size: int) -> Tensor:
-    """Pictures framed as `frame` -> crops framed as `template`, (N, 3, size, size), still RGB in [0, 1].
+def face_crop(images: Tensor, crop_template: str, template: str, size: int) -> Tensor:
+    """Pictures aligned to `crop_template` -> crops aligned to `template`, (N, 3, size, size), still RGB in [0, 1].
 
-    images: (N, 3, S, S). See `geometry.reframe`. Raises ValueError for another shape.
+    images: (N, 3, S, S). See `geometry.realign`. Raises ValueError for another shape.
     """
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise ValueError(f"images: expected (N, 3, S, S), got {tuple(images.shape)}")
-    return reframe(images, frame, template, size)
+    return realign(images, crop_template, template, size)

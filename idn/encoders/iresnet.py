@@ -11,7 +11,7 @@ from idn.encoders.crop import check_template, face_crop
 from idn.errors import UserError
 from idn.files.onnx_graph import OnnxGraph, OnnxNode, read_onnx
 from idn.files.tensors import load_strict, read_tensors
-from idn.frozen import Frozen, hollow
+from idn.frozen import Frozen, build_uninitialised
 from idn.images import to_pm1
 from idn.types import IdentityFeatures
 
@@ -97,7 +97,7 @@ class IResNetEncoder(Frozen):
     weights: a state dict (backbone.pth, safetensors), a checkpoint that holds the network under a prefix, or the ONNX
     file of an insightface pack, such as w600k_r50.onnx or glintr100.onnx. name: what teachers that read its embedding
     call it. depth: the number in "iResNet-50", see DEPTHS. licence: of the weights.
-    frame, template: alignment of the pictures it will be given, and of the crop it was trained on.
+    crop_template, template: alignment of the pictures it will be given, and of the crop it was trained on.
     Raises UserError when the file is not given, missing, or holds another network or another depth.
     """
 
@@ -109,7 +109,7 @@ class IResNetEncoder(Frozen):
     def __init__(
         self,
         weights: str | Path | None,
-        frame: str,
+        crop_template: str,
         name: str,
         depth: int = 50,
         template: str = "arcface_112_v2",
@@ -121,16 +121,19 @@ class IResNetEncoder(Frozen):
         if depth not in DEPTHS:
             raise UserError(f"depth={depth} is no iResNet: choose one of {', '.join(map(str, DEPTHS))}")
         self.name, self.licence = name, licence
-        self.frame, self.template = check_template("frame", frame), check_template("template", template)
+        self.crop_template, self.template = (
+            check_template("crop_template", crop_template),
+            check_template("template", template),
+        )
         tensors = iresnet_tensors(weights)
         _check_depth(tensors, depth, weights)
-        self.net = hollow(lambda: IResNet(DEPTHS[depth]))
+        self.net = build_uninitialised(lambda: IResNet(DEPTHS[depth]))
         load_strict(self.net, tensors, f"iResNet {weights}")
         self.freeze()
 
     def forward(self, images: Tensor) -> IdentityFeatures:
-        """images: (N, 3, S, S) RGB in [0, 1], framed as `frame`. See `IResNet.forward` for the maps."""
-        return self.net(to_pm1(face_crop(images, self.frame, self.template, _SIZE)))
+        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. See `IResNet.forward` for the maps."""
+        return self.net(to_pm1(face_crop(images, self.crop_template, self.template, _SIZE)))
 
 
 def iresnet_tensors(path: str | Path) -> dict[str, Tensor]:

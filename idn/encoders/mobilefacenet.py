@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from idn.encoders.crop import check_template, face_crop
 from idn.errors import UserError
-from idn.files.option_checks import check_number, check_whole
+from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen
 from idn.images import normalize
@@ -67,23 +67,26 @@ class MobileFaceNet(nn.Module):
     width: multiplies the channels of all blocks, rounded to multiples of 8; the last map always has 512 channels.
     input_size: side of the crop in pixels. From 80 on it is halved four times (112 -> 7x7; a multiple of 16); below,
     the first stage keeps the size (56 -> 7x7; a multiple of 8): the same maps from there on, a cheaper beginning.
-    template, frame: alignment of the crop it works on, and of the pictures that it will be given.
+    template, crop_template: alignment of the crop it works on, and of the pictures that it will be given.
     Raises UserError for an unknown template, a size that cannot be halved evenly, and a width or a dimension that no
     such network has.
     """
 
-    def __init__(self, width: float, embedding_dim: int, input_size: int, template: str, frame: str) -> None:
+    def __init__(self, width: float, embedding_dim: int, input_size: int, template: str, crop_template: str) -> None:
         super().__init__()
-        check_number("network.width", width, 0.125, 4)
-        check_whole("network.embedding_dim", embedding_dim, 2)
-        check_whole("network.input_size", input_size, 32)
+        require_number("encoder_network.width", width, 0.125, 4)
+        require_int("encoder_network.embedding_dim", embedding_dim, 2)
+        require_int("encoder_network.input_size", input_size, 32)
         halvings = 4 if input_size >= 80 else 3
         if input_size % 2**halvings:
             raise UserError(
-                f"network.input_size={input_size} must be a multiple of 16 from 80 on, or of 8 between 32 and 72"
+                f"encoder_network.input_size={input_size} must be a multiple of 16 from 80 on, or of 8 between 32 and 72"
             )
         self.width, self.embedding_dim, self.input_size = width, embedding_dim, input_size
-        self.template, self.frame = check_template("template", template), check_template("frame", frame)
+        self.template, self.crop_template = (
+            check_template("template", template),
+            check_template("crop_template", crop_template),
+        )
         self.feature_channels, self.feature_size = _FEATURE_CHANNELS, input_size // 2**halvings
         channels = _scaled(64, width)
         self.stem = ConvNorm(3, channels, 3, nn.ReLU6(), stride=2)
@@ -105,12 +108,12 @@ class MobileFaceNet(nn.Module):
         self.embed_norm = nn.BatchNorm1d(embedding_dim)
 
     def forward(self, images: Tensor) -> IdentityFeatures:
-        """images: (N, 3, S, S) RGB in [0, 1], framed as `frame`.
+        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`.
 
         Returns features (N, 512, f, f) after the last 1x1 convolution, and three shallow maps: the stem, before the
         first stage, at half of `input_size`, then the outputs of the first two stages.
         """
-        x = normalize(face_crop(images, self.frame, self.template, self.input_size))
+        x = normalize(face_crop(images, self.crop_template, self.template, self.input_size))
         x = x.contiguous(memory_format=torch.channels_last)
         shallow = [self.pointwise(self.depthwise(self.stem(x)))]
         for stage in self.stages:
@@ -129,18 +132,18 @@ class MobileFaceNet(nn.Module):
 class MobileFaceNetEncoder(Frozen):
     """Frozen MobileFaceNet of foamliu/MobileFaceNet (Apache-2.0; LFW 99.48 %): 112 px, arcface_112_v2, 128-d.
 
-    weights: a plain state_dict of that network. frame: alignment template of the pictures it will be given.
+    weights: a plain state_dict of that network. crop_template: alignment template of the pictures it will be given.
     Raises UserError when the file is not given, missing, or holds another network.
     """
 
     name = "MobileFaceNet (foamliu)"
     licence = "Apache-2.0"
 
-    def __init__(self, weights: str | Path | None, frame: str) -> None:
+    def __init__(self, weights: str | Path | None, crop_template: str) -> None:
         super().__init__()
         if weights is None:
-            raise UserError("identity=mobilefacenet needs identity.weights=FILE, see foamliu/MobileFaceNet on GitHub")
-        self.net = MobileFaceNet(1.0, 128, 112, "arcface_112_v2", frame)
+            raise UserError("encoder=mobilefacenet needs encoder.weights=FILE, see foamliu/MobileFaceNet on GitHub")
+        self.net = MobileFaceNet(1.0, 128, 112, "arcface_112_v2", crop_template)
         load_strict(self.net, rename_foamliu(read_tensors(str(weights))), f"MobileFaceNet {weights}")
         self.embedding_dim, self.feature_channels, self.feature_size = 128, _FEATURE_CHANNELS, 7
         self.template, self.input_size = self.net.template, self.net.input_size
@@ -148,7 +151,7 @@ class MobileFaceNetEncoder(Frozen):
         self.to(memory_format=torch.channels_last).freeze()
 
     def forward(self, images: Tensor) -> IdentityFeatures:
-        """images: (N, 3, S, S) RGB in [0, 1], framed as `frame`. See `MobileFaceNet.forward` for the maps."""
+        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. See `MobileFaceNet.forward` for the maps."""
         return self.net(images)
 
 

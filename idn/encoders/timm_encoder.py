@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from idn.encoders.crop import check_template, face_crop
 from idn.errors import UserError
-from idn.files.option_checks import check_number, check_whole
+from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors
 from idn.files.timm_backbones import build_model, published
 from idn.frozen import Frozen
@@ -29,7 +29,7 @@ class TimmEncoder(Frozen):
     `pooled` says so). Its last map is brought to `feature_size` by adaptive averaging, or bilinearly if it is smaller;
     tokens are first laid out as a grid, without class and register tokens.
     model: timm name. weights: a file of that model; None takes the published weights.
-    frame, template: alignment of the pictures it will be given, and of the crop it was trained on.
+    crop_template, template: alignment of the pictures it will be given, and of the crop it was trained on.
     input_size, mean, std: None takes what the model's published configuration, or `options.img_size`, says.
     stages: which of the model's feature levels (blocks of a transformer) are returned as shallow maps, fine to coarse.
     options: what timm's `create_model` needs for a model built from a local file, such as {num_classes: 512}.
@@ -42,7 +42,7 @@ class TimmEncoder(Frozen):
         self,
         model: str,
         weights: str | Path | None,
-        frame: str,
+        crop_template: str,
         template: str = "arcface_112_v2",
         licence: str = "unknown",
         pooled: bool = False,
@@ -54,7 +54,10 @@ class TimmEncoder(Frozen):
         options: Mapping[str, int | float | str | bool] | None = None,
     ) -> None:
         super().__init__()
-        self.frame, self.template = check_template("frame", frame), check_template("template", template)
+        self.crop_template, self.template = (
+            check_template("crop_template", crop_template),
+            check_template("template", template),
+        )
         _check(input_size, mean, std, stages, feature_size, options)
         options = dict(options or {})
         self.net = _build(model, weights, options)
@@ -69,14 +72,16 @@ class TimmEncoder(Frozen):
                 seen = self._seen(torch.zeros(1, 3, self.input_size, self.input_size))
         except (AssertionError, RuntimeError, IndexError) as error:
             raise UserError(
-                f"identity.model={model} does not run on {self.input_size} px with identity.stages={self.stages} "
-                f"({error}): set identity.input_size or identity.stages"
+                f"encoder.model={model} does not run on {self.input_size} px with encoder.stages={self.stages} "
+                f"({error}): set encoder.input_size or encoder.stages"
             ) from error
         self.embedding_dim, self.feature_channels = seen.embedding.shape[1], seen.features.shape[1]
 
     def forward(self, images: Tensor) -> IdentityFeatures:
-        """images: (N, 3, S, S) RGB in [0, 1], framed as `frame`. Features: (N, C, feature_size, feature_size)."""
-        return self._seen(normalize(face_crop(images, self.frame, self.template, self.input_size), self.mean, self.std))
+        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. Features: (N, C, feature_size, feature_size)."""
+        return self._seen(
+            normalize(face_crop(images, self.crop_template, self.template, self.input_size), self.mean, self.std)
+        )
 
     def _seen(self, crops: Tensor) -> IdentityFeatures:
         final, shallow = self.net.forward_intermediates(crops, indices=[*self.stages, self._last])
@@ -95,38 +100,38 @@ def _check(
 ) -> None:
     """Raise UserError for the first option that no model takes."""
     if input_size is not None:
-        check_whole("identity.input_size", input_size, _LEAST_SIDE)
-    check_whole("identity.feature_size", feature_size, 1)
+        require_int("encoder.input_size", input_size, _LEAST_SIDE)
+    require_int("encoder.feature_size", feature_size, 1)
     for option, value, least in (("mean", mean, None), ("std", std, _LEAST_STD)):
         if value is None:
             continue
         if not isinstance(value, list | tuple) or len(value) != 3:
             raise UserError(
-                f"identity.{option}={value} must be a number for each colour, such as [0.5,0.5,0.5], or null"
+                f"encoder.{option}={value} must be a number for each colour, such as [0.5,0.5,0.5], or null"
             )
         for place, number in enumerate(value):
-            check_number(f"identity.{option}[{place}]", number, least)
+            require_number(f"encoder.{option}[{place}]", number, least)
     if not isinstance(stages, list | tuple):
         said = "null" if stages is None else stages
-        raise UserError(f"identity.stages={said} must be a list of feature levels, such as [0,1,2]")
+        raise UserError(f"encoder.stages={said} must be a list of feature levels, such as [0,1,2]")
     for place, stage in enumerate(stages):
-        check_whole(f"identity.stages[{place}]", stage, 0)
+        require_int(f"encoder.stages[{place}]", stage, 0)
     if not isinstance(options, Mapping | None):
-        raise UserError(f"identity.options={options} must be arguments of a timm model, such as {{num_classes: 512}}")
+        raise UserError(f"encoder.options={options} must be arguments of a timm model, such as {{num_classes: 512}}")
     if options and options.get("img_size") is not None:
-        check_whole("identity.options.img_size", options["img_size"], _LEAST_SIDE)
+        require_int("encoder.options.img_size", options["img_size"], _LEAST_SIDE)
 
 
 def _build(model: str, weights: str | Path | None, options: dict[str, int | float | str | bool]) -> nn.Module:
     net = build_model(
         model,
         weights is None,
-        f"identity.model={model}",
-        "check the name and the connection, or give a timm architecture, identity.options and identity.weights=FILE",
+        f"encoder.model={model}",
+        "check the name and the connection, or give a timm architecture, encoder.options and encoder.weights=FILE",
         options,
     )
     if not hasattr(net, "forward_intermediates"):
-        raise UserError(f"identity.model={model} does not give its intermediate maps: choose another timm model")
+        raise UserError(f"encoder.model={model} does not give its intermediate maps: choose another timm model")
     if weights is not None:
         load_strict(net, read_tensors(Path(weights)), f"{model} {weights}")
     return net

@@ -66,21 +66,23 @@ class TrainedMobileFaceNet(Frozen):
     Its name is the `weights_name`. `former_name` is what students, teachers and caches call it that were made when the
     name was that of the file: it stands beside the name for files of that time, which do not say their own.
     weights: the file; None takes the bundled encoder of procedural faces, which knows no real person.
-    frame: alignment template of the pictures it will be given. photographs: these may be photographs even for the
+    crop_template: alignment template of the pictures it will be given. photographs: these may be photographs even for the
     bundled encoder; otherwise it is `drawn_only`, and whoever brings it together with photographs should refuse.
     Raises UserError when the file is missing, damaged, of another format, or does not say everything.
     """
 
-    def __init__(self, weights: str | Path | None, frame: str, photographs: bool = False) -> None:
+    def __init__(self, weights: str | Path | None, crop_template: str, photographs: bool = False) -> None:
         super().__init__()
         self.drawn_only = weights is None and not photographs
         path = BUNDLED if weights is None else Path(str(weights))
         if not path.is_file():
-            raise UserError(f"{path} does not exist: train an identity encoder with `idn identity`, or give its file")
+            raise UserError(
+                f"{path} does not exist: train an identity encoder with `idn train-encoder`, or give its file"
+            )
         metadata = read_metadata(path)
         config, self.licence = _read_notes(path, metadata)
         tensors = read_tensors(path)
-        self.net = MobileFaceNet(*config, frame)
+        self.net = MobileFaceNet(*config, crop_template)
         load_strict(self.net, tensors, f"identity encoder {path}")
         self.name = metadata.get("name") or weights_name(tensors)
         self.former_name = self.name if "name" in metadata else f"MobileFaceNet {path.stem}"
@@ -91,7 +93,7 @@ class TrainedMobileFaceNet(Frozen):
         self.to(memory_format=torch.channels_last).freeze()
 
     def forward(self, images: Tensor) -> IdentityFeatures:
-        """images: (N, 3, S, S) RGB in [0, 1], framed as `frame`. See `MobileFaceNet.forward` for the maps."""
+        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. See `MobileFaceNet.forward` for the maps."""
         return self.net(images)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from idn.errors import UserError
 from idn.export.bench_worker import SUBJECTS, Outcome, Request
 from idn.export.card import read_card
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 
 
 class Row(NamedTuple):
@@ -119,7 +119,7 @@ def _print(rows: Sequence[Row], size: int, machine: str) -> None:
 
 
 def _write(rows: Sequence[Row], path: Path) -> None:
-    with whole(path) as draft, draft.open("w", newline="") as file:
+    with atomic_write(path) as draft, draft.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Row._fields)
         writer.writerows(rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from idn.errors import UserError
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.geometry import template_points
 from idn.types import Network
 
@@ -106,7 +106,7 @@ def write_card(folder: Path, facts: Mapping[str, Any], files: Iterable[FileRecor
     """Write card.json and card.md. facts: everything but the files."""
     card = {**facts, "notice": NOTICE, "files": [asdict(record) for record in files]}
     for name, text in ((CARD, json.dumps(card, indent=2) + "\n"), ("card.md", _markdown(card))):
-        with whole(folder / name) as draft:
+        with atomic_write(folder / name) as draft:
             draft.write_text(text)
 
 
@@ -121,7 +121,7 @@ def _markdown(card: Mapping[str, Any]) -> str:
         f"{student['macs']:,} multiply-accumulates per {card['size']} px frame",
         f"- teacher: {student['teacher']}; licence: {student['teacher_licence']}; commercial use: "
         f"{student['teacher_commercial_use']}",
-        f"- identity encoder: {student['identity_encoder']}; licence: {student['identity_encoder_licence']}",
+        f"- identity encoder: {student['encoder']}; licence: {student['encoder_licence']}",
         f"- crops: {card['size']} x {card['size']} px, aligned to `{card['template']['name']}`: the eyes, nose tip and "
         f"mouth corners (as seen in the image) lie at {_points(card['template'])} of the side",
     ]

@@ -23,14 +23,14 @@ from idn.export.contract import Arrays, Format, Precision
 from idn.export.latency import measure
 from idn.export.parity import Parity, compare, reference
 from idn.export.products import Product
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
 from idn.files.tensors import read_metadata
 from idn.students.count import conv_macs, conv_weights
 from idn.students.mobilefaceswap.student import Student
 from idn.types import IdentityEncoder, Network, goes_by
 
-LINEAGE = ("teacher", "teacher_licence", "teacher_commercial_use", "identity_encoder", "identity_encoder_licence")
+LINEAGE = ("teacher", "teacher_licence", "teacher_commercial_use", "encoder", "encoder_licence")
 """Notes of a student's file that travel into the card."""
 SECONDS = 0.5
 """Of each measurement of speed: enough for the card, `idn bench` measures longer."""
@@ -47,7 +47,7 @@ def student_framing(path: Path, default: tuple[str, int]) -> tuple[str, int]:
 
 def check_encoder(path: Path, encoder: IdentityEncoder) -> None:
     """Raise UserError if the student's file names another identity encoder than the one that was built."""
-    wanted = read_metadata(path).get("identity_encoder", encoder.name)
+    wanted = read_metadata(path).get("encoder", encoder.name)
     if not goes_by(encoder, wanted):
         raise UserError(f"{path} reads identities of {wanted}, not of {encoder.name}: choose it with encoder=NAME")
 
@@ -120,7 +120,7 @@ def _one(
     """
     name = f"{network.name}{'' if precision == 'fp32' else f'.{precision}'}{form.suffix}"
     floor = plan.floors[precision]
-    with whole(plan.out / name) as path:
+    with atomic_write(plan.out / name) as path:
         form.write(network, path, precision, product.calibration[network.name])
         runtime, parity, latency = form.runtime(), None, None
         if runtime is not None:
@@ -175,7 +175,7 @@ def _facts(student: Path, product: Product, data: SwapData, machine: str) -> dic
     return {
         "product": product.name,
         "size": data.size,
-        "template": framing(data.frame),
+        "template": framing(data.template),
         "encoder": encoder
         and {
             "name": encoder.name,

@@ -11,7 +11,7 @@ from idn.data.first_pairs import FirstPairs, Part
 from idn.data.loaders import SwapData
 from idn.export.contract import Arrays
 from idn.export.encoder_network import encoder_network
-from idn.geometry import reframe
+from idn.geometry import realign
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.students.mobilefaceswap.static_graph import baked
 from idn.students.mobilefaceswap.student import Student
@@ -82,7 +82,7 @@ def _chain(
     """Inputs of the three networks, each from the outputs of the one before."""
     found: dict[str, list[Arrays]] = {"encoder": [], "injection": [], "swap": []}
     for source, target in _pairs(data, part, count):
-        crop = reframe(source[None], data.frame, encoder.template, encoder.input_size)
+        crop = realign(source[None], data.template, encoder.template, encoder.input_size)
         seen = encode(crop)
         found["encoder"].append((crop.numpy(),))
         found["injection"].append(tuple(value.numpy() for value in seen))

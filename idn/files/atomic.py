@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A draft to write to, a file or a folder: it takes the place of `path` at the end, or is gone after an error.
 
     The draft has the name of `path` in a folder of its own, beside it, for work on the way. Files in there with the

@@ -5,19 +5,19 @@ import math
 from idn.errors import UserError
 
 
-def check_whole(option: str, value: object, least: int | None = None, most: int | None = None) -> None:
+def require_int(option: str, value: object, least: int | None = None, most: int | None = None) -> None:
     """Raise UserError unless `value` is a whole number from `least` on, up to `most` if that is given too."""
     if not isinstance(value, int) or isinstance(value, bool) or not _within(value, least, most):
         raise _refusal(option, value, "a whole number", least, most)
 
 
-def check_number(option: str, value: object, least: float | None = None, most: float | None = None) -> None:
+def require_number(option: str, value: object, least: float | None = None, most: float | None = None) -> None:
     """The same for any finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not _within(value, least, most):
         raise _refusal(option, value, "a number", least, most)
 
 
-def check_part(option: str, value: object) -> None:
+def require_callable(option: str, value: object) -> None:
     """Raise UserError unless `value` is something to call, as configs describe it, or None for nothing."""
     if value is not None and not callable(value):
         raise UserError(f"{option}={value} must be null, or left as it is and changed by its own options")

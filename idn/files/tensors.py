@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from idn.errors import UserError
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.files.safe_pickle import read_paddle, read_torch_modules
 
 _LEGACY_TORCH = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -127,7 +127,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file and its folder, all of it or nothing."""
-    with whole(Path(path)) as draft:
+    with atomic_write(Path(path)) as draft:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, draft, metadata)
 
 

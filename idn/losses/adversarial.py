@@ -25,7 +25,7 @@ class HingeDiscriminator(nn.Module):
 
     def __init__(self, scales: Scales = "mean") -> None:
         super().__init__()
-        self.scales = _known("adversarial.scales", scales, Scales)
+        self.scales = _known("teacher_training.scales", scales, Scales)
 
     def forward(self, real: Verdict, fake: Verdict) -> Tensor:
         """Verdicts of N real and N made pictures. Raises ValueError if there is nothing to judge."""
@@ -42,8 +42,8 @@ class HingeGenerator(nn.Module):
 
     def __init__(self, form: Form = "linear", scales: Scales = "mean") -> None:
         super().__init__()
-        self.form = _known("swapper_loss.terms.adversarial.form", form, Form)
-        self.scales = _known("swapper_loss.terms.adversarial.scales", scales, Scales)
+        self.form = _known("teacher_loss.terms.adversarial.form", form, Form)
+        self.scales = _known("teacher_loss.terms.adversarial.scales", scales, Scales)
 
     def forward(self, attempt: SwapAttempt, reference: SwapReference) -> Tensor:
         """attempt.verdict.logits: (N, 1, h_i, w_i) each."""
@@ -83,7 +83,7 @@ class AttributePreservation(nn.Module):
         """Attributes of both. Raises UserError if the swapper has none."""
         if not attempt.attributes:
             raise UserError(
-                "this swapper has no attribute encoder: set swapper_loss.weights.attributes=0, or choose swapper=ghost"
+                "this swapper has no attribute encoder: set teacher_loss.weights.attributes=0, or choose teacher_network=ghost"
             )
         pairs = zip(attempt.attributes, reference.attributes, strict=True)
         return sum(0.5 * _per_sample((a.float() - b.float()).square()) for a, b in pairs)
@@ -103,7 +103,7 @@ class SamePersonReconstruction(nn.Module):
 
     def __init__(self, norm: Norm = "l1", share: float = 1.0, std: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
         super().__init__()
-        self.norm = _known("swapper_loss.terms.reconstruction.norm", norm, Norm)
+        self.norm = _known("teacher_loss.terms.reconstruction.norm", norm, Norm)
         if not 0 < share <= 1:
             raise UserError(f"share={share} of pairs that show one person must be above 0 and at most 1")
         if len(std) != 3 or min(std) <= 0:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from idn.errors import UserError
-from idn.files.option_checks import check_number
+from idn.files.option_checks import require_number
 from idn.types import Prediction, Supervision, SwapAttempt, SwapReference
 
 
@@ -39,7 +39,7 @@ class Objective(nn.Module):
             if unknown := sorted(set(names) - set(terms)):
                 raise UserError(f"{group}.{what} names {', '.join(unknown)}, but the terms are {', '.join(terms)}")
         for name, steps in (fading or {}).items():
-            check_number(f"{group}.fading.{name}", steps, 0)
+            require_number(f"{group}.fading.{name}", steps, 0)
         if negative := sorted(name for name, weight in weights.items() if weight < 0):
             raise UserError(f"{group}.weights.{negative[0]} is negative: use 0 to leave a term out")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight > 0}

@@ -49,7 +49,7 @@ class TimmFeatures(Frozen):
             model,
             weights is None,
             f"perceptual.model={model}",
-            "give perceptual.weights=FILE, another model, or take perceptual=identity",
+            "give perceptual.weights=FILE, another model, or take perceptual=encoder",
             {"features_only": True, "out_indices": list(stages)},
         )
         if weights is not None:

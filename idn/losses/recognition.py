@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idn.errors import UserError
-from idn.files.option_checks import check_number
+from idn.files.option_checks import require_number
 
 
 class AngularMargin(nn.Module):
@@ -22,8 +22,8 @@ class AngularMargin(nn.Module):
         self, embedding_dim: int, classes: int, margin: float, scale: float, people: Tensor | None = None
     ) -> None:
         super().__init__()
-        check_number("recognition.margin", margin, 0, 1.57)
-        check_number("recognition.scale", scale, 1)
+        require_number("encoder_training.margin", margin, 0, 1.57)
+        require_number("encoder_training.scale", scale, 1)
         self.margin, self.scale = margin, scale
         start = torch.randn(classes, embedding_dim) if people is None else _embedded(people, embedding_dim)
         self.centres = nn.Parameter(F.normalize(start, dim=1))
@@ -50,7 +50,7 @@ def _embedded(people: Tensor, dim: int) -> Tensor:
     """(C, K) -> (C, dim): standardised, then by a random isometry."""
     if people.shape[1] > dim:
         raise UserError(
-            f"network.embedding_dim={dim} is less than the {people.shape[1]} numbers that the data know of every "
+            f"encoder_network.embedding_dim={dim} is less than the {people.shape[1]} numbers that the data know of every "
             f"person: give {people.shape[1]} or more"
         )
     spread = (people - people.mean(0)) / people.std(0).clamp_min(1e-6)

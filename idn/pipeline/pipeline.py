@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from idn.errors import UserError
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
 from idn.pipeline.subprocesses import Children, reason
 
@@ -26,7 +26,7 @@ RECORD = "stage.json"
 """In a stage's folder: the command that began there, what it was given by earlier stages, and whether it has ended."""
 
 LOG = "log.txt"
-_RESUMABLE = ("train", "teacher", "quality", "identity")
+_RESUMABLE = ("train", "train-teacher", "train-scorer", "train-encoder")
 _CHECKPOINTS = ("last.ckpt", "last_good.ckpt")
 
 
@@ -224,7 +224,7 @@ SHOWN = {
 
 
 def _write(path: Path, record: dict) -> None:
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(json.dumps(record))
 
 

@@ -9,6 +9,6 @@ from idn.reweighting.trust import Trust
 def quality_trust(scorer: str | Path | None) -> Trust:
     """alpha = cos(z(teacher), z(source))^2 * Q(teacher) with the scorer of a file.
 
-    scorer: the file that `idn quality` wrote. Raises UserError if there is none or it is of another kind.
+    scorer: the file that `idn train-scorer` wrote. Raises UserError if there is none or it is of another kind.
     """
     return Trust("identity_quality", open_scorer(scorer))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from idn.errors import UserError
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
 from idn.files.timm_backbones import build_model
-from idn.frozen import Frozen, hollow
+from idn.frozen import Frozen, build_uninitialised
 from idn.images import normalize, resize
 
 Kind = Literal["snapshots", "degradations"]
@@ -89,12 +89,12 @@ class QualityScorer(Frozen):
     def __init__(self, weights: str | Path | None) -> None:
         super().__init__()
         if weights is None:
-            raise UserError("reweight=identity_quality needs reweight.scorer=FILE: train one with `idn quality`")
+            raise UserError("reweight=identity_quality needs reweight.scorer=FILE: train one with `idn train-scorer`")
         size, self.notes = _read_notes(Path(weights))
         self.kind: Kind = self.notes.kind
         self.origin = f"trained on {self.kind} of {self.notes.teacher} (licence: {self.notes.teacher_licence})"
         self.weights_file = Path(weights)
-        self.network = hollow(lambda: ScorerNetwork(size))
+        self.network = build_uninitialised(lambda: ScorerNetwork(size))
         load_strict(self.network.net, read_tensors(weights), f"quality scorer {weights}")
         self.to(memory_format=torch.channels_last).freeze()
 
@@ -119,7 +119,7 @@ def _read_notes(path: Path) -> tuple[int, ScorerNotes]:
     """Size and notes of a scorer's file."""
     metadata = read_metadata(path)
     if metadata.get("format") != _FORMAT:
-        raise UserError(f"{path} is no quality scorer of this package: train one with `idn quality`")
+        raise UserError(f"{path} is no quality scorer of this package: train one with `idn train-scorer`")
     try:
         texts = {name: metadata[name] for name in ScorerNotes.__annotations__ if name != "metrics"}
         config, metrics = json.loads(metadata["config"]), json.loads(metadata["metrics"])
@@ -127,5 +127,5 @@ def _read_notes(path: Path) -> tuple[int, ScorerNotes]:
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path} does not say everything about its scorer ({error}): train it again") from error
     if texts["kind"] not in get_args(Kind) or backbone != SCORER_BACKBONE or type(size) is not int:
-        raise UserError(f"{path} holds a scorer of another version: train it again with `idn quality`")
+        raise UserError(f"{path} holds a scorer of another version: train it again with `idn train-scorer`")
     return size, ScorerNotes(**texts, metrics=metrics)

@@ -12,7 +12,7 @@ def import_published(path_in: str | Path, path_out: str | Path) -> str:
     """Read a published Paddle or PyTorch checkpoint, check every tensor, and write one safetensors file.
 
     Knows MobileFaceSwap's injection network (`MobileFaceSwap_224.pdparams` -> a student) and ArcFace IR-SE-101
-    (`arcface.pdparams`, `arcface_checkpoint.tar` -> weights for `identity=arcface`), told apart by their keys. Returns
+    (`arcface.pdparams`, `arcface_checkpoint.tar` -> weights for `encoder=arcface`), told apart by their keys. Returns
     a sentence on what was written. Raises UserError for anything else, and for an output that is no .safetensors.
     """
     path_in, path_out = Path(path_in), Path(path_out)
@@ -26,7 +26,7 @@ def import_published(path_in: str | Path, path_out: str | Path) -> str:
         tensors = arcface_tensors(read_tensors(path_in))
         load_strict(ArcFaceNet(), tensors, str(path_in))
         write_tensors(path_out, tensors, {"imported_from": path_in.name})
-        return f"identity encoder {path_out}: use it with identity=arcface identity.weights={path_out}"
+        return f"identity encoder {path_out}: use it with encoder=arcface encoder.weights={path_out}"
     raise UserError(
         f"{path_in} is neither MobileFaceSwap's injection network nor ArcFace IR-SE-101: its first keys are "
         f"{', '.join(list(keys)[:3])}"

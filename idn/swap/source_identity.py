@@ -21,9 +21,9 @@ _FORMAT = "idn-identity-1"
 
 
 def identity_of_photo(
-    path: Path, encoder: IdentityEncoder, frame: str, make_detector: Callable[[], Detector]
+    path: Path, encoder: IdentityEncoder, template: str, make_detector: Callable[[], Detector]
 ) -> IdentityFeatures:
-    """The person on a photograph, as `encoder`, built for crops framed as `frame`, sees the largest face.
+    """The person on a photograph, as `encoder`, built for crops aligned to `template`, sees the largest face.
 
     make_detector: called once the photograph is known to be one. Returns embedding (1, D) and features (1, C, s, s).
     Raises UserError for an unreadable photograph, no face, several faces of similar size, and a face below LEAST_FACE
@@ -39,7 +39,7 @@ def identity_of_photo(
     if len(faces) > 1 and faces[1].size > face.size / 2:
         raise UserError(f"{path} shows {len(faces)} faces of similar size: cut out the person that is meant")
     try:
-        crop, _, _ = cut_crop(pixels, face.landmarks, frame, CROP)
+        crop, _, _ = cut_crop(pixels, face.landmarks, template, CROP)
     except UnusableLandmarks as error:
         raise UserError(f"{path}: {error}, give another photograph") from error
     return _look(encoder, crop)
@@ -57,7 +57,7 @@ def identity_of_crop(path: Path, encoder: IdentityEncoder) -> IdentityFeatures:
 def save_identity(path: Path, identity: IdentityFeatures, encoder: str) -> None:
     """Keep one identity as a safetensors file. encoder: name of the network that saw it."""
     tensors = {"embedding": identity.embedding, "features": identity.features}
-    write_tensors(path, tensors, {"format": _FORMAT, "identity_encoder": encoder})
+    write_tensors(path, tensors, {"format": _FORMAT, "encoder": encoder})
 
 
 def load_identity(path: Path, encoder: str) -> IdentityFeatures:
@@ -66,14 +66,14 @@ def load_identity(path: Path, encoder: str) -> IdentityFeatures:
     tensors = read_tensors(path)
     if notes.get("format") != _FORMAT or tensors.keys() != {"embedding", "features"}:
         raise UserError(f"{path} holds no identity: give a photograph, or identity.safetensors of an earlier export")
-    if notes["identity_encoder"] != encoder:
-        raise UserError(f"{path} was seen by {notes['identity_encoder']}, this student reads identities of {encoder}")
+    if notes["encoder"] != encoder:
+        raise UserError(f"{path} was seen by {notes['encoder']}, this student reads identities of {encoder}")
     return IdentityFeatures(tensors["embedding"], tensors["features"])
 
 
 def _read(path: Path) -> torch.Tensor:
     if not path.is_file():
-        raise UserError(f"identity={path} is not a file: give a photograph, identity.safetensors or none")
+        raise UserError(f"source={path} is not a file: give a photograph, identity.safetensors or none")
     try:
         return read_photo(path)
     except UnreadablePhoto as error:

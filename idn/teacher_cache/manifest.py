@@ -58,7 +58,7 @@ class CacheManifest:
     """Everything that a cache declares about itself.
 
     teacher: name, variant, licence and commercial of its record. encoder: see `describe_encoder`. options: what a
-    person needs to present the same pairs again. format, quality: see PictureFormat. size, frame: pixels and alignment
+    person needs to present the same pairs again. format, quality: see PictureFormat. size, template: pixels and alignment
     template of the crops. rows: pairs per item. items: by part. shard_items: items per shard, fewer in the last one of
     a part. scored: whether a quality is kept. shards: the finished ones. weights: `weights_digest` of "teacher" and
     "scorer", None where no scorer was asked; empty if the cache was begun by a version that did not note it.
@@ -70,7 +70,7 @@ class CacheManifest:
     format: str
     quality: int | None
     size: int
-    frame: str
+    template: str
     seed: int
     rows: int
     items: dict[str, int]

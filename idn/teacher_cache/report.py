@@ -77,7 +77,7 @@ def announce(report: CacheReport, data: SwapData, pairs: int) -> None:
     if wanted * _SURELY > free:
         raise UserError(
             f"the answers to {pairs} pairs will take about {_words(wanted)}, and the disk of out={report.folder} has "
-            f"{_words(free)} free: make room, or give another folder, fewer pairs or format=jpeg"
+            f"{_words(free)} free: make room, or give another folder, fewer pairs or picture_format=jpg"
         )
     held_out = manifest.items["val"] * manifest.rows
     print(

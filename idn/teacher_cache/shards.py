@@ -31,12 +31,15 @@ _DAMAGE = (SafetensorError, OSError, SyntaxError, ValueError, EOFError, IndexErr
 """What readers of damaged shards and pictures raise, depending on where the damage lies."""
 
 
+_PILLOW = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
+
+
 @dataclass(frozen=True)
 class PictureFormat:
     """How pictures are encoded.
 
-    format: "png", "webp" or "jpeg". quality: 1 to 100 for webp and jpeg; None is without loss for png and webp and
-    becomes 95 for jpeg, which keeps its colours at full resolution. Raises UserError for anything else.
+    format: "png", "webp" or "jpg". quality: 1 to 100 for webp and jpg; None is without loss for png and webp and
+    becomes 95 for jpg, which keeps its colours at full resolution. Raises UserError for anything else.
     """
 
     format: str
@@ -44,15 +47,15 @@ class PictureFormat:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be encoded here."""
-        if self.format not in ("png", "webp", "jpeg"):
-            raise UserError(f"format={self.format} is unknown: choose png, webp or jpeg")
+        if self.format not in ("png", "webp", "jpg"):
+            raise UserError(f"picture_format={self.format} is unknown: choose png, webp or jpg")
         if self.format == "webp" and not features.check("webp"):
-            raise UserError("format=webp cannot be used: this Pillow was built without WebP, choose png or jpeg")
+            raise UserError("picture_format=webp cannot be used: this Pillow was built without WebP, choose png or jpg")
         if self.format == "png" and self.quality is not None:
-            raise UserError(f"format=png is always without loss: leave quality={self.quality} out")
+            raise UserError(f"picture_format=png is always without loss: leave picture_quality={self.quality} out")
         if self.quality is not None and (not isinstance(self.quality, int) or not 1 <= self.quality <= 100):
-            raise UserError(f"quality={self.quality} must be a whole number from 1 to 100, or null")
-        if self.format == "jpeg" and self.quality is None:
+            raise UserError(f"picture_quality={self.quality} must be a whole number from 1 to 100, or null")
+        if self.format == "jpg" and self.quality is None:
             object.__setattr__(self, "quality", _JPEG_QUALITY)
 
     def __str__(self) -> str:
@@ -62,17 +65,17 @@ class PictureFormat:
     def encode(self, pixels: Tensor) -> bytes:
         """(3, S, S) uint8 RGB -> a file's content; equal pixels make equal bytes."""
         options: dict[str, Any] = {}
-        if self.format == "jpeg":
+        if self.format == "jpg":
             options = {"quality": self.quality, "subsampling": 0}
         elif self.format == "webp":
             options = _LOSSLESS_WEBP if self.quality is None else {"quality": self.quality}
         encoded = BytesIO()
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(encoded, self.format.upper(), **options)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(encoded, _PILLOW[self.format], **options)
         return encoded.getvalue()
 
     def decode(self, content: bytes, size: int) -> Tensor:
         """A file's content -> (3, size, size) uint8 RGB. ValueError or OSError if it is no such picture."""
-        with Image.open(BytesIO(content), formats=[self.format.upper()]) as image:
+        with Image.open(BytesIO(content), formats=[_PILLOW[self.format]]) as image:
             if image.size != (size, size) or image.mode != "RGB":
                 raise ValueError(f"a picture is {image.size} {image.mode}, expected {(size, size)} RGB")
             return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -45,7 +45,7 @@ from idn.types import SwapBatch
 class Answers(NamedTuple):
     """What is kept of one batch, and how far its pictures are from the teacher's: (N,) each, in [0, 1]."""
 
-    taught: Taught
+    cached_answer: Taught
     error_mean: Tensor
     error_square: Tensor
     error_max: Tensor
@@ -102,8 +102,8 @@ class TeacherCache:
         cosine = identity_cosine(self.encoder(kept).embedding, source.embedding).cpu()
         quality = None if self.scorer is None else self.scorer(kept).cpu()
         self.seconds.update(teacher=asked - started, encode=done - asked, identity=time.perf_counter() - done)
-        taught = Taught(encoded, cosine, quality, mean_colours(batch))
-        return Answers(taught, difference.mean(1), difference.square().mean(1), difference.amax(1))
+        cached_answer = Taught(encoded, cosine, quality, mean_colours(batch))
+        return Answers(cached_answer, difference.mean(1), difference.square().mean(1), difference.amax(1))
 
     def _round_trip(self, images: Tensor) -> tuple[list[bytes], Tensor]:
         """Encode every picture, and read it back."""
@@ -145,7 +145,7 @@ def write_cache(
         options=json.loads(json.dumps(options)),
         **asdict(pictures),
         size=data.size,
-        frame=data.frame,
+        template=data.template,
         seed=seed,
         rows=rows,
         items={"train": -(-pairs // rows), "val": data.val_items},
@@ -237,14 +237,16 @@ def _batches(dataset: Dataset, data: SwapData, chunks: Sequence[list[int]]) -> I
 def _save(report: CacheReport, name: str, answers: Sequence[Answers]) -> None:
     """Write a shard, then the manifest that names it. Raises UserError if the disk refuses."""
     path = report.folder / name
-    pictures, cosine, quality, mean = zip(*(answer.taught for answer in answers), strict=True)
+    pictures, cosine, quality, mean = zip(*(answer.cached_answer for answer in answers), strict=True)
     scores = None if quality[0] is None else torch.cat(quality)
-    taught = Taught([content for batch in pictures for content in batch], torch.cat(cosine), scores, torch.cat(mean))
+    cached_answer = Taught(
+        [content for batch in pictures for content in batch], torch.cat(cosine), scores, torch.cat(mean)
+    )
     means, squares, largest = (torch.cat(column).double() for column in list(zip(*answers, strict=True))[1:])
     with _disk_of(report.folder):
-        write_shard(path, taught)
+        write_shard(path, cached_answer)
         figures = (float(means.mean()), float(squares.mean()), float(largest.max()))
-        entry = ShardEntry(file_sha256(path), path.stat().st_size, len(taught.pictures), *figures)
+        entry = ShardEntry(file_sha256(path), path.stat().st_size, len(cached_answer.pictures), *figures)
         report.manifest = report.manifest.finished(report.manifest.shards | {name: entry})
         report.manifest.write(report.folder)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 
 
 def leave_out(checkpoint: MutableMapping[str, Any], prefixes: tuple[str, ...]) -> None:
@@ -27,7 +27,7 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
     All processes of a run call it together.
     """
     if trainer.is_global_zero:
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             trainer.save_checkpoint(draft)
     else:
         trainer.save_checkpoint(path)
@@ -36,5 +36,5 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
 def save_alone(trainer: pl.Trainer, path: Path) -> None:
     """The same where only some processes of a run may come by: the first of them saves, without waiting for others."""
     if trainer.is_global_zero:
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             trainer.strategy.save_checkpoint(trainer._checkpoint_connector.dump_checkpoint(), draft)

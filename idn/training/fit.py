@@ -43,8 +43,8 @@ def lineage(module: DistillModule) -> dict[str, str]:
     """Where a student comes from, for its file: teacher, encoder and quality scorer with their licences."""
     return {
         **terms(module.teacher.record),
-        "identity_encoder": module.encoder.name,
-        "identity_encoder_licence": module.encoder.licence,
+        "encoder": module.encoder.name,
+        "encoder_licence": module.encoder.licence,
         "trained_with": f"idn-distill {idn.__version__}",
         **({} if module.trust.scorer is None else {"quality_scorer": module.trust.scorer.origin}),
     }
@@ -93,7 +93,7 @@ def fit(
     if trainer.is_global_zero:
         path = out / "student.safetensors"
         notes = {"steps": str(trainer.global_step), "metrics": json.dumps(metrics)}
-        framing = {"template": data.frame, "size": str(data.size)}
+        framing = {"template": data.template, "size": str(data.size)}
         module.ema.network.save(path, lineage(module) | framing | notes)
         write_summary(out, metrics)
         tell_student(metrics, out, path, trainer, options)
@@ -134,13 +134,13 @@ def fit_recogniser(
     licence: str,
     command: str,
 ) -> float:
-    """Train an identity encoder, save it as `out/identity_encoder.safetensors`, and return its verification accuracy.
+    """Train an identity encoder, save it as `out/encoder.safetensors`, and return its verification accuracy.
 
     licence: of the weights. command: the line that trained them, kept in the file.
     """
     metrics = complete(trainer, module, data, out, resume)
     if trainer.is_global_zero:
-        path = out / "identity_encoder.safetensors"
+        path = out / "encoder.safetensors"
         save_trained(module.network, path, licence, command, metrics)
         write_summary(out, metrics)
         tell_encoder(metrics, path)

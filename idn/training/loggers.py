@@ -8,10 +8,10 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 
 
-class CurveLogger(pl.loggers.Logger):
+class ResumableCsvLogger(pl.loggers.Logger):
     """Writes `metrics.csv`: a row for everything that is logged at once, a column per metric, empty where it is not.
 
     A run that goes on in the same folder continues the table where it goes on; nothing is changed before.
@@ -60,7 +60,7 @@ class CurveLogger(pl.loggers.Logger):
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         self.columns = sorted({key for row in rows for key in row} | {"step"})
-        with whole(self.path) as draft, draft.open("w", newline="") as file:
+        with atomic_write(self.path) as draft, draft.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)

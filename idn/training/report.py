@@ -67,16 +67,18 @@ def tell_student(
     again += [f"resume={out / 'checkpoints' / 'last.ckpt'}", f"trainer.max_steps={2 * trainer.max_steps}"]
     plain = not any(word.startswith(("experiment=", "teacher=", "data=")) for word in options)
     longer = "   or the long run: idn train experiment=procedural_full" if plain else ""
-    phone = [*_for_export(options), f"student={path}", "identity=none", f"out={out / 'export'}"]
+    phone = [*_for_export(options), f"weights={path}", "source=none", f"out={out / 'export'}"]
     print(f"to a phone: {command('export', *phone)}")
     print(f"next: {command('train', *again)}{longer}")
 
 
 def _for_export(options: Sequence[str]) -> list[str]:
     """Of the options that a student was trained with, those that its export needs: data and encoder."""
-    given = [word for word in options if word.startswith(("data=", "data.root=", "data.stored_frame=", "data.layout="))]
-    encoder = [word for word in options if word.startswith(("identity=", "identity."))]
-    return [*given, *(f"encoder{word.removeprefix('identity')}" for word in encoder)]
+    given = [
+        word for word in options if word.startswith(("data=", "data.root=", "data.stored_template=", "data.layout="))
+    ]
+    encoder = [word for word in options if word.startswith(("encoder=", "encoder."))]
+    return [*given, *encoder]
 
 
 def tell_swapper(
@@ -87,7 +89,7 @@ def tell_swapper(
     Console().print(metric_table(title, metrics, SWAPPER_MEANING))
     print_places({"teacher": path, "snapshots": out / "snapshots", **places(out)})
     print(f"{'licence':<11}{module.licence} (identity encoder: {module.encoder.licence})")
-    print(f"next: {command('train', *_shared(options), 'teacher=own', f'teacher.weights={path}')}")
+    print(f"next: {command('train', *_shared(options), 'teacher=trained_here', f'teacher.weights={path}')}")
 
 
 def tell_encoder(metrics: Mapping[str, float], path: Path) -> None:
@@ -95,7 +97,7 @@ def tell_encoder(metrics: Mapping[str, float], path: Path) -> None:
     for key, value in metrics.items():
         print(f"{key.removeprefix('val/'):<16}{value:.4f}")
     print(f"encoder         {path}")
-    print(f"next: {command('train', f'identity.weights={path}')}")
+    print(f"next: {command('train', f'encoder.weights={path}')}")
 
 
 def tell_scorer(notes: ScorerNotes, levels: Sequence[Level], path: Path, steps: int, options: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from idn.errors import UserError
-from idn.training.loggers import CurveLogger
+from idn.training.loggers import ResumableCsvLogger
 
 Groups = list[dict[str, Any]]
 """The options of an optimizer, one set for each of its groups of parameters."""
@@ -60,7 +60,7 @@ class Resumption(pl.Callback):
         for optimizer, groups in zip(trainer.optimizers, self.configured, strict=True):
             _configure(optimizer, groups, schedules.get(id(optimizer)))
         for logger in trainer.loggers:
-            if isinstance(logger, CurveLogger):
+            if isinstance(logger, ResumableCsvLogger):
                 logger.cut(trainer.global_step)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

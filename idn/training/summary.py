@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 
-SHARED = ("data", "identity=", "identity.", "seed")
+SHARED = ("data", "encoder=", "encoder.", "seed")
 """Beginnings of options that a student must be given exactly as its teacher, scorer or cache was."""
 
 
@@ -38,7 +38,7 @@ def metric_table(title: str, metrics: Mapping[str, float], meanings: Mapping[str
 
 def write_summary(out: Path, content: Mapping[str, Any]) -> None:
     """Write what a run reached as `out/summary.json`."""
-    with whole(out / "summary.json") as draft:
+    with atomic_write(out / "summary.json") as draft:
         draft.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -17,7 +17,7 @@ from teachers.weight_files import verify_file
 class OnnxTeacher(FrozenTeacher):
     """Runs an ONNX file with two inputs, the target and the identity, by ONNX Runtime; see OnnxProgram for where.
 
-    weights: the file. frame: template of the crops given. record: how it sees faces and what it answers, see
+    weights: the file. crop_template: template of the crops given. record: how it sees faces and what it answers, see
     TeacherRecord; sizes must be given. The file decides in which precision it computes, whatever the trainer chose.
     target_input, source_input: names of the two inputs. image_output: name of the output with the swap, the first if
     None. mask_output: that of its mask, the second if None; looked for if record.returns_mask, and else not to be
@@ -34,7 +34,7 @@ class OnnxTeacher(FrozenTeacher):
     def __init__(
         self,
         weights: str | Path | None,
-        frame: str,
+        crop_template: str,
         record: TeacherRecord,
         target_input: str,
         source_input: str,
@@ -49,7 +49,7 @@ class OnnxTeacher(FrozenTeacher):
                 f"teacher {record.name} needs teacher.weights=FILE.onnx: see `idn teachers` for what it is called"
             )
         _check_record(record, embedding_map, mask_output)
-        super().__init__(replace(record, full_precision=True), frame, encoder)
+        super().__init__(replace(record, full_precision=True), crop_template, encoder)
         self.file, self.weights_file = f"teacher file {weights}", Path(weights)
         verify_file(Path(weights), record)
         self.embedding_map = embedding_map

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from idn.errors import UserError
-from idn.frozen import hollow
+from idn.frozen import build_uninitialised
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 from teachers.catalogue import FACESHIFTER
@@ -161,18 +161,20 @@ class FaceShifterTeacher(FrozenTeacher):
     """A FaceShifter of your own, 256 px.
 
     weights: the Lightning checkpoint of its training: E, G, Z, and a discriminator D, which is left out. Channel counts
-    and the depth of Z are read from it. frame: template of the crops given. identity_weights: the recogniser alone, a
+    and the depth of Z are read from it. crop_template: template of the crops given. identity_weights: the recogniser alone, a
     plain torchvision state dict, for a checkpoint that was stripped of Z.
     Raises UserError when a file is missing or does not fit, naming the tensors, and when Z is given twice or never.
     """
 
-    def __init__(self, weights: str | Path | None, frame: str, identity_weights: str | Path | None = None) -> None:
-        super().__init__(RECORD, frame)
+    def __init__(
+        self, weights: str | Path | None, crop_template: str, identity_weights: str | Path | None = None
+    ) -> None:
+        super().__init__(RECORD, crop_template)
         tensors = read_network(weights, RECORD, FAMILY)
         tensors = {key: value for key, value in tensors.items() if not key.startswith("D.")}
         tensors |= _recogniser(tensors, weights, identity_weights)
         files = f"{weights} with {identity_weights}" if identity_weights else f"{weights}"
-        self.net = hollow(lambda: network_for(tensors, f"{FAMILY} file {files}"))
+        self.net = build_uninitialised(lambda: network_for(tensors, f"{FAMILY} file {files}"))
         load_network(self.net, tensors, files, FAMILY)
         self.freeze()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.frozen import hollow
+from idn.frozen import build_uninitialised
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 from teachers.catalogue import GHOST
@@ -218,18 +218,18 @@ class GhostNet(nn.Module):
 class GhostTeacher(FrozenTeacher):
     """GHOST, 256 px: a U-Net, LinkNet or ResNet encoder and 1 to 3 blocks, whichever the file holds.
 
-    weights: G_unet_2blocks.pth, its relatives, or one trained with their code. frame: template of the crops given.
+    weights: G_unet_2blocks.pth, its relatives, or one trained with their code. crop_template: template of the crops given.
     encoder: the recogniser that it was trained with, giving embeddings with their length; None if the encoder that
     serves the student is that one.
     Raises UserError when the file is missing or does not fit, naming the tensors, and for another recogniser.
     """
 
-    def __init__(self, weights: str | Path | None, frame: str, encoder: IdentityEncoder | None = None) -> None:
+    def __init__(self, weights: str | Path | None, crop_template: str, encoder: IdentityEncoder | None = None) -> None:
         tensors = read_network(weights, RECORD, FAMILY)
-        network = hollow(lambda: network_for(tensors, f"{FAMILY} file {weights}"))
+        network = build_uninitialised(lambda: network_for(tensors, f"{FAMILY} file {weights}"))
         kind = "shared_embedding" if encoder is None else "own_embedding"
         source = replace(RECORD.source, kind=kind, dim=network.identity)
-        super().__init__(replace(RECORD, source=source, variant=_variant(network)), frame, encoder)
+        super().__init__(replace(RECORD, source=source, variant=_variant(network)), crop_template, encoder)
         self.net = network
         load_network(self.net, tensors, f"{weights}", FAMILY)
         self.freeze()

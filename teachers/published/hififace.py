@@ -10,7 +10,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from idn.errors import UserError
 from idn.files.tensors import read_tensors
-from idn.frozen import Frozen, hollow
+from idn.frozen import Frozen, build_uninitialised
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 from teachers.catalogue import HIFIFACE
@@ -46,7 +46,7 @@ class HifiFaceTeacher(FrozenTeacher):
     is a guess: results may fall short of the published ones.
 
     weights: hififace_opensouce_299999.ckpt, or another checkpoint of its training; the discriminator, the losses and
-    the two frozen networks in it are left out, its channel count is read from it. frame: template of the crops given.
+    the two frozen networks in it are left out, its channel count is read from it. crop_template: template of the crops given.
     shape: module that turns (N, 3, 256, 256) RGB in [0, 1], cut like the target, into (N, 257), see COEFFICIENTS.
     encoder: the recogniser that it was trained with, which was shown the whole crop (template ffhq); None if the
     encoder that serves the student is that one.
@@ -54,19 +54,19 @@ class HifiFaceTeacher(FrozenTeacher):
     """
 
     def __init__(
-        self, weights: str | Path | None, frame: str, shape: nn.Module, encoder: IdentityEncoder | None = None
+        self, weights: str | Path | None, crop_template: str, shape: nn.Module, encoder: IdentityEncoder | None = None
     ) -> None:
         kind = "shared_embedding" if encoder is None else "own_embedding"
-        super().__init__(replace(RECORD, source=replace(RECORD.source, kind=kind)), frame, encoder)
+        super().__init__(replace(RECORD, source=replace(RECORD.source, kind=kind)), crop_template, encoder)
         tensors = generator_tensors(read_network(weights, RECORD, FAMILY))
         self.shape = shape
-        self.net = hollow(lambda: HifiFaceNet(_width(tensors)))
+        self.net = build_uninitialised(lambda: HifiFaceNet(_width(tensors)))
         load_network(self.net, tensors, f"{weights}", FAMILY)
         self.freeze()
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """target: (N, 3, 256, 256) RGB in [0, 1]. Returns (N, 3, 256, 256) in [0, 1], fused with the target."""
-        crops = self.record.target.cut(batch.source, self.frame)
+        crops = self.record.target.cut(batch.source, self.crop_template)
         vector = torch.cat([self._fused_shape(crops, target), self.identity(batch, source)], 1)
         return self.net(target, vector)[0]
 
@@ -119,7 +119,7 @@ class Deep3DShape(Frozen):
             )
         if found == FAMILY:
             tensors = {k.removeprefix(_SHAPE_PREFIX): v for k, v in tensors.items() if k.startswith(_SHAPE_PREFIX)}
-        self.net = hollow(Deep3DNet)
+        self.net = build_uninitialised(Deep3DNet)
         load_network(self.net, tensors, weights, SHAPE_FAMILY)
         self.freeze()
 

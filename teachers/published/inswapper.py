@@ -89,7 +89,7 @@ class InswapperNet(nn.Module):
 class InswapperTeacher(FrozenTeacher):
     """inswapper_128 at 128 px, with the embedding of insightface's w600k_r50 and the matrix that its file ends with.
 
-    weights: inswapper_128.onnx, or its half-precision copy, whose weights become float32 here. frame: template of the
+    weights: inswapper_128.onnx, or its half-precision copy, whose weights become float32 here. crop_template: template of the
     crops given. encoder: an IResNetEncoder with the name w600k_r50; None reads what the student's encoder saw, which
     then must be that one.
     convention: what of the matrix, "insightface" or "facefusion", see LinearMap.
@@ -100,7 +100,7 @@ class InswapperTeacher(FrozenTeacher):
     def __init__(
         self,
         weights: str | Path | None,
-        frame: str,
+        crop_template: str,
         encoder: IdentityEncoder | None = None,
         convention: Convention = "insightface",
         sha256: str | None = None,
@@ -108,7 +108,7 @@ class InswapperTeacher(FrozenTeacher):
     ) -> None:
         source = replace(RECORD.source, kind="shared_embedding" if encoder is None else "own_embedding")
         record = replace(RECORD, variant=convention, source=source, sha256=sha256, file_bytes=file_bytes)
-        super().__init__(record, frame, encoder)
+        super().__init__(record, crop_template, encoder)
         plan, tensors, emap = read_inswapper(_file(weights, record), record.target.size, record.source.dim)
         with torch.device("meta"):
             self.net = InswapperNet(plan)

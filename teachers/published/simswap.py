@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idn.errors import UserError
-from idn.frozen import hollow
+from idn.frozen import build_uninitialised
 from idn.images import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import Channels, FaceInput, FrozenTeacher, SourceInput, TeacherRecord
@@ -147,7 +147,7 @@ class SimSwapTeacher(FrozenTeacher):
     """SimSwap, driven by the 512 numbers of ArcFace IR-SE-101, L2-normalised.
 
     weights: latest_net_G.pth (224 px), 550000_net_G.pth (512 px beta), 390000_net_G.pth (512 px, deep, by the
-    community), or a file that SimSwap's train.py made. frame: template of the crops given.
+    community), or a file that SimSwap's train.py made. crop_template: template of the crops given.
     variant: "tanh01" (reads RGB in [0, 1], ends in a tanh) or "imagenet_linear" (reads and writes RGB normalised with
     the ImageNet mean and deviation, no tanh). It must be stated: the files of both look alike. At the first call with
     pictures that show something, up to 4 sources are reconstructed with their own identity under both variants, and a
@@ -161,7 +161,7 @@ class SimSwapTeacher(FrozenTeacher):
     def __init__(
         self,
         weights: str | Path | None,
-        frame: str,
+        crop_template: str,
         variant: str | None = None,
         size: int = 224,
         encoder: IdentityEncoder | None = None,
@@ -184,10 +184,10 @@ class SimSwapTeacher(FrozenTeacher):
             output_mean=way.out_mean,
             output_std=way.out_std,
         )
-        super().__init__(record, frame, encoder)
+        super().__init__(record, crop_template, encoder)
         tensors = read_network(weights, record, published.family)
         dim = record.source.dim
-        self.net = hollow(lambda: SimSwapNet(published.widths, published.first, published.blocks, dim))
+        self.net = build_uninitialised(lambda: SimSwapNet(published.widths, published.first, published.blocks, dim))
         load_network(self.net, tensors, weights, published.family)
         self.compared = False
         self.freeze()
@@ -203,11 +203,11 @@ class SimSwapTeacher(FrozenTeacher):
     def reconstruction(self, images: Tensor, identity: Tensor) -> dict[str, float]:
         """How well faces survive a swap with themselves, under each variant.
 
-        images: (N, 3, S, S) RGB in [0, 1], framed as `frame`. identity: (N, 512), their own unit-length embeddings.
+        images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. identity: (N, 512), their own unit-length embeddings.
         Returns variant -> mean absolute error in [0, 1], over the teacher's own crop.
         """
         face = self.record.target
-        crop = FaceInput(face.size, face.template).cut(images, self.frame)
+        crop = FaceInput(face.size, face.template).cut(images, self.crop_template)
         errors = {}
         for name, way in VARIANTS.items():
             answer = self._run(normalize(crop, way.mean, way.std), identity, way).to(crop.dtype)

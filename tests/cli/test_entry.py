@@ -42,7 +42,7 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
         ),
         (["max_steps=3"], "did you mean trainer.max_steps?"),
         (["data.root=photos"], "there is no option data.root: it belongs to data=faces"),
-        (["teacher=procedual"], "there is no teacher=procedual: did you mean procedural? or choose of absent, blend,"),
+        (["teacher=procedual"], "there is no teacher=procedual: did you mean procedural? or choose of blend, cached,"),
         (["experiment=nobody"], "there is no experiment=nobody: choose of paper_faceshifter, "),
         (["trainer.max_steps=many"], "trainer.max_steps=many is not a number: it is 850 where nothing is given"),
         (["optim.lr=little"], "optim.lr=little is not a number"),
@@ -53,13 +53,13 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
         (["teacher=3"], "must be a string"),
         (["seed"], "'seed' is no option: write name=value"),
         (["=3"], "'=3' is no option: write name=value"),
-        (["identity.weights=/no=where/it's, (there).pt"], "/no=where/it's, (there).pt"),
+        (["encoder.weights=/no=where/it's, (there).pt"], "/no=where/it's, (there).pt"),
         (["data.size=big"], "data.size=big is not a number"),
         (["data.size=100"], "data.size=100 is not divisible by 32"),
         (["resume=nowhere.ckpt"], "resume=nowhere.ckpt does not exist"),
         (["data=faces", "data.root=nowhere"], "nowhere"),
         (["data=faces"], "data.root"),
-        (["identity=mobilefacenet"], "identity.weights"),
+        (["encoder=mobilefacenet"], "encoder.weights"),
         (["reweight=identity_quality"], "reweight.scorer=FILE"),
         (["teacher.wrong_identity=2"], "wrong_identity"),
         (["--max_steps=5"], "write trainer.max_steps=5, without --"),
@@ -89,7 +89,7 @@ def test_a_gpu_that_is_not_there_gets_one_sentence(idn_cli) -> None:
 
 def test_weights_of_another_architecture_are_refused(idn_cli, tmp_path: Path) -> None:
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pt")
-    status, _, err = idn_cli("train", *FAST, "identity=mobilefacenet", "identity.weights=other.pt")
+    status, _, err = idn_cli("train", *FAST, "encoder=mobilefacenet", "encoder.weights=other.pt")
     assert status == 2 and "other.pt" in err and len(err.strip().splitlines()) == 1
 
 
@@ -136,7 +136,7 @@ def test_the_student_file_says_where_it_comes_from(idn_cli, tmp_path: Path) -> N
     idn_cli("train", *FAST, "hydra.run.dir=run")
     with safe_open(tmp_path / "run/student.safetensors", "pt") as file:
         notes = file.metadata()
-    assert notes["teacher"] == "procedural" and notes["teacher_licence"] and notes["identity_encoder_licence"]
+    assert notes["teacher"] == "procedural" and notes["teacher_licence"] and notes["encoder_licence"]
 
 
 def test_multirun_makes_one_run_per_value(idn_cli, tmp_path: Path) -> None:
@@ -159,12 +159,12 @@ def test_every_experiment_trains(name: str, idn_cli) -> None:
 
 
 def test_identity_trains_an_encoder_that_train_accepts(idn_cli) -> None:
-    small = ["identity_data.size=32", "identity_data.batch=8", "identity_data.identities=12", "identity_data.workers=0"]
-    small += ["identity_data.pairs=40", "network.width=0.25", "trainer.max_steps=2", "trainer.accelerator=cpu"]
-    status, out, err = idn_cli("identity", *small, "hydra.run.dir=who")
+    small = ["encoder_data.size=32", "encoder_data.batch=8", "encoder_data.identities=12", "encoder_data.workers=0"]
+    small += ["encoder_data.pairs=40", "encoder_network.width=0.25", "trainer.max_steps=2", "trainer.accelerator=cpu"]
+    status, out, err = idn_cli("train-encoder", *small, "hydra.run.dir=who")
     assert status == 0, err
-    assert out.strip().splitlines()[-1].endswith("who/identity_encoder.safetensors")
-    status, _, err = idn_cli("train", *FAST, "identity.weights=who/identity_encoder.safetensors")
+    assert out.strip().splitlines()[-1].endswith("who/encoder.safetensors")
+    status, _, err = idn_cli("train", *FAST, "encoder.weights=who/encoder.safetensors")
     assert status == 0, err
 
 
@@ -203,7 +203,7 @@ def test_a_student_trains_from_kept_answers_and_its_file_names_the_teacher(idn_c
     [
         (["cache", "out=kept", "pairs=9"], "out=kept was begun with pairs=4, not 9"),
         (["cache", "out=kept", "pairs=4", "data.same_ratio=0.5"], "data.same_ratio=0.2, not 0.5"),
-        (["cache", "out=other", "format=bmp"], "format=bmp is unknown"),
+        (["cache", "out=other", "picture_format=bmp"], "picture_format=bmp is unknown"),
         (["cache", "pairs=4"], "out"),
         (["cache", "out=other", "reweight=identity_quality"], "scorer"),
         (["train", "teacher=cached"], "teacher.path"),
@@ -221,7 +221,7 @@ def test_a_cache_that_does_not_fit_gets_one_sentence(words: list[str], said: str
 
 @pytest.mark.slow
 def test_the_student_can_be_compiled(idn_cli) -> None:
-    status, _, err = idn_cli("train", *FAST, "distill.compile=true")
+    status, _, err = idn_cli("train", *FAST, "distillation.compile=true")
     assert status == 0, err
 
 
@@ -278,9 +278,9 @@ def test_teachers_examines_one(idn_cli) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["check=nobody"], "check=nobody is no teacher: choose one of absent, blend"),
+        (["check=nobody"], "check=nobody is no teacher: choose one of blend, cached"),
         (["check=blend", "weights=soft.pth"], "teacher=blend has no file: leave weights=soft.pth out"),
-        (["check=blend", "+teacher.soft=1"], "teacher=blend has no option soft: choose one of frame"),
+        (["check=blend", "+teacher.soft=1"], "teacher=blend has no option soft: choose one of crop_template"),
         (["check=faceshifter", "weights=gone.ckpt"], "gone.ckpt does not exist"),
         (["check=blend", "device=abacus"], "device=abacus is not available"),
     ],
@@ -301,8 +301,8 @@ from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 class Unfinished(FrozenTeacher):
     """Mixes the exact swap with the target, as far as its file says."""
 
-    def __init__(self, weights, frame):
-        super().__init__(TeacherRecord("unfinished", "CC0", True, FaceInput(), SourceInput("nothing")), frame)
+    def __init__(self, weights, crop_template):
+        super().__init__(TeacherRecord("unfinished", "CC0", True, FaceInput(), SourceInput("nothing")), crop_template)
         self.fraction = float(read_metadata(weights)["fraction"])
         self.freeze()
 
@@ -321,15 +321,15 @@ def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (tmp_path / "snapshots").mkdir()
     for fraction in ("0.25", "0.5", "1.0"):
         save_file({"x": torch.zeros(1)}, tmp_path / "snapshots" / f"{fraction}.safetensors", {"fraction": fraction})
-    return ["source=snapshots", "source.folder=snapshots", "source.teacher._target_=unfinished.Unfinished"]
+    return ["graded=snapshots", "graded.folder=snapshots", "graded.teacher._target_=unfinished.Unfinished"]
 
 
 @pytest.mark.parametrize("kind", ["snapshots", "degradations"])
 def test_quality_trains_a_scorer_that_train_trusts(kind: str, unfinished: list[str], idn_cli, tmp_path: Path) -> None:
     from safetensors import safe_open
 
-    source = unfinished if kind == "snapshots" else ["source=degradations", "source.levels=3"]
-    status, out, err = idn_cli("quality", *RATED, *source, "hydra.run.dir=q")
+    source = unfinished if kind == "snapshots" else ["graded=degradations", "graded.levels=3"]
+    status, out, err = idn_cli("train-scorer", *RATED, *source, "hydra.run.dir=q")
     assert status == 0, err
     assert f"{kind} of " in out and "rank_truth" in out
     follow = out.strip().splitlines()[-1]
@@ -341,7 +341,7 @@ def test_quality_trains_a_scorer_that_train_trusts(kind: str, unfinished: list[s
     with safe_open(tmp_path / "q/scorer.safetensors", "pt") as file:
         notes = file.metadata()
     assert notes["kind"] == kind and notes["teacher"] and notes["teacher_licence"]
-    assert notes["command"].startswith("idn quality data.size=32 ") and json.loads(notes["metrics"]) == {
+    assert notes["command"].startswith("idn train-scorer data.size=32 ") and json.loads(notes["metrics"]) == {
         key: value for key, value in summary.items() if key.startswith("val/")
     }
     status, out, err = idn_cli(
@@ -356,11 +356,11 @@ def test_quality_trains_a_scorer_that_train_trusts(kind: str, unfinished: list[s
 def test_a_stopped_training_of_a_scorer_goes_on_as_if_nothing_had_happened(idn_cli, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    words = [*RATED, "source=degradations", "source.levels=3", "schedule.total_steps=4"]
-    assert idn_cli("quality", *words, "trainer.max_steps=4", "hydra.run.dir=whole")[0] == 0
-    assert idn_cli("quality", *words, "hydra.run.dir=first")[0] == 0
+    words = [*RATED, "graded=degradations", "graded.levels=3", "schedule.total_steps=4"]
+    assert idn_cli("train-scorer", *words, "trainer.max_steps=4", "hydra.run.dir=whole")[0] == 0
+    assert idn_cli("train-scorer", *words, "hydra.run.dir=first")[0] == 0
     resume = ["trainer.max_steps=4", "resume=first/checkpoints/last.ckpt", "hydra.run.dir=second"]
-    status, _, err = idn_cli("quality", *words, *resume)
+    status, _, err = idn_cli("train-scorer", *words, *resume)
     assert status == 0, err
     whole, second = (load_file(tmp_path / name / "scorer.safetensors") for name in ("whole", "second"))
     assert all(torch.equal(value, second[key]) for key, value in whole.items())
@@ -369,19 +369,19 @@ def test_a_stopped_training_of_a_scorer_goes_on_as_if_nothing_had_happened(idn_c
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "source.folder"),
-        (["source.folder=nowhere"], "source.folder=nowhere holds 0 snapshots"),
-        (["source=guesses"], "there is no source=guesses"),
-        (["source.folder=nowhere", "teacher=blend"], "teacher=blend has no effect with source=snapshots"),
-        (["source=degradations", "source.kinds=[frost]"], "source.kinds names frost"),
-        (["source=degradations", "scorer.size=8"], "scorer.size=8"),
-        (["source=degradations", "scorer.backbone=gone.safetensors"], "gone.safetensors"),
-        (["source=degradations", "resume=gone.ckpt"], "resume=gone.ckpt does not exist"),
-        (["source=degradations", "pairs=0"], "pairs=0"),
+        ([], "graded.folder"),
+        (["graded.folder=nowhere"], "graded.folder=nowhere holds 0 snapshots"),
+        (["graded=guesses"], "there is no graded=guesses"),
+        (["graded.folder=nowhere", "teacher=blend"], "teacher=blend has no effect with graded=snapshots"),
+        (["graded=degradations", "graded.kinds=[frost]"], "graded.kinds names frost"),
+        (["graded=degradations", "scorer.size=8"], "scorer.size=8"),
+        (["graded=degradations", "scorer.backbone=gone.safetensors"], "gone.safetensors"),
+        (["graded=degradations", "resume=gone.ckpt"], "resume=gone.ckpt does not exist"),
+        (["graded=degradations", "pairs=0"], "pairs=0"),
     ],
 )
 def test_quality_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -> None:
-    status, out, err = idn_cli("quality", *RATED, *words)
+    status, out, err = idn_cli("train-scorer", *RATED, *words)
     assert status != 0
     assert said in out + err and len((out + err).strip().splitlines()) == 1, "one sentence"
 
@@ -389,9 +389,8 @@ def test_quality_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -
 def test_the_next_command_can_be_pasted_into_a_shell() -> None:
     from idn.training.summary import SHARED, repeated
 
-    options = ["data.root=my photos", "teacher.shares={a: 2}", "identity=arcface", "seed=3", "identity_data=folder"]
+    options = ["data.root=my photos", "teacher.shares={a: 2}", "encoder=arcface", "seed=3", "encoder_data=folder"]
     assert (
-        repeated(options)
-        == "'data.root=my photos' 'teacher.shares={a: 2}' identity=arcface seed=3 identity_data=folder "
+        repeated(options) == "'data.root=my photos' 'teacher.shares={a: 2}' encoder=arcface seed=3 encoder_data=folder "
     )
-    assert repeated(options, SHARED) == "'data.root=my photos' identity=arcface seed=3 "
+    assert repeated(options, SHARED) == "'data.root=my photos' encoder=arcface seed=3 "

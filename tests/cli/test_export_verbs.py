@@ -1,4 +1,4 @@
-"""`idn export`, `idn bench` and `idn converter` as a user types them."""
+"""`idn export`, `idn bench` and `idn install-converter` as a user types them."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small one, of the encoder that comes with the package."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("student") / "student.safetensors"
-    Student(128, 512, 7, 0.25).save(path, {"identity_encoder": ENCODER, "template": "ffhq", "size": "32"})
+    Student(128, 512, 7, 0.25).save(path, {"encoder": ENCODER, "template": "ffhq", "size": "32"})
     return path
 
 
@@ -35,12 +35,12 @@ def crop(tmp_path: Path) -> Path:
 def test_one_person_becomes_a_file_and_another_takes_its_place(
     idn_cli, student: Path, crop: Path, tmp_path: Path
 ) -> None:
-    common = (f"student={student}", "aligned=true", "crops=2")
-    status, out, err = idn_cli("export", *common, f"identity={crop}", "out=first", "keep_identity=true")
+    common = (f"weights={student}", "aligned=true", "crops=2")
+    status, out, err = idn_cli("export", *common, f"source={crop}", "out=first", "keep_identity=true")
     assert status == 0 and "swap.onnx" in out, err
     card = json.loads((tmp_path / "first/card.json").read_text())
     assert card["product"] == "baked" and card["size"] == 32 and card["template"]["name"] == "ffhq"
-    again = ("identity=first/identity.safetensors", "out=second", "prepared=first/swap.onnx")
+    again = ("source=first/identity.safetensors", "out=second", "prepared=first/swap.onnx")
     status, out, err = idn_cli("export", *common, *again)
     assert status == 0, err
     target = np.random.default_rng(1).random((1, 3, 32, 32), np.float32)
@@ -57,32 +57,32 @@ def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_pat
     (tmp_path / "file").touch()
     yunet = Path(__file__).parents[2] / "../shared/weights/yunet_final.pth"
     cases = {
-        ("identity=missing.png",): "identity=missing.png is not a file",
-        (): "give identity=PHOTO, or identity=none",
-        ("identity=none", "precision=fp8"): "precision=fp8 is unknown",
-        (f"identity={crop}", "size=100"): "size=100 is not divisible by 32",
-        (f"identity={crop}", "format=tensorrt"): "there is no format=tensorrt: choose of aotinductor, coreml",
-        (f"identity={crop}", "format.onnx.opset=9"): "format.onnx.opset=9 is not supported",
-        (f"identity={crop}", "format=[]"): "format=[] names no format",
-        (f"identity={crop}", "precision=[fp8]"): "precision=fp8 is unknown",
-        (f"identity={crop}", "precision=[bf16]"): "format=onnx has no precision=bf16",
-        (f"identity={crop}", "aligned=true", "out=file/inside"): "cannot be written",
-        ("identity=none", "prepared=swap.onnx"): "prepared=FILE wants a new person",
-        (f"identity={crop}", "prepared=swap.onnx"): "swap.onnx",
+        ("source=missing.png",): "source=missing.png is not a file",
+        (): "give source=PHOTO, or source=none",
+        ("source=none", "precision=fp8"): "precision=fp8 is unknown",
+        (f"source={crop}", "size=100"): "size=100 is not divisible by 32",
+        (f"source={crop}", "format=tensorrt"): "there is no format=tensorrt: choose of aotinductor, coreml",
+        (f"source={crop}", "format.onnx.opset=9"): "format.onnx.opset=9 is not supported",
+        (f"source={crop}", "format=[]"): "format=[] names no format",
+        (f"source={crop}", "precision=[fp8]"): "precision=fp8 is unknown",
+        (f"source={crop}", "precision=[bf16]"): "format=onnx has no precision=bf16",
+        (f"source={crop}", "aligned=true", "out=file/inside"): "cannot be written",
+        ("source=none", "prepared=swap.onnx"): "prepared=FILE wants a new person",
+        (f"source={crop}", "prepared=swap.onnx"): "swap.onnx",
     }
     if yunet.is_file():
-        cases[f"identity={crop}", f"detector.weights={yunet}"] = "shows no face"
+        cases[f"source={crop}", f"detector.weights={yunet}"] = "shows no face"
     for words, sentence in cases.items():
-        status, _, err = idn_cli("export", f"student={student}", "out=out", *words)
+        status, _, err = idn_cli("export", f"weights={student}", "out=out", *words)
         assert status == 2 and sentence in err and len(err.strip().splitlines()) == 1, (words, err)
-    status, _, err = idn_cli("export", f"student={crop}", "identity=none", "out=out")
+    status, _, err = idn_cli("export", f"weights={crop}", "source=none", "out=out")
     assert status == 2 and len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
     status, _, err = idn_cli("bench", "folder=nowhere")
     assert status == 2 and "holds no card.json" in err
     status, _, err = idn_cli("bench", "threads=0", "precision=fp32")
     assert status == 2 and "threads=[0] must be whole numbers" in err
-    status, _, err = idn_cli("converter", "name=magic")
+    status, _, err = idn_cli("install-converter", "name=magic")
     assert status == 2 and "litert" in err
 
 
@@ -93,5 +93,5 @@ def test_a_missing_extra_is_named(idn_cli, student: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else known(name, *rest)
     )
-    status, _, err = idn_cli("export", f"student={student}", "identity=none", "out=out", "format=[openvino]")
+    status, _, err = idn_cli("export", f"weights={student}", "source=none", "out=out", "format=[openvino]")
     assert status == 2 and "pip install '.[openvino]'" in err

@@ -34,7 +34,7 @@ def test_the_options_of_the_choices_that_are_typed_are_shown(wide) -> None:
     text = help_text("train", ["data=faces", "trainer.max_steps=7"])
     assert "data.root=???                     the folder: flat, or one folder per identity" in text
     assert "trainer.max_steps=7 " in text and "schedule.total_steps=7 " in text
-    assert "data.stored_frame" not in help_text("train", [])
+    assert "data.stored_template" not in help_text("train", [])
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
@@ -42,7 +42,7 @@ def test_only_the_groups_of_the_verb_are_listed(verb: str, wide) -> None:
     heads = {line.split("=")[0] for line in _blocks(verb) if "=" in line and line[0] != " "}
     entries = OmegaConf.load(cli.conf_dir() / f"{verb}.yaml").defaults
     groups = {key.partition("@")[2] or key for entry in entries if OmegaConf.is_dict(entry) for key in entry}
-    assert heads == {"format" if group == "file_format" else group for group in groups}
+    assert heads == {"format" if group == "format" else group for group in groups}
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
@@ -53,11 +53,10 @@ def test_lines_fit_the_terminal(verb: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_options_have_the_names_that_users_type(wide) -> None:
-    text = help_text("export", ["file_format=[onnx,pt2]"])
-    assert "  student=???                       student.safetensors of" in text
+    text = help_text("export", ["format=[onnx,pt2]"])
+    assert "  weights=???                       of the student: student.safetensors of" in text
     assert "encoder=procedural" in text and "encoder.weights=null" in text
     assert "format=[onnx,pt2]" in text and "format.pt2.dynamic_size=false" in text
-    assert "student_file" not in text and "identity@encoder" not in text and "file_format" not in text
 
 
 def test_experiments_are_those_of_the_verb(wide) -> None:

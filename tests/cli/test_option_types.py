@@ -20,13 +20,13 @@ TRAIN = [
     "trainer.max_steps=1",
     "trainer.accelerator=cpu",
 ]
-IDENTITY = ["identity", "identity_data.size=32", "identity_data.batch=4", "identity_data.identities=4"]
-IDENTITY += ["identity_data.pairs=20", "identity_data.workers=0", "trainer.max_steps=1", "trainer.accelerator=cpu"]
-FACES = ["data=faces", "data.root=people", "data.stored_frame=ffhq", "data.holdout=0.5"]
-PHOTOS = [*TRAIN, *FACES, "identity.photographs=true", "teacher=blend"]
+IDENTITY = ["train-encoder", "encoder_data.size=32", "encoder_data.batch=4", "encoder_data.identities=4"]
+IDENTITY += ["encoder_data.pairs=20", "encoder_data.workers=0", "trainer.max_steps=1", "trainer.accelerator=cpu"]
+FACES = ["data=faces", "data.root=people", "data.stored_template=ffhq", "data.holdout=0.5"]
+PHOTOS = [*TRAIN, *FACES, "encoder.photographs=true", "teacher=blend"]
 PEOPLE = [word for word in IDENTITY if "identities" not in word]
-PEOPLE += ["identity_data=folder", "identity_data.root=people", "identity_data.stored_frame=ffhq"]
-PEOPLE += ["identity_data.holdout=0.5"]
+PEOPLE += ["encoder_data=folder", "encoder_data.root=people", "encoder_data.stored_template=ffhq"]
+PEOPLE += ["encoder_data.holdout=0.5"]
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def refused(idn_cli, *words: str) -> str:
         ("data.val_batches=0", "data.val_batches=0 must be a whole number, at least 1"),
         ("data.workers=-1", "data.workers=-1 must be a whole number, at least 0"),
         ("data.seed=1.5", "data.seed=1.5 is not a whole number"),
-        ("data.frame=mtcnn", "give data=faces data.root=DIR with crops of `idn align`, or data.frame=ffhq"),
-        ("identity.weights=0", "0 does not exist"),
-        ("identity.frame=word", "frame=word is no alignment template"),
+        ("data.template=mtcnn", "give data=faces data.root=DIR with crops of `idn align`, or data.template=ffhq"),
+        ("encoder.weights=0", "0 does not exist"),
+        ("encoder.crop_template=word", "crop_template=word is no alignment template"),
     ],
 )
 def test_training(word: str, said: str, idn_cli) -> None:
@@ -77,7 +77,7 @@ def test_training(word: str, said: str, idn_cli) -> None:
         ("data.augment.flip=null", "augment.flip=null must be a number from 0 to 1"),
         ("data.augment=0", "data.augment=0 stands for several options: give those"),
         ("data.regions.edge=0", "regions.edge=0 must be a number from 0.001 to 1"),
-        ("data.frame=word", "regions.frame=word is unknown: choose one of arcface_112_v1"),
+        ("data.template=word", "regions.template=word is unknown: choose one of arcface_112_v1"),
     ],
 )
 def test_training_on_photographs(word: str, said: str, idn_cli) -> None:
@@ -87,18 +87,21 @@ def test_training_on_photographs(word: str, said: str, idn_cli) -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("identity_data.size=8", "identity_data.size=8 must be a whole number, at least 16"),
-        ("identity_data.batch=3", "identity_data.batch=3 must be a multiple of 2"),
-        ("identity_data.pairs=0", "identity_data.pairs=0 must be a whole number, at least 2"),
-        ("identity_data.frame=mtcnn", "give identity_data=folder identity_data.root=DIR with crops of `idn align`"),
-        ("network.width=1000000", "network.width=1000000 must be a number from 0.125 to 4"),
-        ("network.embedding_dim=8", "network.embedding_dim=8 is less than the 45 numbers that the data know"),
-        ("network.input_size=57", "network.input_size=57 must be a multiple of 16 from 80 on"),
-        ("network.template=word", "template=word is no alignment template"),
-        ("recognition.margin=2", "recognition.margin=2 must be a number from 0 to 1.57"),
-        ("recognition.margin_steps=null", "recognition.margin_steps=null must be a whole number, at least 0"),
-        ("recognition.scale=0", "recognition.scale=0 must be a number, at least 1"),
-        ("recognition.folds=1", "recognition.folds=1 must be a whole number, at least 2"),
+        ("encoder_data.size=8", "encoder_data.size=8 must be a whole number, at least 16"),
+        ("encoder_data.batch=3", "encoder_data.batch=3 must be a multiple of 2"),
+        ("encoder_data.pairs=0", "encoder_data.pairs=0 must be a whole number, at least 2"),
+        ("encoder_data.template=mtcnn", "give encoder_data=folder encoder_data.root=DIR with crops of `idn align`"),
+        ("encoder_network.width=1000000", "encoder_network.width=1000000 must be a number from 0.125 to 4"),
+        (
+            "encoder_network.embedding_dim=8",
+            "encoder_network.embedding_dim=8 is less than the 45 numbers that the data know",
+        ),
+        ("encoder_network.input_size=57", "encoder_network.input_size=57 must be a multiple of 16 from 80 on"),
+        ("encoder_network.template=word", "template=word is no alignment template"),
+        ("encoder_training.margin=2", "encoder_training.margin=2 must be a number from 0 to 1.57"),
+        ("encoder_training.margin_steps=null", "encoder_training.margin_steps=null must be a whole number, at least 0"),
+        ("encoder_training.scale=0", "encoder_training.scale=0 must be a number, at least 1"),
+        ("encoder_training.folds=1", "encoder_training.folds=1 must be a whole number, at least 2"),
     ],
 )
 def test_training_of_an_identity_encoder(word: str, said: str, idn_cli) -> None:
@@ -109,10 +112,10 @@ def test_training_of_an_identity_encoder(word: str, said: str, idn_cli) -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("identity_data.batch=null", "identity_data.batch=null must be a whole number, at least 2"),
-        ("identity_data.root=nowhere", "identity_data.root=nowhere is not a folder"),
-        ("identity_data.stored_frame=word", "identity_data.stored_frame=word is unknown"),
-        ("identity_data.holdout=0", "at identity_data.holdout=0, and two are needed: add people"),
+        ("encoder_data.batch=null", "encoder_data.batch=null must be a whole number, at least 2"),
+        ("encoder_data.root=nowhere", "encoder_data.root=nowhere is not a folder"),
+        ("encoder_data.stored_template=word", "encoder_data.stored_template=word is unknown"),
+        ("encoder_data.holdout=0", "at encoder_data.holdout=0, and two are needed: add people"),
     ],
 )
 def test_training_of_an_identity_encoder_on_photographs(word: str, said: str, idn_cli) -> None:
@@ -120,21 +123,25 @@ def test_training_of_an_identity_encoder_on_photographs(word: str, said: str, id
 
 
 @pytest.mark.usefixtures("people")
-@pytest.mark.parametrize("words", [TRAIN, ["cache", "out=kept", "pairs=2"], ["teacher"], ["quality"], ["teachers"]])
+@pytest.mark.parametrize(
+    "words", [TRAIN, ["cache", "out=kept", "pairs=2"], ["train-teacher"], ["train-scorer"], ["teachers"]]
+)
 def test_photographs_want_an_encoder_of_real_people(words: list[str], idn_cli) -> None:
-    more = {"quality": ["source=degradations", "teacher=blend"], "teachers": ["check=blend"], "teacher": []}
-    said = refused(idn_cli, *words, *FACES, "data.size=32", "data.frame=ffhq", *more.get(words[0], ["teacher=blend"]))
-    assert said.startswith("idn: identity=procedural knows drawn faces only: add identity=mobilefacenet identity.wei")
-    assert said.endswith("identity.photographs=true takes it all the same")
+    more = {"train-scorer": ["graded=degradations", "teacher=blend"], "teachers": ["check=blend"], "train-teacher": []}
+    said = refused(
+        idn_cli, *words, *FACES, "data.size=32", "data.template=ffhq", *more.get(words[0], ["teacher=blend"])
+    )
+    assert said.startswith("idn: encoder=procedural knows drawn faces only: add encoder=mobilefacenet encoder.wei")
+    assert said.endswith("encoder.photographs=true takes it all the same")
 
 
 @pytest.mark.usefixtures("people")
 def test_an_export_with_photographs_wants_it_said_of_the_encoder(idn_cli, tmp_path: Path) -> None:
     encoder = TrainedMobileFaceNet(None, "ffhq")
     sizes = encoder.embedding_dim, encoder.feature_channels, encoder.feature_size
-    notes = LINEAGE | {"identity_encoder": encoder.name, "template": "ffhq", "size": "32"}
+    notes = LINEAGE | {"encoder": encoder.name, "template": "ffhq", "size": "32"}
     Student(*sizes, 0.25).save(tmp_path / "student.safetensors", notes)
-    said = refused(idn_cli, "export", "student=student.safetensors", "identity=none", "out=product", *FACES)
+    said = refused(idn_cli, "export", "weights=student.safetensors", "source=none", "out=product", *FACES)
     assert said.startswith("idn: encoder=procedural knows drawn faces only: add encoder=mobilefacenet encoder.weights=")
     assert said.endswith("encoder.photographs=true takes it all the same")
 
@@ -148,9 +155,9 @@ def test_only_the_bundled_encoder_is_kept_from_photographs() -> None:
 @pytest.mark.usefixtures("people")
 @pytest.mark.parametrize("words", [PHOTOS, PEOPLE])
 def test_crops_of_unknown_framing_are_refused(words: list[str], idn_cli) -> None:
-    group = "identity_data" if words is PEOPLE else "data"
-    said = refused(idn_cli, *(word for word in words if "stored_frame" not in word))
-    assert f"people was not made by idn align: say how its faces are aligned with {group}.stored_frame=arc" in said
+    group = "encoder_data" if words is PEOPLE else "data"
+    said = refused(idn_cli, *(word for word in words if "stored_template" not in word))
+    assert f"people was not made by idn align: say how its faces are aligned with {group}.stored_template=arc" in said
 
 
 @pytest.mark.usefixtures("people")
@@ -166,38 +173,38 @@ def test_pictures_that_are_not_square_want_alignment(idn_cli, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("identity.feature_size=null", "identity.feature_size=null must be a whole number, at least 1"),
-        ("identity.feature_size=0", "identity.feature_size=0 must be a whole number, at least 1"),
-        ("identity.input_size=word", "identity.input_size=word must be a whole number, at least 16"),
-        ("identity.input_size=0", "identity.input_size=0 must be a whole number, at least 16"),
-        ("identity.mean=0", "identity.mean=0 must be a number for each colour, such as [0.5,0.5,0.5], or null"),
-        ("identity.mean=[0.5]", "identity.mean=[0.5] must be a number for each colour"),
-        ("identity.mean=[a,b,c]", "identity.mean[0]=a must be a number"),
-        ("identity.std=word", "identity.std=word must be a number for each colour"),
-        ("identity.std=[1,0,1]", "identity.std[1]=0 must be a number, at least 0.001"),
-        ("identity.stages=0", "identity.stages=0 must be a list of feature levels, such as [0,1,2]"),
-        ("identity.stages=null", "identity.stages=null must be a list"),
-        ("identity.stages=word", "identity.stages=word must be a list"),
-        ("identity.stages=[a]", "identity.stages[0]=a must be a whole number, at least 0"),
-        ("identity.stages=[99]", "with identity.stages=[99]"),
+        ("encoder.feature_size=null", "encoder.feature_size=null must be a whole number, at least 1"),
+        ("encoder.feature_size=0", "encoder.feature_size=0 must be a whole number, at least 1"),
+        ("encoder.input_size=word", "encoder.input_size=word must be a whole number, at least 16"),
+        ("encoder.input_size=0", "encoder.input_size=0 must be a whole number, at least 16"),
+        ("encoder.mean=0", "encoder.mean=0 must be a number for each colour, such as [0.5,0.5,0.5], or null"),
+        ("encoder.mean=[0.5]", "encoder.mean=[0.5] must be a number for each colour"),
+        ("encoder.mean=[a,b,c]", "encoder.mean[0]=a must be a number"),
+        ("encoder.std=word", "encoder.std=word must be a number for each colour"),
+        ("encoder.std=[1,0,1]", "encoder.std[1]=0 must be a number, at least 0.001"),
+        ("encoder.stages=0", "encoder.stages=0 must be a list of feature levels, such as [0,1,2]"),
+        ("encoder.stages=null", "encoder.stages=null must be a list"),
+        ("encoder.stages=word", "encoder.stages=word must be a list"),
+        ("encoder.stages=[a]", "encoder.stages[0]=a must be a whole number, at least 0"),
+        ("encoder.stages=[99]", "with encoder.stages=[99]"),
         (
-            "identity.options=word",
-            "identity.options=word must be arguments of a timm model, such as {num_classes: 512}",
+            "encoder.options=word",
+            "encoder.options=word must be arguments of a timm model, such as {num_classes: 512}",
         ),
-        ("identity.options={img_size: [64]}", "identity.options.img_size=[64] must be a whole number, at least 16"),
+        ("encoder.options={img_size: [64]}", "encoder.options.img_size=[64] must be a whole number, at least 16"),
     ],
 )
 def test_an_encoder_of_timm(word: str, said: str, idn_cli, tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet", pretrained=False).state_dict(), tmp_path / "net.pth")
-    model = ["identity=timm", "identity.model=test_resnet", "identity.weights=net.pth"]
+    model = ["encoder=timm", "encoder.model=test_resnet", "encoder.weights=net.pth"]
     assert said in refused(idn_cli, *TRAIN, *model, word)
 
 
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("kind=gif", "kind=gif is unknown: choose one of jpg, png, webp"),
-        ("quality=101", "quality=101 must be a whole number from 1 to 100"),
+        ("picture_format=gif", "picture_format=gif is unknown: choose one of jpg, png, webp"),
+        ("picture_quality=101", "picture_quality=101 must be a whole number from 1 to 100"),
         ("workers=-1", "workers=-1 must be a whole number, at least 0"),
         ("workers=1.5", "workers=1.5 is not a whole number"),
         ("device=tpu3", "device=tpu3 is not available here: choose auto, cpu"),
@@ -215,7 +222,7 @@ def test_alignment(word: str, said: str, idn_cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("width", "size"), [(0, 7), (0.25, 3)])
 def test_a_student_that_no_encoder_and_no_width_make(width: float, size: int) -> None:
-    with pytest.raises(ValueError, match=r"student\.width=0|identity\.feature_size=3"):
+    with pytest.raises(ValueError, match=r"student\.width=0|encoder\.feature_size=3"):
         Student(16, 16, size, width)
 
 
@@ -223,7 +230,7 @@ def test_the_framing_of_an_imported_student_asks_for_photographs(idn_cli, tmp_pa
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     Student(512, 512, 7, 0.25).save(tmp_path / "student.safetensors", LINEAGE)
-    said = refused(idn_cli, "export", "student=student.safetensors", "identity=none", "out=product")
-    assert "data.frame=arcface_112_v2 does not fit procedural faces, which are framed as ffhq" in said
+    said = refused(idn_cli, "export", "weights=student.safetensors", "source=none", "out=product")
+    assert "data.template=arcface_112_v2 does not fit procedural faces, which are aligned to ffhq" in said
     assert "give data=faces data.root=DIR with crops of `idn align`" in said
     assert "unless the file of a student asks for the other framing" in said

@@ -5,7 +5,7 @@ import os
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from idn.cli.overrides import overrides, spoken
+from idn.cli.overrides import overrides
 
 
 def value(word: str) -> object:
@@ -40,24 +40,6 @@ def test_what_hydra_understands_is_left_alone(word, meant):
 
 def test_commas_separate_the_runs_of_a_sweep():
     assert overrides("train", ["data.root=/a,/b"], several=True) == ["data.root=/a,/b"]
-
-
-def test_export_has_names_of_its_own():
-    words = ["student=a.safetensors", "identity=me.jpg", "encoder.weights=w.pt", "--help"]
-    assert overrides("export", words, several=False) == [
-        "student_file=a.safetensors",
-        "person=me.jpg",
-        "encoder.weights=w.pt",
-        "--help",
-    ]
-
-
-def test_what_is_said_about_an_encoder_names_the_option_of_the_verb():
-    said = "identity=mobilefacenet needs identity.weights=FILE, and identity=identity.jpg is no identity.safetensors"
-    assert spoken("train", said) == said
-    assert spoken("export", said) == (
-        "encoder=mobilefacenet needs encoder.weights=FILE, and identity=identity.jpg is no identity.safetensors"
-    )
 
 
 def test_the_folder_of_a_run_stands_for_its_newest_checkpoint(tmp_path):

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from idn.cli import conf_dir
 from idn.cli.option_types import ALSO, FRACTIONS, RANGES, WORDS
-from idn.cli.overrides import check, check_dashes, combinations, overrides, typed
+from idn.cli.overrides import check, check_dashes, combinations, overrides
 from idn.cli.preflight import check_needs, missing_files
 from idn.errors import UserError
 
@@ -31,7 +31,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train", "optim.lr=nan", "optim.lr=nan must be at least 0"),
         ("train", "optim.lr=[1]", "must be a number, at least 0"),
         ("train", "trainer.max_steps=null", "trainer.max_steps=null must be a number, at least 1"),
-        ("identity", "trainer.max_steps=0", "trainer.max_steps=0 must be at least 1"),
+        ("train-encoder", "trainer.max_steps=0", "trainer.max_steps=0 must be at least 1"),
         ("teachers", "rounds=-1", "rounds=-1 must be at least 1"),
         ("export", "crops=0", "crops=0 must be at least 1"),
         ("train", "trainer.max_steps=1.5", "trainer.max_steps=1.5 is not a whole number: it is 850"),
@@ -39,7 +39,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train", "trainer.devices=1.5", "trainer.devices=1.5 is not a whole number"),
         ("train", "data.renderer=3", "data.renderer=3 stands for several options"),
         ("pipeline", "data.size=64", 'more.all="data.size=64"'),
-        ("pipeline", "teacher=own", 'more.all="teacher=own"'),
+        ("pipeline", "teacher=trained_here", 'more.all="teacher=trained_here"'),
     ],
 )
 def test_values_that_cannot_be_meant_are_refused_by_name(verb: str, option: str, said: str) -> None:
@@ -103,9 +103,9 @@ def test_the_words_are_those_of_lightning() -> None:
     [
         ("import", [], "in and out have no value yet: write idn import in=FILE out=FILE.safetensors"),
         ("import", ["in=x"], "out has no value yet"),
-        ("export", [], "student and out have no value yet: write idn export student=FILE identity=PHOTO out=DIR"),
+        ("export", [], "weights and out have no value yet: write idn export weights=FILE source=PHOTO out=DIR"),
         ("train", ["data=faces"], "data.root=VALUE (the folder: flat, or one folder per identity)"),
-        ("train", ["teacher=module"], "teacher.path=VALUE (FILE.pt (TorchScript)"),
+        ("train", ["teacher=torch_program"], "teacher.path=VALUE (FILE.pt (TorchScript)"),
         ("pipeline", ["experiment=paper_simswap"], "root has no value yet"),
         (
             "train",
@@ -114,10 +114,10 @@ def test_the_words_are_those_of_lightning() -> None:
         ),
         (
             "train",
-            ["teacher=simswap_224", "teacher.encoder=null", "identity=arcface", "weights_dir=here"],
-            "needs latest_net_G.pth in weights_dir=here: it is missing; identity=arcface needs arcface_checkpoint.tar",
+            ["teacher=simswap_224", "teacher.encoder=null", "encoder=arcface", "weights_dir=here"],
+            "needs latest_net_G.pth in weights_dir=here: it is missing; encoder=arcface needs arcface_checkpoint.tar",
         ),
-        ("export", ["student_file=x", "out=y", "identity@encoder=arcface"], "encoder=arcface needs"),
+        ("export", ["weights=x", "out=y", "encoder=arcface"], "encoder=arcface needs"),
     ],
 )
 def test_all_that_is_missing_is_named_at_once(verb: str, options: list[str], said: str) -> None:
@@ -157,9 +157,9 @@ def test_a_folder_that_cannot_be_made_is_refused(several: bool, name: str, tmp_p
     [
         ("train", ["--max_steps=5"], "write trainer.max_steps=5, without --"),
         ("train", ["--max-steps", "5"], "write trainer.max_steps=5, without --"),
-        ("train", ["--teacher", "own"], "write teacher=own, without --"),
+        ("train", ["--teacher", "trained_here"], "write teacher=trained_here, without --"),
         ("align", ["--src", "x"], "write src=x, without --"),
-        ("export", ["--student", "x", "out=y"], "write student=x, without --"),
+        ("export", ["--weights", "x", "out=y"], "write weights=x, without --"),
         ("export", ["out=y", "--format"], "write format=VALUE, without --"),
         ("train", ["-seed=1"], "write seed=1, without -"),
         ("train", ["--hlep"], "did you mean --help?"),
@@ -190,12 +190,6 @@ def test_the_folder_of_a_run_means_its_last_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "run/checkpoints/last.ckpt").touch()
     for folder in ("run", "run/checkpoints"):
         assert overrides("train", [f"resume={folder}"], several=False) == ["resume=run/checkpoints/last.ckpt"]
-
-
-def test_one_kind_of_picture_has_two_names() -> None:
-    assert overrides("cache", ["format=jpg"], several=False) == ["format=jpeg"]
-    assert overrides("align", ["kind=jpeg"], several=False) == ["kind=jpg"]
-    assert typed("export", "file_format") == "format" and typed("train", "file_format") == "file_format"
 
 
 @pytest.mark.parametrize(

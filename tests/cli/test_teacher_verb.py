@@ -1,4 +1,4 @@
-"""`idn teacher` as a user meets it, and the student that learns from what it makes."""
+"""`idn train-teacher` as a user meets it, and the student that learns from what it makes."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ from idn.cli.instantiate import build
 from idn.files.tensors import read_metadata
 from idn.types import SwapAttempt, SwapReference, Verdict
 
-FAST = ["data.size=32", "data.batch=4", "data.val_batches=1", "swapper.width=4", "discriminator.width=4"]
+FAST = ["data.size=32", "data.batch=4", "data.val_batches=1", "teacher_network.width=4", "discriminator.width=4"]
 FAST += ["trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.accelerator=cpu"]
 
 
 def test_a_teacher_of_ones_own_teaches_a_student(idn_cli, tmp_path: Path) -> None:
-    status, out, err = idn_cli("teacher", *FAST, "licence=CC0", "hydra.run.dir=run")
+    status, out, err = idn_cli("train-teacher", *FAST, "licence=CC0", "hydra.run.dir=run")
     assert status == 0, err
     for name in ("teacher.safetensors", "summary.json", "metrics/metrics.csv", "checkpoints/last.ckpt"):
         assert (tmp_path / "run" / name).is_file()
@@ -28,7 +28,7 @@ def test_a_teacher_of_ones_own_teaches_a_student(idn_cli, tmp_path: Path) -> Non
     notes = read_metadata(tmp_path / "run/teacher.safetensors")
     assert (notes["family"], notes["licence"], notes["fraction"], notes["steps"]) == ("simswap", "CC0", "1", "2")
     last = out.strip().splitlines()[-1]
-    assert last.startswith("next: idn train data.size=32 ") and "teacher=own teacher.weights=" in last
+    assert last.startswith("next: idn train data.size=32 ") and "teacher=trained_here teacher.weights=" in last
     words = [word for word in last.removeprefix("next: idn ").split() if not word.startswith("teacher.weights=")]
     words += [f"teacher.weights={tmp_path}/run/teacher.safetensors", "student.width=0.25", *FAST[5:]]
     status, out, err = idn_cli(*words)
@@ -36,10 +36,10 @@ def test_a_teacher_of_ones_own_teaches_a_student(idn_cli, tmp_path: Path) -> Non
 
 
 def test_a_run_is_resumed_and_ends_between_validations(idn_cli, tmp_path: Path) -> None:
-    status, out, err = idn_cli("teacher", *FAST, "hydra.run.dir=a")
+    status, out, err = idn_cli("train-teacher", *FAST, "hydra.run.dir=a")
     assert status == 0, err
     more = ["resume=a/checkpoints/last.ckpt", "trainer.max_steps=3", "hydra.run.dir=b"]
-    status, out, err = idn_cli("teacher", *FAST, *more)
+    status, out, err = idn_cli("train-teacher", *FAST, *more)
     assert status == 0 and "after 3 steps" in out, err
     assert torch.load(tmp_path / "b/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
 
@@ -48,24 +48,27 @@ def test_a_run_is_resumed_and_ends_between_validations(idn_cli, tmp_path: Path) 
     ("words", "said"),
     [
         (["trainer.precision=16-true"], "trainer.precision=16-true does not fit"),
-        (["trainer.gradient_clip_val=1"], "adversarial.clip"),
+        (["trainer.gradient_clip_val=1"], "teacher_training.clip"),
         (["trainer.accumulate_grad_batches=2"], "raise data.batch"),
-        (["swapper=ghost_small", "swapper.width=4", "data.size=32"], "swapper.halvings=5 and data.size=32"),
-        (["swapper.halvings=5"], "data.size=32 does not fit swapper.halvings=5"),
-        (["swapper_loss=ghost"], "swapper=ghost"),
+        (
+            ["teacher_network=ghost_small", "teacher_network.width=4", "data.size=32"],
+            "teacher_network.halvings=5 and data.size=32",
+        ),
+        (["teacher_network.halvings=5"], "data.size=32 does not fit teacher_network.halvings=5"),
+        (["teacher_loss=ghost"], "teacher_network=ghost"),
         (["discriminator.scales=6"], "discriminator.scales"),
         (["discriminator=projected", "discriminator.weights=nowhere.pth"], "nowhere.pth"),
         (["callbacks.snapshots.fractions=[2]"], "callbacks.snapshots.fractions"),
         (["resume=nowhere.ckpt"], "resume=nowhere.ckpt does not exist"),
-        (["teacher=own"], "there is no option teacher: see idn teacher --help"),
-        (["swapper_loss.weights.identity=-1"], "swapper_loss.weights.identity is negative"),
-        (["adversarial.real=both"], "adversarial.real=both is unknown: choose target or source"),
-        (["adversarial.scales=max"], "adversarial.scales=max is unknown: choose mean or sum"),
-        (["swapper_loss.terms.adversarial.form=log"], "form=log is unknown: choose linear or hinge"),
+        (["teacher=trained_here"], "there is no option teacher: did you mean teacher_loss?"),
+        (["teacher_loss.weights.identity=-1"], "teacher_loss.weights.identity is negative"),
+        (["teacher_training.real=both"], "teacher_training.real=both is unknown: choose target or source"),
+        (["teacher_training.scales=max"], "teacher_training.scales=max is unknown: choose mean or sum"),
+        (["teacher_loss.terms.adversarial.form=log"], "form=log is unknown: choose linear or hinge"),
     ],
 )
 def test_bad_options_get_one_sentence(words: list[str], said: str, idn_cli) -> None:
-    status, out, err = idn_cli("teacher", *FAST, *words)
+    status, out, err = idn_cli("train-teacher", *FAST, *words)
     assert status == 2 and said in out + err and "Traceback" not in out + err
     assert len((out + err).strip().splitlines()) == 1
 
@@ -73,7 +76,7 @@ def test_bad_options_get_one_sentence(words: list[str], said: str, idn_cli) -> N
 @pytest.mark.slow
 def test_the_default_learns_to_swap_procedural_faces(idn_cli, tmp_path: Path) -> None:
     options = ["data.size=64", "data.val_batches=4", "trainer.max_steps=400", "trainer.val_check_interval=400"]
-    status, _, err = idn_cli("teacher", *options, "trainer.accelerator=cpu", "hydra.run.dir=run")
+    status, _, err = idn_cli("train-teacher", *options, "trainer.accelerator=cpu", "hydra.run.dir=run")
     assert status == 0, err
     reached = json.loads((tmp_path / "run/summary.json").read_text())
     assert reached["val/identity_swap"] > reached["val/identity_target"] + 0.2
@@ -114,38 +117,38 @@ PARAMETERS = {"simswap": 55_051_779, "ghost": 184_343_381, "faceshifter": 184_34
 
 def composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
-        return compose("teacher", [*overrides])
+        return compose("train-teacher", [*overrides])
 
 
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_a_recipe_is_a_published_network_with_published_numbers(recipe: str) -> None:
     cfg, published = composed(f"recipe={recipe}"), PUBLISHED[recipe]
     with torch.device("meta"):
-        swapper = build(cfg.swapper)(dim=512)
+        swapper = build(cfg.teacher_network)(dim=512)
     swapper.check_size(cfg.data.size)
     assert sum(p.numel() for p in swapper.parameters()) == PARAMETERS[recipe]
     assert swapper.config.get("variant") == ("imagenet_linear" if recipe == "simswap" else None)
-    objective = build(cfg.swapper_loss)
+    objective = build(cfg.teacher_loss)
     terms = objective.terms
     assert objective.weights == published["weights"]
     assert (terms["adversarial"].form, terms["adversarial"].scales) == published["adversarial"]
     rebuilt = terms["reconstruction"]
     assert (rebuilt.norm, rebuilt.share, rebuilt.std) == published["reconstruction"]
-    assert (cfg.adversarial.real, cfg.adversarial.scales) == published["shown"]
+    assert (cfg.teacher_training.real, cfg.teacher_training.scales) == published["shown"]
     for group in ("discriminator", "data", "optim"):
         assert {key: cfg[group][key] for key in published[group]} == published[group]
-    assert set(cfg.adversarial.rates.values()) == {1.0} and cfg.schedule.floor == 1.0
+    assert set(cfg.teacher_training.rates.values()) == {1.0} and cfg.schedule.floor == 1.0
 
 
 def test_every_published_objective_has_a_recipe_and_every_recipe_is_tested_and_offered() -> None:
     recipes = {path.stem for path in (cli.conf_dir() / "recipe").glob("*.yaml")}
-    objectives = {path.stem for path in (cli.conf_dir() / "swapper_loss").glob("*.yaml")}
+    objectives = {path.stem for path in (cli.conf_dir() / "teacher_loss").glob("*.yaml")}
     assert recipes == set(PUBLISHED) == objectives - {"short"}
-    assert f"recipe={'|'.join(PUBLISHED)} " in (cli.conf_dir() / "teacher.yaml").read_text()
+    assert f"recipe={'|'.join(PUBLISHED)} " in (cli.conf_dir() / "train-teacher.yaml").read_text()
 
 
 def test_the_default_objective_compares_pictures_as_they_are() -> None:
-    rebuilt = build(composed().swapper_loss).terms["reconstruction"]
+    rebuilt = build(composed().teacher_loss).terms["reconstruction"]
     assert rebuilt.std == (1.0, 1.0, 1.0) and rebuilt.share == 1.0
 
 
@@ -166,7 +169,7 @@ def test_the_numbers_of_an_objective_are_those_of_the_published_code(recipe: str
     attributes = 0.5 * sum(F.mse_loss(a, b) for a, b in zip(kept, wanted, strict=True))
     identity = (1 - (ours * source).sum(1)).mean()
     expected = adversarial + 10 * attributes + (20 if recipe == "ghost" else 5) * identity + 10 * rebuilt
-    objective = build(composed(f"recipe={recipe}").swapper_loss)
+    objective = build(composed(f"recipe={recipe}").teacher_loss)
     attempt = SwapAttempt(swap, ours, Verdict(tuple(logits), ()), tuple(kept))
     reference = SwapReference(target, source, same, Verdict((), ()), tuple(wanted))
     total, _ = objective(attempt, reference, torch.ones(10))
@@ -175,7 +178,7 @@ def test_the_numbers_of_an_objective_are_those_of_the_published_code(recipe: str
 
 @pytest.mark.parametrize("recipe", ["ghost", "faceshifter"])
 def test_a_recipe_trains_in_small(recipe: str, idn_cli, tmp_path: Path) -> None:
-    small = ["swapper.halvings=4", "discriminator.depth=2", f"recipe={recipe}", "hydra.run.dir=run"]
-    status, _, err = idn_cli("teacher", *FAST, *small)
+    small = ["teacher_network.halvings=4", "discriminator.depth=2", f"recipe={recipe}", "hydra.run.dir=run"]
+    status, _, err = idn_cli("train-teacher", *FAST, *small)
     assert status == 0, err
     assert read_metadata(tmp_path / "run/teacher.safetensors")["family"] == "ghost"

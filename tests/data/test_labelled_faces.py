@@ -30,7 +30,15 @@ def people(tmp_path: Path) -> Path:
 
 
 def folder(root: Path, **options: object):
-    given = {"size": 32, "frame": "ffhq", "stored_frame": "ffhq", "batch": 4, "holdout": 0.4, "pairs": 10, "seed": 0}
+    given = {
+        "size": 32,
+        "template": "ffhq",
+        "stored_template": "ffhq",
+        "batch": 4,
+        "holdout": 0.4,
+        "pairs": 10,
+        "seed": 0,
+    }
     return folder_identities(str(root), **(given | {"workers": 0, "cache": False, "augment": None} | options))
 
 
@@ -58,14 +66,16 @@ def test_procedural_people_bring_their_coordinates() -> None:
     images, labels = data.train[0]
     assert images.shape == (4, 3, 32, 32) and labels.max() < data.classes == len(data.people) == 6
     assert sum(len(chunk[2]) for chunk in data.val.chunks) == 20
-    with pytest.raises(UserError, match=r"identity_data\.frame=mtcnn does not fit .* or identity_data\.frame=ffhq$"):
+    with pytest.raises(
+        UserError, match=r"encoder_data\.template=mtcnn does not fit .* or encoder_data\.template=ffhq$"
+    ):
         procedural_identities(FaceRenderer(), 32, "mtcnn", 4, 6, 20, 0, 0)
 
 
 def test_photographs_are_asked_for_where_procedural_faces_have_another_framing() -> None:
     said = (
-        "data.frame=arcface_112_v2 does not fit procedural faces, which are framed as ffhq: give data=faces "
-        "data.root=DIR with crops of `idn align`, or data.frame=ffhq, unless the file of a student asks for the other "
+        "data.template=arcface_112_v2 does not fit procedural faces, which are aligned to ffhq: give data=faces "
+        "data.root=DIR with crops of `idn align`, or data.template=ffhq, unless the file of a student asks for the other "
         "framing"
     )
     with pytest.raises(UserError) as refused:
@@ -75,19 +85,19 @@ def test_photographs_are_asked_for_where_procedural_faces_have_another_framing()
 
 def test_a_folder_of_people_names_the_options_of_its_own_group(people: Path) -> None:
     for options, said in (
-        ({"frame": "dlib"}, r"identity_data\.frame=dlib"),
-        ({"stored_frame": "dlib"}, r"identity_data\.stored_frame=dlib"),
-        ({"holdout": 1.5}, r"identity_data\.holdout=1\.5"),
-        ({"holdout": 0}, r"at identity_data\.holdout=0, and two are needed: add people"),
-        ({"size": 8}, r"identity_data\.size=8"),
-        ({"batch": 1}, r"identity_data\.batch=1"),
-        ({"pairs": 0}, r"identity_data\.pairs=0"),
-        ({"seed": 1.5}, r"identity_data\.seed=1\.5"),
-        ({"workers": -1}, r"identity_data\.workers=-1"),
+        ({"template": "dlib"}, r"encoder_data\.template=dlib"),
+        ({"stored_template": "dlib"}, r"encoder_data\.stored_template=dlib"),
+        ({"holdout": 1.5}, r"encoder_data\.holdout=1\.5"),
+        ({"holdout": 0}, r"at encoder_data\.holdout=0, and two are needed: add people"),
+        ({"size": 8}, r"encoder_data\.size=8"),
+        ({"batch": 1}, r"encoder_data\.batch=1"),
+        ({"pairs": 0}, r"encoder_data\.pairs=0"),
+        ({"seed": 1.5}, r"encoder_data\.seed=1\.5"),
+        ({"workers": -1}, r"encoder_data\.workers=-1"),
     ):
         with pytest.raises(UserError, match=said):
             folder(people, **options)
-    with pytest.raises(UserError, match=r"identity_data\.root=.*nowhere"):
+    with pytest.raises(UserError, match=r"encoder_data\.root=.*nowhere"):
         folder(people / "nowhere")
     Image.new("RGB", (40, 40)).save(people / "loose.png")
     with pytest.raises(UserError, match="outside of its folders: move each into the folder of its person"):

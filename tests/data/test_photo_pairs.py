@@ -14,7 +14,7 @@ from idn.data.photo_folder import FaceFolder
 from idn.data.photo_pairs import FaceSwaps, IdentityFolder, collate, faces_data
 from idn.errors import UserError
 from idn.files.photos import UnreadablePhoto
-from idn.geometry import reframe, template_points
+from idn.geometry import realign, template_points
 from idn.types import SwapBatch
 
 SIZE = 32
@@ -47,9 +47,9 @@ def flat(tmp_path: Path) -> Path:
     return tmp_path / "flat"
 
 
-def crops(root: Path, size: int = SIZE, frame: str = "ffhq", **options: object) -> FaceFolder:
+def crops(root: Path, size: int = SIZE, template: str = "ffhq", **options: object) -> FaceFolder:
     """A folder without a manifest: somebody must say how its faces are aligned."""
-    return FaceFolder(str(root), size, frame, **({"stored_frame": "ffhq"} | options))
+    return FaceFolder(str(root), size, template, **({"stored_template": "ffhq"} | options))
 
 
 def swaps(root: Path, part: str = "train", **options: object) -> FaceSwaps:
@@ -205,30 +205,28 @@ def test_crops_come_in_the_wanted_framing(tmp_path: Path, stored: int) -> None:
     pixels = (gradient(stored) * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
     crop = crops(tmp_path, SIZE, "arcface_112_v2").read(0).float() / 255
-    wanted = reframe(gradient(512)[None], "ffhq", "arcface_112_v2", SIZE)[0]
+    wanted = realign(gradient(512)[None], "ffhq", "arcface_112_v2", SIZE)[0]
     assert (crop - wanted).abs().mean() < 0.01
-    assert (crop - reframe(gradient(512)[None], "ffhq", "ffhq", SIZE)[0]).abs().mean() > 0.03
+    assert (crop - realign(gradient(512)[None], "ffhq", "ffhq", SIZE)[0]).abs().mean() > 0.03
 
 
 def test_manifest_tells_landmarks_and_guards_the_frame(flat: Path) -> None:
     points = template_points("arcface_128") + 0.02
     with ManifestWriter(flat, Settings("/photos", "arcface_128", 48)) as manifest:
         manifest.append(Record("00.png", "ok", crop="00.png", landmarks=points.tolist()))
-    with pytest.raises(UserError, match=r"data\.stored_frame=arcface_128, or leave it out"):
+    with pytest.raises(UserError, match=r"data\.stored_template=arcface_128, or leave it out"):
         crops(flat)
-    folder = crops(flat, stored_frame=None)
-    assert folder.stored_frame == crops(flat, stored_frame="arcface_128").stored_frame == "arcface_128"
+    folder = crops(flat, stored_template=None)
+    assert folder.stored_template == crops(flat, stored_template="arcface_128").stored_template == "arcface_128"
     assert (folder.landmarks(0) - template_points("ffhq")).abs().max() < 0.04
     assert folder.landmarks(1) is None
     assert NAME not in folder.names
 
 
 def test_without_a_manifest_the_framing_must_be_said(people: Path) -> None:
-    said = (
-        f"^{people} was not made by idn align: say how its faces are aligned with data\\.stored_frame=arcface_112_v1|"
-    )
+    said = f"^{people} was not made by idn align: say how its faces are aligned with data\\.stored_template=arcface_112_v1|"
     with pytest.raises(UserError, match=said.replace("|", r"\|") + r".*\|ffhq.*, or run idn align on it$"):
-        crops(people, stored_frame=None)
+        crops(people, stored_template=None)
 
 
 def reshape(path: Path) -> None:
@@ -243,7 +241,7 @@ def test_a_folder_of_pictures_that_nobody_cropped_is_refused_at_once(people: Pat
         pytest.raises(UserError, match=r"such as p.*png with 40x30 pixels: run idn align on"),
     ):
         warnings.simplefilter("error")
-        crops(people, stored_frame=None)
+        crops(people, stored_template=None)
     reshape(flat / "00.png")
     assert len(crops(flat)) == 30  # one alone is left out when it turns up
     with ManifestWriter(people, Settings("/photos", "ffhq", 48)):
@@ -259,7 +257,7 @@ def test_unusable_folders_are_refused(tmp_path: Path, people: Path, flat: Path) 
         crops(tmp_path / "empty")
     with pytest.raises(UserError, match=r"data\.layout=round"):
         crops(people, layout="round")
-    with pytest.raises(UserError, match=r"data\.frame=dlib"):
+    with pytest.raises(UserError, match=r"data\.template=dlib"):
         crops(people, SIZE, "dlib")
     draw(people / "loose.png", (1, 1, 1))
     with pytest.raises(UserError, match="beside and inside"):
@@ -303,8 +301,8 @@ def test_numbers_that_cannot_be_are_refused_by_name(people: Path, options: dict[
     given = {
         "root": str(people),
         "size": SIZE,
-        "frame": "ffhq",
-        "stored_frame": "ffhq",
+        "template": "ffhq",
+        "stored_template": "ffhq",
         "batch": 4,
         "seed": 0,
         "holdout": 0.3,
@@ -315,8 +313,15 @@ def test_numbers_that_cannot_be_are_refused_by_name(people: Path, options: dict[
 
 
 def test_crops_that_are_too_small_are_told_once(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = f"{people} holds crops of 48 px, which are enlarged: 64 px framed as arcface_112_v2 need 86, as idn align "
-    given = {"frame": "arcface_112_v2", "stored_frame": "ffhq", "batch": 4, "seed": 0, "holdout": 0.3, "workers": 0}
+    said = f"{people} holds crops of 48 px, which are enlarged: 64 px aligned to arcface_112_v2 need 86, as idn align "
+    given = {
+        "template": "arcface_112_v2",
+        "stored_template": "ffhq",
+        "batch": 4,
+        "seed": 0,
+        "holdout": 0.3,
+        "workers": 0,
+    }
     data = faces_data(str(people), 64, **given)
     assert capsys.readouterr().err == f"{said}size=86 makes them\n"
     copy = pickle.loads(pickle.dumps(data.train))

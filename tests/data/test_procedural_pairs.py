@@ -27,7 +27,7 @@ def test_swaps_are_a_pure_function_of_seed_and_item(faces: FaceRenderer) -> None
 
 def test_swaps_fill_every_field(faces: FaceRenderer) -> None:
     batch = ProceduralSwaps(faces, SIZE, 5, seed=0)[0]
-    kept = {"taught", "taught_cosine", "taught_quality"}  # only a teacher's cache knows these
+    kept = {"cached_answer", "cached_cosine", "cached_quality"}  # only a teacher's cache knows these
     assert {name for name, field in batch._asdict().items() if field is None} == kept
     assert all(len(field) == 5 for field in batch if field is not None)
     assert batch.source.shape == batch.target.shape == batch.truth.shape == (5, 3, SIZE, SIZE)
@@ -92,7 +92,7 @@ def test_identities_show_the_people_of_the_bank(faces: FaceRenderer) -> None:
 def test_identities_refuse_what_cannot_work(faces: FaceRenderer) -> None:
     with pytest.raises(UserError, match="multiple"):
         ProceduralIdentities(faces, SIZE, 5, identities=9, seed=4)
-    with pytest.raises(UserError, match=r"shows 4 people but there are 3: raise identity_data\.identities"):
+    with pytest.raises(UserError, match=r"shows 4 people but there are 3: raise encoder_data\.identities"):
         ProceduralIdentities(faces, SIZE, 8, identities=3, seed=4)
 
 

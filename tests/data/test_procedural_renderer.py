@@ -37,7 +37,7 @@ def test_vectors_have_the_promised_dimensions(faces: FaceRenderer) -> None:
     assert identity.shape == (5, faces.identity_dim) and faces.identity_dim >= 36
     assert attributes.shape == (5, faces.attribute_dim)
     assert identity.abs().max() <= 1 and attributes.abs().max() <= 1
-    assert faces.frame == "ffhq"
+    assert faces.template == "ffhq"
 
 
 def test_table_names_are_unique_and_ranges_are_not_empty() -> None:

@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def faces(root: Path, *options: str) -> SwapData:
-    words = ["data=faces", f"data.root={root}", "data.stored_frame=ffhq", "data.holdout=0.5", "data.size=32"]
+    words = ["data=faces", f"data.root={root}", "data.stored_template=ffhq", "data.holdout=0.5", "data.size=32"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return build(compose("train", [*words, "data.workers=0", *options]).data)
 

@@ -16,14 +16,14 @@ def at(region: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return region[0, y, x]
 
 
-@pytest.mark.parametrize("frame", sorted(TEMPLATES))
-def test_region_holds_the_landmarks_and_not_the_corners(frame: str) -> None:
-    region = LandmarkRegions(frame)(torch.rand(2, 3, 96, 96), None)
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
+def test_region_holds_the_landmarks_and_not_the_corners(template: str) -> None:
+    region = LandmarkRegions(template)(torch.rand(2, 3, 96, 96), None)
     assert region.shape == (2, 1, 96, 96) and region.dtype == torch.float32
     assert region.min() >= 0 and region.max() == 1
-    assert (at(region[0], template_points(frame)) > 0.95).all()
+    assert (at(region[0], template_points(template)) > 0.95).all()
     outer = transform_points(
-        torch.tensor([[0.1, 0.2], [0.9, 0.2], [0.5, 0.1]]).double(), between_templates("ffhq", frame)
+        torch.tensor([[0.1, 0.2], [0.9, 0.2], [0.5, 0.1]]).double(), between_templates("ffhq", template)
     )
     assert (at(region[0], outer) == 0).all()
 
@@ -51,7 +51,7 @@ def test_region_follows_landmarks() -> None:
 def test_impossible_options_are_refused() -> None:
     with pytest.raises(UserError, match=r"^regions\.edge=0 must be a number from 0\.001 to 1$"):
         LandmarkRegions("ffhq", edge=0)
-    with pytest.raises(UserError, match=r"^regions\.frame=dlib is unknown"):
+    with pytest.raises(UserError, match=r"^regions\.template=dlib is unknown"):
         LandmarkRegions("dlib")
 
 

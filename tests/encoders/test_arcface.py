@@ -115,5 +115,5 @@ def test_a_missing_tensor_is_named(state):
 
 
 def test_it_needs_its_file():
-    with pytest.raises(UserError, match=r"identity\.weights=FILE"):
+    with pytest.raises(UserError, match=r"encoder\.weights=FILE"):
         ArcFaceEncoder(None, "ffhq")

@@ -35,8 +35,8 @@ def test_equal_frames_at_the_same_size_change_nothing():
 
 def test_strong_shrinking_averages_instead_of_skipping():
     stripes = (torch.arange(896) % 2).float().expand(1, 3, 896, 896)
-    for frame in ("ffhq", "arcface_112_v2"):
-        inner = face_crop(stripes, frame, "arcface_112_v2", 112)[..., 8:-8, 8:-8]
+    for crop_template in ("ffhq", "arcface_112_v2"):
+        inner = face_crop(stripes, crop_template, "arcface_112_v2", 112)[..., 8:-8, 8:-8]
         assert (inner - 0.5).abs().max() < 0.05
 
 
@@ -47,5 +47,5 @@ def test_other_shapes_are_refused(shape):
 
 
 def test_an_unknown_template_is_named_with_the_choices():
-    with pytest.raises(UserError, match=r"frame=passport.*ffhq"):
-        check_template("frame", "passport")
+    with pytest.raises(UserError, match=r"crop_template=passport.*ffhq"):
+        check_template("crop_template", "passport")

@@ -58,7 +58,7 @@ def test_folding_changes_no_output():
 
 
 def test_the_published_encoder_needs_its_file():
-    with pytest.raises(UserError, match=r"identity\.weights=FILE"):
+    with pytest.raises(UserError, match=r"encoder\.weights=FILE"):
         MobileFaceNetEncoder(None, TEMPLATE)
 
 
@@ -71,12 +71,12 @@ def _aligned(row, template, size):
 
 
 @pytest.mark.skipif(not WEIGHTS.exists() or not FACES.exists(), reason="the shared weights and portraits are not here")
-@pytest.mark.parametrize(("frame", "size"), [(TEMPLATE, 112), ("ffhq", 224)])
-def test_published_weights_tell_people_apart(frame, size):
-    encoder = MobileFaceNetEncoder(WEIGHTS, frame)
+@pytest.mark.parametrize(("crop_template", "size"), [(TEMPLATE, 112), ("ffhq", 224)])
+def test_published_weights_tell_people_apart(crop_template, size):
+    encoder = MobileFaceNetEncoder(WEIGHTS, crop_template)
     with (FACES / "index.csv").open() as file:
         rows = list(csv.DictReader(file))[::26][:40]
-    faces = torch.cat([_aligned(row, frame, size) for row in rows])
+    faces = torch.cat([_aligned(row, crop_template, size) for row in rows])
     with torch.no_grad():
         seen = encoder(faces)
         cosines = seen.embedding @ encoder(faces.flip(-1) * 0.6).embedding.T

@@ -28,7 +28,7 @@ def network():
 
 def test_saving_and_loading_keeps_the_embedding(network, tmp_path):
     path = tmp_path / "encoder.safetensors"
-    save_trained(network, path, "Apache-2.0", "idn identity", {"accuracy": 0.5})
+    save_trained(network, path, "Apache-2.0", "idn train-encoder", {"accuracy": 0.5})
     encoder = TrainedMobileFaceNet(path, "ffhq")
     images = torch.rand(3, 3, 80, 80)
     with torch.no_grad():
@@ -36,12 +36,12 @@ def test_saving_and_loading_keeps_the_embedding(network, tmp_path):
     assert cosine.min() > 0.9999
     assert (encoder.embedding_dim, encoder.feature_channels, encoder.feature_size) == (24, 512, 7)
     assert encoder.licence == "Apache-2.0"
-    assert read_metadata(path)["command"] == "idn identity"
+    assert read_metadata(path)["command"] == "idn train-encoder"
 
 
 def test_kernels_take_half_the_room_and_the_network_stays_single(network, tmp_path):
     path = tmp_path / "encoder.safetensors"
-    save_trained(network, path, "Apache-2.0", "idn identity", {})
+    save_trained(network, path, "Apache-2.0", "idn train-encoder", {})
     assert path.stat().st_size < 3 * sum(p.numel() for p in network.parameters())
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
@@ -62,21 +62,21 @@ def without(path, out, *left_out, **changed):
 
 
 def test_the_name_follows_the_weights_and_not_the_file(network, tmp_path):
-    path = tmp_path / "identity_encoder.safetensors"
-    save_trained(network, path, "Apache-2.0", "idn identity", {})
+    path = tmp_path / "encoder.safetensors"
+    save_trained(network, path, "Apache-2.0", "idn train-encoder", {})
     name = TrainedMobileFaceNet(path, "ffhq").name
     assert re.fullmatch("MobileFaceNet [0-9a-f]{8}", name) and read_metadata(path)["name"] == name
     moved = TrainedMobileFaceNet(path.rename(tmp_path / "mine.safetensors"), "ffhq")
     assert moved.name == name and goes_by(moved, name) and not goes_by(moved, "MobileFaceNet mine")
     with torch.no_grad():
         network.embed.weight[0, 0] += 1
-    save_trained(network, path, "Apache-2.0", "idn identity", {})
+    save_trained(network, path, "Apache-2.0", "idn train-encoder", {})
     other = TrainedMobileFaceNet(path, "ffhq")
     assert other.name != name and not goes_by(other, name)
 
 
 def test_files_that_do_not_say_their_name_get_the_same_and_keep_their_former_one(network, tmp_path):
-    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn identity", {})
+    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn train-encoder", {})
     new = TrainedMobileFaceNet(tmp_path / "new.safetensors", "ffhq")
     old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "old.safetensors", "name"), "ffhq")
     assert old.name == new.name
@@ -84,12 +84,12 @@ def test_files_that_do_not_say_their_name_get_the_same_and_keep_their_former_one
 
 
 def test_a_student_of_the_time_before_names_is_still_taken(network, tmp_path):
-    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn identity", {})
+    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn train-encoder", {})
     old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "mine.safetensors", "name"), "ffhq")
     for name in ("MobileFaceNet mine", old.name):
-        write_tensors(tmp_path / "student.safetensors", {"x": torch.zeros(1)}, {"identity_encoder": name})
+        write_tensors(tmp_path / "student.safetensors", {"x": torch.zeros(1)}, {"encoder": name})
         check_encoder(tmp_path / "student.safetensors", old)
-    write_tensors(tmp_path / "student.safetensors", {"x": torch.zeros(1)}, {"identity_encoder": "MobileFaceNet other"})
+    write_tensors(tmp_path / "student.safetensors", {"x": torch.zeros(1)}, {"encoder": "MobileFaceNet other"})
     with pytest.raises(UserError, match="reads identities of MobileFaceNet other, not of MobileFaceNet "):
         check_encoder(tmp_path / "student.safetensors", old)
 
@@ -106,7 +106,7 @@ class Reader(FrozenTeacher):
 
 
 def test_so_are_teachers_and_caches_of_that_time(network, tmp_path):
-    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn identity", {})
+    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn train-encoder", {})
     new = TrainedMobileFaceNet(tmp_path / "new.safetensors", "ffhq")
     old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "mine.safetensors", "name"), "ffhq")
     declared = describe_encoder(old, 32)
@@ -125,7 +125,7 @@ def test_so_are_teachers_and_caches_of_that_time(network, tmp_path):
     ids=str,
 )
 def test_files_that_do_not_say_everything_are_refused(network, tmp_path, damage):
-    save_trained(network, tmp_path / "whole.safetensors", "Apache-2.0", "idn identity", {})
+    save_trained(network, tmp_path / "whole.safetensors", "Apache-2.0", "idn train-encoder", {})
     left_out = damage.pop("left_out", [])
     path = without(tmp_path / "whole.safetensors", tmp_path / "less.safetensors", *left_out, **damage)
     with pytest.raises(UserError, match=r"less\.safetensors does not say everything about its encoder"):

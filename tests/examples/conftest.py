@@ -102,8 +102,8 @@ def student(encoder: TrainedMobileFaceNet) -> Student:
 @pytest.fixture(scope="session")
 def encoder() -> TrainedMobileFaceNet:
     """The bundled recogniser, for crops in its own alignment."""
-    bundled = TrainedMobileFaceNet(weights=None, frame="ffhq")
-    return TrainedMobileFaceNet(weights=None, frame=bundled.template)
+    bundled = TrainedMobileFaceNet(weights=None, crop_template="ffhq")
+    return TrainedMobileFaceNet(weights=None, crop_template=bundled.template)
 
 
 @pytest.fixture(scope="session")

@@ -65,14 +65,14 @@ def student_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("student") / "student.safetensors"
     notes = {"teacher": "somebody", "teacher_licence": "CC-BY-NC-4.0", "teacher_commercial_use": "forbidden"}
     student = Student(8, 16, 7, 0.25)
-    student.save(path, {**notes, "identity_encoder": "tiny", "template": "ffhq", "size": "64"})
+    student.save(path, {**notes, "encoder": "tiny", "template": "ffhq", "size": "64"})
     return path
 
 
 @pytest.fixture(scope="module")
 def data() -> SwapData:
     return procedural_data(
-        FaceRenderer(), size=32, frame="ffhq", batch=2, same_ratio=0.0, val_batches=2, seed=0, workers=0
+        FaceRenderer(), size=32, template="ffhq", batch=2, same_ratio=0.0, val_batches=2, seed=0, workers=0
     )
 
 

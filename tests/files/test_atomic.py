@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 
 
 def names(folder: Path) -> list[str]:
@@ -11,7 +11,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_appears_at_the_end_in_a_folder_that_is_made(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.txt"
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text("all")
         assert not path.exists() and draft.name == path.name
         assert draft.stat().st_dev == path.parent.stat().st_dev
@@ -26,7 +26,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
     before = names(tmp_path)
 
     def fail() -> None:
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             draft.write_text("half")
             raise KeyboardInterrupt
 
@@ -37,7 +37,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
 
 def test_a_draft_that_was_never_written_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("before")
-    with pytest.raises(FileNotFoundError), whole(tmp_path / "file"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "file"):
         pass
     assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "before"
 
@@ -45,7 +45,7 @@ def test_a_draft_that_was_never_written_is_an_error_and_changes_nothing(tmp_path
 def test_a_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "package"
     for name in ("old", "new"):
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             draft.mkdir()
             (draft / name).touch()
     assert names(tmp_path) == ["package", "package/new"]
@@ -54,7 +54,7 @@ def test_a_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
 def test_files_of_one_stem_go_together_and_others_stay_behind(tmp_path: Path) -> None:
     path = tmp_path / "net.v1.xml"
     for content in ("old", "new"):
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             draft.write_text(content)
             draft.with_suffix(".bin").write_text(content)
             draft.with_name("traced.pt").touch()

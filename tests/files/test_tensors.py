@@ -90,7 +90,7 @@ def test_paddle_state_dicts(tmp_path, protocol, old_numpy):
 
 
 def unframed(raw: bytes) -> bytes:
-    """A protocol 4 pickle without its frame, whose length would no longer be right."""
+    """A protocol 4 pickle without its template, whose length would no longer be right."""
     assert raw[2:3] == b"\x95"
     return raw[:2] + raw[11:]
 

@@ -22,10 +22,10 @@ class HubError(Exception):
 USERS = {
     "perceptual.model=resnet10t": lambda: TimmFeatures("resnet10t", [0], None),
     "discriminator.backbone=resnet10t": lambda: ProjectedDiscriminator("resnet10t"),
-    "identity.model=resnet10t": lambda: TimmEncoder("resnet10t", None, "ffhq"),
+    "encoder.model=resnet10t": lambda: TimmEncoder("resnet10t", None, "ffhq"),
     "scorer.backbone=hub": lambda: ScorerNetwork(32, "hub"),
 }
-INSTEAD = ("perceptual.weights=FILE", "discriminator.weights=FILE", "identity.weights=FILE", "give a file")
+INSTEAD = ("perceptual.weights=FILE", "discriminator.weights=FILE", "encoder.weights=FILE", "give a file")
 
 
 @pytest.mark.parametrize("fault", [HubError("no\nroute. "), OSError(), TypeError("unexpected"), LookupError("x" * 999)])

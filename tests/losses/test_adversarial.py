@@ -190,8 +190,11 @@ def test_values_are_float32_whatever_the_networks_gave():
         (lambda: SamePersonReconstruction(std=(0.5, 0.5)), r"std=\[0.5, 0.5\]"),
         (lambda: SamePersonReconstruction(std=(0.5, 0.5, 0.0)), "three numbers above 0"),
         (lambda: HingeGenerator("log"), "adversarial.form=log is unknown: choose linear or hinge"),
-        (lambda: HingeGenerator("hinge", "max"), "adversarial.scales=max is unknown: choose mean or sum"),
-        (lambda: HingeDiscriminator("max"), "adversarial.scales=max is unknown"),
+        (
+            lambda: HingeGenerator("hinge", "max"),
+            "teacher_loss.terms.adversarial.scales=max is unknown: choose mean or sum",
+        ),
+        (lambda: HingeDiscriminator("max"), "teacher_loss.terms.adversarial.scales=max is unknown"),
         (lambda: SamePersonReconstruction("l1", share=0.0), "share=0.0"),
         (lambda: WeakFeatureMatching(0), "deepest=0"),
     ],
@@ -203,7 +206,7 @@ def test_impossible_options_are_refused(make, said):
 
 def test_attributes_of_a_swapper_without_an_encoder_are_refused():
     attempt, reference, _ = pair()
-    with pytest.raises(UserError, match="swapper=ghost"):
+    with pytest.raises(UserError, match="teacher_network=ghost"):
         TERMS["attributes"](attempt._replace(attributes=()), reference)
     with pytest.raises(ValueError, match="at least one map"):
         HingeGenerator()(attempt._replace(verdict=Verdict((), ())), reference)

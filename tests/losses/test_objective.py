@@ -63,16 +63,16 @@ def test_names_must_match(weights: dict[str, float], reweighted: list[str], said
 @pytest.mark.parametrize(
     ("weights", "options", "said"),
     [
-        ({"kd": 1.0}, {}, "swapper_loss.weights lacks identity"),
-        ({"kd": 1.0, "identity": 1.0}, {"reweighted": ["pixel"]}, "swapper_loss.reweighted names pixel"),
-        ({"kd": 1.0, "identity": 1.0}, {"fading": {"pixel": 3}}, "swapper_loss.fading names pixel"),
-        ({"kd": -1.0, "identity": 1.0}, {}, "swapper_loss.weights.kd is negative"),
-        ({"kd": 0.0, "identity": 0.0}, {}, "swapper_loss.weights are all 0"),
+        ({"kd": 1.0}, {}, "teacher_loss.weights lacks identity"),
+        ({"kd": 1.0, "identity": 1.0}, {"reweighted": ["pixel"]}, "teacher_loss.reweighted names pixel"),
+        ({"kd": 1.0, "identity": 1.0}, {"fading": {"pixel": 3}}, "teacher_loss.fading names pixel"),
+        ({"kd": -1.0, "identity": 1.0}, {}, "teacher_loss.weights.kd is negative"),
+        ({"kd": 0.0, "identity": 0.0}, {}, "teacher_loss.weights are all 0"),
     ],
 )
 def test_sentences_name_the_options_of_their_group(weights: dict, options: dict, said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
-        Objective(TERMS, weights, **options, group="swapper_loss")
+        Objective(TERMS, weights, **options, group="teacher_loss")
 
 
 def test_only_known_terms_fade() -> None:

@@ -34,17 +34,17 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_stages_run_in_order_each_in_its_folder(tmp_path, commands):
-    stages = {"a": Stage("teacher", ["x=1"]), "b": Stage("cache", ["y=2"], folder="out"), "skipped": None}
+    stages = {"a": Stage("train-teacher", ["x=1"]), "b": Stage("cache", ["y=2"], folder="out"), "skipped": None}
     Pipeline(stages, tmp_path, 1).run()
     assert commands == [
-        ["teacher", "x=1", f"hydra.run.dir={tmp_path / 'a'}"],
+        ["train-teacher", "x=1", f"hydra.run.dir={tmp_path / 'a'}"],
         ["cache", "y=2", f"out={tmp_path / 'b'}"],
     ]
     assert (tmp_path / "a/log.txt").read_text().startswith("hello")
 
 
 def test_finished_stages_are_not_run_again(tmp_path, commands, capsys):
-    stages = {"a": Stage("teacher", ["x=1"]), "b": Stage("train", seeds=[0, 1])}
+    stages = {"a": Stage("train-teacher", ["x=1"]), "b": Stage("train", seeds=[0, 1])}
     Pipeline(stages, tmp_path, 1).run()
     assert len(commands) == 3
     Pipeline(stages, tmp_path, 1).run()
@@ -82,7 +82,7 @@ def test_the_newest_state_is_continued(tmp_path, commands):
 def test_what_was_made_from_a_deleted_result_is_not_taken_for_finished(tmp_path, commands):
     def stages() -> dict[str, Stage]:
         return {
-            "teacher": Stage("teacher"),
+            "teacher": Stage("train-teacher"),
             "cache": Stage("cache", [f"teacher.weights={tmp_path}/teacher/teacher.safetensors"], folder="out"),
             "alone": Stage("train", ["x=1"]),
         }
@@ -94,7 +94,7 @@ def test_what_was_made_from_a_deleted_result_is_not_taken_for_finished(tmp_path,
     shutil.rmtree(tmp_path / "cache")
     commands.clear()
     Pipeline(stages(), tmp_path, 1).run()
-    assert [words[0] for words in commands] == ["teacher", "cache"]
+    assert [words[0] for words in commands] == ["train-teacher", "cache"]
     shutil.rmtree(tmp_path / "teacher")
     Pipeline({"teacher": stages()["teacher"]}, tmp_path, 1).run()
     with pytest.raises(UserError, match="that are gone"):

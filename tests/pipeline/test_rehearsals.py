@@ -11,10 +11,10 @@ from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.files.tensors import read_metadata
 from idn.images import to_uint8
 
-DATA = "identity=procedural identity.photographs=true data.stored_frame=ffhq data.layout=flat data.holdout=0.3"
+DATA = "encoder=procedural encoder.photographs=true data.stored_template=ffhq data.layout=flat data.holdout=0.3"
 SMALL = {
-    "paper_simswap": "discriminator=patch discriminator.width=4 swapper.width=4 swapper.blocks=1",
-    "paper_faceshifter": "discriminator.scales=1 discriminator.width=4 swapper.halvings=5 swapper.width=4",
+    "paper_simswap": "discriminator=patch discriminator.width=4 teacher_network.width=4 teacher_network.blocks=1",
+    "paper_faceshifter": "discriminator.scales=1 discriminator.width=4 teacher_network.halvings=5 teacher_network.width=4",
 }
 """What makes the teachers small; everything else stays as it is published."""
 
@@ -34,7 +34,7 @@ def test_the_papers_recipes_lead_from_photographs_to_a_student(name: str, idn_cl
     root = photographs(tmp_path / "crops")
     words = [f"experiment={name}", f"root={root}", "rehearsal=true", "accelerator=cpu", "precision=32-true"]
     words += ["workers=0", "size=64", "batch=4", f"more.all={DATA}"]
-    words += [f"more.teacher=data.batch=4 {SMALL[name]}", "more.quality=scorer.backbone=null data.batch=4"]
+    words += [f"more.train-teacher=data.batch=4 {SMALL[name]}", "more.train-scorer=scorer.backbone=null data.batch=4"]
     status, out, err = idn_cli("pipeline", *words, "more.train=student.width=0.25", "out=all")
     assert status == 0, err
     assert "all stages run" in out
@@ -47,7 +47,7 @@ def test_the_papers_recipes_lead_from_photographs_to_a_student(name: str, idn_cl
 @pytest.mark.slow
 def test_the_small_pipeline_runs_all_its_stages(idn_cli, tmp_path: Path) -> None:
     words = ["experiment=pipeline_small", "size=32", "rehearsal=true", "out=all", "more.train=student.width=0.25"]
-    status, out, err = idn_cli("pipeline", *words, "more.teacher=swapper.width=4 discriminator.width=4")
+    status, out, err = idn_cli("pipeline", *words, "more.train-teacher=teacher_network.width=4 discriminator.width=4")
     assert status == 0, err
     rows = [line for line in out.splitlines() if line.startswith("│")]
     assert [row.split()[1] for row in rows] == [

@@ -15,7 +15,7 @@ from idn.reweighting.scored_trust import quality_trust
 from idn.reweighting.scorer import QualityScorer, ScorerNetwork, ScorerNotes, open_scorer, save_scorer
 from idn.reweighting.trust import Trust
 
-NOTES = ScorerNotes("snapshots", "own simswap", "CC0", "allowed", "idn quality a=b", {"val/loss": 0.25})
+NOTES = ScorerNotes("snapshots", "own simswap", "CC0", "allowed", "idn train-scorer a=b", {"val/loss": 0.25})
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_trust_takes_the_path_of_a_scorer(path: Path) -> None:
     cosine = torch.tensor([0.5, -0.5, 1.0])
     assert isinstance(trust, Trust)
     torch.testing.assert_close(trust(cosine, images), torch.tensor([0.25, 0, 1]) * QualityScorer(path)(images))
-    with pytest.raises(UserError, match="idn quality"):
+    with pytest.raises(UserError, match="idn train-scorer"):
         quality_trust(None)
 
 

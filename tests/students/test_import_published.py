@@ -16,7 +16,7 @@ def test_arcface_is_written_as_weights_that_the_encoder_loads(tmp_path: Path) ->
     net = ArcFaceNet()
     torch.save({"module." + key: value for key, value in net.state_dict().items()}, tmp_path / "arcface.tar")
     said = import_published(tmp_path / "arcface.tar", tmp_path / "arcface.safetensors")
-    assert "identity=arcface" in said
+    assert "encoder=arcface" in said
     encoder = ArcFaceEncoder(tmp_path / "arcface.safetensors", "arcface_112_v2")
     assert torch.equal(encoder.net.fc.weight, net.fc.weight)
 

@@ -33,7 +33,7 @@ class Painter(FrozenTeacher):
     """Shows the target, moved by its one weight."""
 
     def __init__(self, weight: float) -> None:
-        super().__init__(TeacherRecord("painter", "CC0", True, FaceInput(), SourceInput("nothing")), frame=None)
+        super().__init__(TeacherRecord("painter", "CC0", True, FaceInput(), SourceInput("nothing")), crop_template=None)
         self.weight = nn.Parameter(torch.tensor(weight))
         self.freeze()
 

@@ -43,7 +43,7 @@ class Negative(FrozenTeacher):
 
     def __init__(self, fails_at: int | None = None, spoils: bool = False) -> None:
         record = TeacherRecord("negative", "CC-BY-NC-4.0", False, FaceInput(), SourceInput("nothing"), variant="b")
-        super().__init__(record, frame=None)
+        super().__init__(record, crop_template=None)
         self.fails_at, self.spoils, self.asked = fails_at, spoils, 0
         self.freeze()
 
@@ -96,7 +96,7 @@ def test_the_manifest_says_what_was_kept(tmp_path: Path, make_cache: Make) -> No
     assert value["teacher"] == {"name": "negative", "variant": "b", "licence": "CC-BY-NC-4.0", "commercial": False}
     assert value["encoder"]["name"] == "tiny" and value["encoder"]["embedding_dim"] == 8
     assert value["options"] == {"data": {"root": "faces", "batch": 4}, "pairs": 18}
-    assert (value["format"], value["quality"], value["size"], value["frame"]) == ("png", None, 32, "ffhq")
+    assert (value["format"], value["quality"], value["size"], value["template"]) == ("png", None, 32, "ffhq")
     assert (value["rows"], value["items"], value["shard_items"]) == (4, {"train": 5, "val": 2}, 2)
     assert [entry["pairs"] for entry in value["shards"].values()] == [8, 8, 4, 8]
     assert value["scored"] is False and value["version"] == 2 and value["seed"] == 0
@@ -105,7 +105,7 @@ def test_the_manifest_says_what_was_kept(tmp_path: Path, make_cache: Make) -> No
         assert entry["bytes"] == (tmp_path / name).stat().st_size and len(entry["sha256"]) == 64
 
 
-@pytest.mark.parametrize(("kind", "quality"), [("png", None), ("webp", None), ("webp", 90), ("jpeg", None)])
+@pytest.mark.parametrize(("kind", "quality"), [("png", None), ("webp", None), ("webp", 90), ("jpg", None)])
 def test_the_error_of_the_format_is_that_of_the_pictures_as_read_back(
     kind: str, quality: int | None, tmp_path: Path, make_cache: Make, make_module: Make, make_data: Make
 ) -> None:
@@ -119,7 +119,7 @@ def test_the_error_of_the_format_is_that_of_the_pictures_as_read_back(
     assert manifest.error.max == pytest.approx(float(difference.max()), rel=1e-4)
     whole = psnr(pictures.flatten()[None, None, None], truth.flatten()[None, None, None])
     assert manifest.error.psnr == pytest.approx(float(whole), abs=1e-2)
-    assert (manifest.error.max < 0.51 / 255) == (quality is None and kind != "jpeg")
+    assert (manifest.error.max < 0.51 / 255) == (quality is None and kind != "jpg")
     encoder = make_module().encoder
     source = torch.cat([encoder(batch.source).embedding for batch in batches])
     cosine = (encoder(pictures).embedding * source).sum(1)
@@ -127,7 +127,7 @@ def test_the_error_of_the_format_is_that_of_the_pictures_as_read_back(
 
 
 def test_a_scorer_is_asked_about_the_pictures_as_read_back(tmp_path: Path, make_cache: Make) -> None:
-    manifest = make_cache(tmp_path, "jpeg", 50, scorer=Brightness()).manifest
+    manifest = make_cache(tmp_path, "jpg", 50, scorer=Brightness()).manifest
     kept = ShardReader(tmp_path, manifest, "train").read(1)
     torch.testing.assert_close(kept.quality, kept.pictures.mean((1, 2, 3)))
 
@@ -136,19 +136,24 @@ def test_pictures_survive_without_loss_or_shrink(tmp_path: Path) -> None:
     noise = torch.randint(256, (3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for kind in ("png", "webp"):
         assert torch.equal(PictureFormat(kind).decode(PictureFormat(kind).encode(noise), 40), noise)
-    for kind in ("webp", "jpeg"):
+    for kind in ("webp", "jpg"):
         sizes = [len(PictureFormat(kind, quality).encode(noise)) for quality in (30, 60, 95)]
         assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
-    assert PictureFormat("jpeg") == PictureFormat("jpeg", 95)
+    assert PictureFormat("jpg") == PictureFormat("jpg", 95)
     with pytest.raises(ValueError, match="expected"):
         PictureFormat("png").decode(PictureFormat("png").encode(noise), 41)
     with pytest.raises(OSError):
-        PictureFormat("png").decode(PictureFormat("jpeg").encode(noise), 40)
+        PictureFormat("png").decode(PictureFormat("jpg").encode(noise), 40)
 
 
 @pytest.mark.parametrize(
     ("kind", "quality", "said"),
-    [("gif", None, "format=gif"), ("png", 90, "leave quality=90 out"), ("jpeg", 0, "quality=0"), ("webp", "a", "=a")],
+    [
+        ("gif", None, "picture_format=gif"),
+        ("png", 90, "leave picture_quality=90 out"),
+        ("jpg", 0, "picture_quality=0"),
+        ("webp", "a", "=a"),
+    ],
 )
 def test_impossible_formats(kind: str, quality: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -201,7 +206,7 @@ def test_damaged_and_lost_shards_are_written_again(tmp_path: Path, make_cache: M
     [
         ({"options": {"data": {"batch": 5}}}, r"data\.batch=4, not 5"),
         ({"options": {"data": {"batch": 4}, "pairs": 20}}, "pairs=null, not 20"),
-        ({"kind": "jpeg"}, "format=png, not jpeg"),
+        ({"kind": "jpg"}, "format=png, not jpg"),
         ({"kind": "webp"}, "format=png, not webp"),
         ({"pairs": 40}, r"items\.train=5, not 10"),
         ({"scorer": Brightness()}, "scored=false, not true"),

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from idn.errors import UserError
-from idn.geometry import reframe
+from idn.geometry import realign
 from idn.images import IMAGENET_MEAN, IMAGENET_STD, normalize
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
@@ -30,8 +30,8 @@ def pair(n: int = 2, size: int = 64, dim: int = 8) -> tuple[SwapBatch, IdentityF
 class Darken(FrozenTeacher):
     """Multiplies what it sees, in its own numbers; remembers the sizes it saw."""
 
-    def __init__(self, declared: TeacherRecord, frame: str | None, factor: float) -> None:
-        super().__init__(declared, frame)
+    def __init__(self, declared: TeacherRecord, crop_template: str | None, factor: float) -> None:
+        super().__init__(declared, crop_template)
         self.net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
         self.factor = factor
         self.seen: list[tuple[int, ...]] = []
@@ -73,7 +73,7 @@ def test_swap_is_seen_in_the_students_frame_and_the_rest_is_the_target():
     teacher = Darken(record(FaceInput(112, "arcface_112_v2")), "ffhq", 0.0)
     out = teacher(batch, source)
     assert teacher.seen == [(2, 3, 112, 112)]
-    inside = reframe(torch.ones(2, 1, 112, 112), "arcface_112_v2", "ffhq", 128, "zeros")
+    inside = realign(torch.ones(2, 1, 112, 112), "arcface_112_v2", "ffhq", 128, "zeros")
     assert 0.3 < inside.mean() < 0.8
     outside = (inside == 0).expand_as(out)
     torch.testing.assert_close(out[outside], batch.target[outside], rtol=0, atol=0)
@@ -126,7 +126,7 @@ def test_source_crop_is_normalised_as_declared():
     batch, _ = pair()
     crop = FaceInput(48, "arcface_112_v2", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     teacher = Darken(record(FaceInput(), SourceInput("image", crop)), "ffhq", 1.0)
-    expected = reframe(batch.source, "ffhq", "arcface_112_v2", 48) * 2 - 1
+    expected = realign(batch.source, "ffhq", "arcface_112_v2", 48) * 2 - 1
     torch.testing.assert_close(teacher.source_crop(batch), expected)
 
 
@@ -163,8 +163,8 @@ def test_wrong_output_shape_is_a_program_error():
         (lambda: record(FaceInput(), name=""), "name"),
         (lambda: record(FaceInput(), commercial="perhaps"), "commercial=perhaps"),
         (lambda: record(FaceInput(), sha256="abc"), "sha256=abc"),
-        (lambda: Darken(record(FaceInput(64, "ffhq")), None, 1.0), "needs frame"),
-        (lambda: Darken(record(FaceInput()), "round", 1.0), "frame=round"),
+        (lambda: Darken(record(FaceInput(64, "ffhq")), None, 1.0), "needs crop_template"),
+        (lambda: Darken(record(FaceInput()), "round", 1.0), "crop_template=round"),
     ],
 )
 def test_impossible_declarations(make, message):

@@ -27,30 +27,30 @@ def batch_of(source: Tensor, target: Tensor) -> SwapBatch:
     return SwapBatch(source, target, torch.ones(n, 1, size, size), torch.zeros(n, dtype=torch.bool))
 
 
-def swap(frame: str, batch: SwapBatch) -> Tensor:
+def swap(crop_template: str, batch: SwapBatch) -> Tensor:
     n = len(batch.target)
-    return BlendTeacher(frame)(batch, IdentityFeatures(torch.zeros(n, 4), torch.zeros(n, 4, 2, 2)))
+    return BlendTeacher(crop_template)(batch, IdentityFeatures(torch.zeros(n, 4), torch.zeros(n, 4, 2, 2)))
 
 
-@pytest.mark.parametrize("frame", sorted(TEMPLATES))
+@pytest.mark.parametrize("crop_template", sorted(TEMPLATES))
 @pytest.mark.parametrize("size", [64, 97, 128])
-def test_shape_range_and_the_untouched_outside(frame, size):
+def test_shape_range_and_the_untouched_outside(crop_template, size):
     batch = batch_of(portraits(2, size, 0), portraits(2, size, 1))
-    out = swap(frame, batch)
+    out = swap(crop_template, batch)
     assert out.shape == batch.target.shape
     assert out.min() >= 0
     assert out.max() <= 1
-    mask = BlendTeacher(frame).inner_face(size)
+    mask = BlendTeacher(crop_template).inner_face(size)
     outside = (mask == 0).expand_as(out)
     assert 0.1 < outside.float().mean() < 0.95
     assert torch.equal(out[outside], batch.target[outside])
     assert (psnr(out, batch.target, mask.expand(2, 1, size, size)) < 30).all()
 
 
-@pytest.mark.parametrize("frame", sorted(TEMPLATES))
-def test_inner_face_holds_the_five_points_and_not_the_corners(frame):
-    mask = BlendTeacher(frame).inner_face(128)[0, 0]
-    for x, y in (template_points(frame) * 128).long().tolist():
+@pytest.mark.parametrize("crop_template", sorted(TEMPLATES))
+def test_inner_face_holds_the_five_points_and_not_the_corners(crop_template):
+    mask = BlendTeacher(crop_template).inner_face(128)[0, 0]
+    for x, y in (template_points(crop_template) * 128).long().tolist():
         assert mask[y, x] > 0.95
     assert mask[0].max() == mask[-1].max() == mask[:, 0].max() == mask[:, -1].max() == 0
 
@@ -114,9 +114,11 @@ def test_frozen():
 def test_real_faces_look_like_the_source(shared_faces):
     from idn.encoders.mobilefacenet import MobileFaceNetEncoder
 
-    frame, (source, target) = "arcface_112_v2", shared_faces
-    encoder = MobileFaceNetEncoder(WEIGHTS, frame)
-    z_source, z_target, z_out = (encoder(x).embedding for x in (source, target, swap(frame, batch_of(source, target))))
+    crop_template, (source, target) = "arcface_112_v2", shared_faces
+    encoder = MobileFaceNetEncoder(WEIGHTS, crop_template)
+    z_source, z_target, z_out = (
+        encoder(x).embedding for x in (source, target, swap(crop_template, batch_of(source, target)))
+    )
     to_source, to_target = ((z_out * z).sum(1).mean() for z in (z_source, z_target))
     assert to_source > 0.5
     assert to_source > to_target + 0.25

@@ -33,7 +33,7 @@ class Answer(FrozenTeacher):
 
     def __init__(self, whole_levels: bool) -> None:
         record = TeacherRecord("answer", "CC-BY-NC-4.0", False, FaceInput(), SourceInput("nothing"), variant="x")
-        super().__init__(record, frame=None)
+        super().__init__(record, crop_template=None)
         self.whole_levels = whole_levels
         self.weights = nn.Linear(3, 3)
         self.freeze()
@@ -118,19 +118,19 @@ def test_item_i_is_the_original_item_i_modulo_n_with_its_answer(
     make_cache(tmp_path, teacher=Answer(True), scorer=Mean())
     teacher, data = CachedTeacher(tmp_path), make_data()
     for part, dataset, count in (("train", data.train, 5), ("val", data.val, 2)):
-        taught = teacher.bind(dataset, part)
-        assert len(taught) == count
+        cached_answer = teacher.bind(dataset, part)
+        assert len(cached_answer) == count
         for index in (3, 0, count, 4 * count + 1, 1_000_003):
-            original, batch = dataset[index % count], taught[index]
+            original, batch = dataset[index % count], cached_answer[index]
             assert all(
                 torch.equal(getattr(original, name), getattr(batch, name)) for name in ("source", "target", "truth")
             )
-            assert torch.equal(batch.taught, from_uint8(to_uint8(original.truth)))
-            assert batch.taught_cosine.shape == (4,)
-            torch.testing.assert_close(batch.taught_quality, batch.taught.mean((1, 2, 3)))
-            assert torch.equal(teacher(batch, make_module().encoder(batch.source)), batch.taught)
+            assert torch.equal(batch.cached_answer, from_uint8(to_uint8(original.truth)))
+            assert batch.cached_cosine.shape == (4,)
+            torch.testing.assert_close(batch.cached_quality, batch.cached_answer.mean((1, 2, 3)))
+            assert torch.equal(teacher(batch, make_module().encoder(batch.source)), batch.cached_answer)
         with pytest.raises(IndexError):
-            taught[-1]
+            cached_answer[-1]
 
 
 class Mean(nn.Module):
@@ -163,8 +163,8 @@ def test_a_quality_counts_only_if_the_given_scorer_said_it(
     said = capsys.readouterr().err
     assert said == ("" if kept else f"{tmp_path} keeps qualities by another scorer: reweight.scorer is asked afresh\n")
     batch = teacher.bind(make_data().train, "train")[0]
-    assert (batch.taught_quality is not None) == kept
-    expected = batch.taught_cosine.clamp(0, 1).square() * weight * batch.taught.mean((1, 2, 3))
+    assert (batch.cached_quality is not None) == kept
+    expected = batch.cached_cosine.clamp(0, 1).square() * weight * batch.cached_answer.mean((1, 2, 3))
     torch.testing.assert_close(module.supervise(batch).trust, expected)
 
 
@@ -178,10 +178,10 @@ def test_a_quality_whose_scorer_is_not_named_is_asked_for_afresh(
     (tmp_path / "cache.json").write_text(json.dumps(value | {"version": 1}))
     teacher = CachedTeacher(tmp_path)
     teacher.share(make_module().encoder)
-    assert teacher.bind(make_data().train, "train")[0].taught_quality is not None, "nobody reads it"
+    assert teacher.bind(make_data().train, "train")[0].cached_quality is not None, "nobody reads it"
     teacher.share(make_module().encoder, Mean())
     assert "qualities by a scorer that it does not name" in capsys.readouterr().err
-    assert teacher.bind(make_data().train, "train")[0].taught_quality is None
+    assert teacher.bind(make_data().train, "train")[0].cached_quality is None
 
 
 def test_a_scorer_is_no_news_where_no_quality_was_kept(
@@ -195,7 +195,7 @@ def test_a_scorer_is_no_news_where_no_quality_was_kept(
 
 def test_without_a_scorer_no_quality_is_claimed(tmp_path: Path, make_cache: Make, make_data: Make) -> None:
     make_cache(tmp_path)
-    assert CachedTeacher(tmp_path).bind(make_data().train, "train")[0].taught_quality is None
+    assert CachedTeacher(tmp_path).bind(make_data().train, "train")[0].cached_quality is None
 
 
 def test_samples_come_back_one_by_one_and_are_joined_by_the_loader(
@@ -205,26 +205,31 @@ def test_samples_come_back_one_by_one_and_are_joined_by_the_loader(
     make_cache(tmp_path / "batches", pairs=20)
     rows = bound(single_pairs(make_data()), CachedTeacher(tmp_path / "rows"))
     batches = bound(make_data(), CachedTeacher(tmp_path / "batches"))
-    assert rows.train[3].taught.shape == (3, 32, 32) and rows.train[3].taught_cosine.shape == ()
+    assert rows.train[3].cached_answer.shape == (3, 32, 32) and rows.train[3].cached_cosine.shape == ()
     loader = DataLoader(rows.train, batch_size=4, sampler=range(20), collate_fn=join)
     for item, joined in enumerate(loader):
         whole = batches.train[item]
-        assert torch.equal(joined.taught, whole.taught)
-        torch.testing.assert_close(joined.taught_cosine, whole.taught_cosine, rtol=0, atol=1e-5)
+        assert torch.equal(joined.cached_answer, whole.cached_answer)
+        torch.testing.assert_close(joined.cached_cosine, whole.cached_cosine, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_loader_processes_read_the_same(method: str, tmp_path: Path, make_cache: Make, make_data: Make) -> None:
     make_cache(tmp_path)
-    taught = CachedTeacher(tmp_path).bind(make_data().val, "val")
-    taught[1]  # opens a shard in this process
+    cached_answer = CachedTeacher(tmp_path).bind(make_data().val, "val")
+    cached_answer[1]  # opens a shard in this process
     if method == "spawn":
-        again = pickle.loads(pickle.dumps(taught))  # what a spawned process receives
-        assert torch.equal(again[1].taught, taught[1].taught)
+        again = pickle.loads(pickle.dumps(cached_answer))  # what a spawned process receives
+        assert torch.equal(again[1].cached_answer, cached_answer[1].cached_answer)
         return
     order = [1, 0, 3, 1]
-    loaded = list(DataLoader(taught, batch_size=None, sampler=order, num_workers=2, multiprocessing_context=method))
-    assert all(torch.equal(batch.taught, taught[item].taught) for batch, item in zip(loaded, order, strict=True))
+    loaded = list(
+        DataLoader(cached_answer, batch_size=None, sampler=order, num_workers=2, multiprocessing_context=method)
+    )
+    assert all(
+        torch.equal(batch.cached_answer, cached_answer[item].cached_answer)
+        for batch, item in zip(loaded, order, strict=True)
+    )
 
 
 def test_other_pairs_are_noticed(tmp_path: Path, make_cache: Make, make_data: Make) -> None:
@@ -243,11 +248,11 @@ def test_other_pairs_are_noticed(tmp_path: Path, make_cache: Make, make_data: Ma
     make_cache(tmp_path)
     data = make_data()
     for side in ("source", "target"):
-        taught = CachedTeacher(tmp_path).bind(Changed(data.train, side, 3 / 255), "train")
-        taught[3]
+        cached_answer = CachedTeacher(tmp_path).bind(Changed(data.train, side, 3 / 255), "train")
+        cached_answer[3]
         with pytest.raises(UserError, match="pair 17 is not the one that was cached: use the seed and data options"):
-            taught[4]
-        assert CachedTeacher(tmp_path).bind(Changed(data.train, side, 1 / 255), "train")[4].taught is not None
+            cached_answer[4]
+        assert CachedTeacher(tmp_path).bind(Changed(data.train, side, 1 / 255), "train")[4].cached_answer is not None
     with pytest.raises(UserError, match="held-out pair 0 is not the one"):
         CachedTeacher(tmp_path).bind(data.train, "val")
 
@@ -279,9 +284,9 @@ def test_a_run_may_validate_on_fewer_pairs_than_are_held_out_and_on_no_more(
     data.batch_size, data.val_items = 3, 6  # another batch size than the cache was made with
     data.val = teacher.bind(data.val, "val", data.val_items)
     batches = list(data.val_dataloader())
-    assert [len(batch.taught) for batch in batches] == [3, 3]
+    assert [len(batch.cached_answer) for batch in batches] == [3, 3]
     whole = make_data().val[0]
-    assert torch.equal(batches[0].taught, from_uint8(to_uint8(whole.truth[:3])))
+    assert torch.equal(batches[0].cached_answer, from_uint8(to_uint8(whole.truth[:3])))
     wanted = (
         r"8 held-out pairs, the run wants 12: lower data\.val_batches here, so that data\.val_batches times "
         r"data\.batch is at most 8, or make another cache with a higher one"
@@ -311,7 +316,7 @@ def test_damaged_and_missing_shards_are_named_at_the_start(tmp_path: Path, make_
         CachedTeacher(tmp_path, verify=False)
 
 
-@pytest.mark.parametrize("kind", ["png", "webp", "jpeg"])
+@pytest.mark.parametrize("kind", ["png", "webp", "jpg"])
 def test_damage_that_was_not_looked_for_is_named_when_it_is_met(
     kind: str, tmp_path: Path, make_cache: Make, make_data: Make
 ) -> None:
@@ -320,10 +325,10 @@ def test_damage_that_was_not_looked_for_is_named_when_it_is_met(
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     path.write_bytes(whole[:header] + bytes(len(whole) - header))
-    taught = CachedTeacher(tmp_path, verify=False).bind(make_data().train, "train")
-    taught[0]
+    cached_answer = CachedTeacher(tmp_path, verify=False).bind(make_data().train, "train")
+    cached_answer[0]
     with pytest.raises(UserError, match=r"train-00001\.safetensors is missing or damaged"):
-        taught[2]
+        cached_answer[2]
     path.write_bytes(bytes(len(whole)))
     with pytest.raises(UserError, match=r"train-00001\.safetensors is missing or damaged"):
         CachedTeacher(tmp_path, verify=False).bind(make_data().train, "train")[2]
@@ -441,6 +446,6 @@ def test_a_resumed_run_equals_the_uninterrupted_one_also_after_the_first_round(
 
 def test_a_wrapped_data_set_knows_its_length(tmp_path: Path, make_cache: Make, make_data: Make) -> None:
     make_cache(tmp_path)
-    taught = CachedTeacher(tmp_path).bind(make_data().train, "train")
-    assert isinstance(taught, TaughtPairs) and len(taught) == 5
+    cached_answer = CachedTeacher(tmp_path).bind(make_data().train, "train")
+    assert isinstance(cached_answer, TaughtPairs) and len(cached_answer) == 5
     assert CacheManifest.read(tmp_path).items == {"train": 5, "val": 2}

@@ -11,7 +11,7 @@ from teachers.catalogue import CATALOGUE
 from teachers.published.simswap import ARCHITECTURES
 
 NAMES = sorted(path.stem for path in (conf_dir() / "teacher").glob("*.yaml"))
-ELSEWHERE = {"module", "onnx", "own", "ensemble", "cached"}
+ELSEWHERE = {"torch_program", "onnx", "trained_here", "ensemble", "cached"}
 """Those whose record is the user's, a file's, or that of other teachers."""
 
 

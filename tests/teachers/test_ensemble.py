@@ -17,7 +17,7 @@ class Painter(FrozenTeacher):
         declared = TeacherRecord(
             f"painter {value}", f"licence {value}", commercial, FaceInput(), spec or SourceInput("nothing")
         )
-        super().__init__(declared, frame=None)
+        super().__init__(declared, crop_template=None)
         self.value, self.asked = value, 0
         self.freeze()
 

@@ -129,13 +129,16 @@ def test_a_ghost_of_published_depth_has_a_published_file(tmp_path):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: SimSwapSwapper(width=0), "swapper.width=0"),
-        (lambda: SimSwapSwapper(4, 2, 1, 8, "tanh"), "swapper.variant=tanh is unknown"),
-        (lambda: small("simswap").check_size(30), "data.size=30 does not fit swapper.halvings=2: take a multiple of 4"),
+        (lambda: SimSwapSwapper(width=0), "teacher_network.width=0"),
+        (lambda: SimSwapSwapper(4, 2, 1, 8, "tanh"), "teacher_network.variant=tanh is unknown"),
+        (
+            lambda: small("simswap").check_size(30),
+            "data.size=30 does not fit teacher_network.halvings=2: take a multiple of 4",
+        ),
         (lambda: small("simswap").check_size(4), "multiple of 4 from 8 on"),
         (lambda: GhostSwapper(16, 5, 1, 8, 80), "data.size=80 do not fit"),
         (lambda: GhostSwapper(16, 5, 1, 8, 32), "data.size=32 do not fit"),
-        (lambda: GhostSwapper(16, 1, 1, 8, 32), "swapper.halvings=1"),
+        (lambda: GhostSwapper(16, 1, 1, 8, 32), "teacher_network.halvings=1"),
         (lambda: small("ghost").check_size(64), "built for 32 px"),
         (lambda: rebuild("facade", "{}"), "family facade is unknown"),
         (lambda: rebuild("simswap", '{"depth": 3}'), "no simswap swapper has the arguments"),

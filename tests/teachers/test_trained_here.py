@@ -127,7 +127,7 @@ def test_samples_do_not_see_each_other(file):
     [
         ({"family": "facade"}, "family facade is unknown"),
         ({"config": "{}"}, "does not fit"),
-        ({"config": "oops"}, r"teacher\.safetensors cannot be used .*idn teacher"),
+        ({"config": "oops"}, r"teacher\.safetensors cannot be used .*idn train-teacher"),
         ({"size": "thirty"}, "a number in its metadata"),
         ({"size": "30"}, "data.size=30"),
         ({"template": "nobody"}, "template=nobody"),

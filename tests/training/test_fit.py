@@ -13,16 +13,16 @@ from idn.files.tensors import read_metadata
 SMALL = ["data.size=32", "data.batch=2", "data.val_batches=1", "trainer.accelerator=cpu"]
 SHORT = ["trainer.max_steps=2", "trainer.val_check_interval=2"]
 TRAIN = [*SMALL, "student.width=0.25"]
-TEACHER = [*SMALL, "swapper.width=4", "discriminator.width=4"]
-IDENTITY = ["identity_data.size=32", "identity_data.batch=8", "identity_data.identities=12", "identity_data.workers=0"]
-IDENTITY += ["identity_data.pairs=40", "network.width=0.25", "trainer.accelerator=cpu"]
+TEACHER = [*SMALL, "teacher_network.width=4", "discriminator.width=4"]
+IDENTITY = ["encoder_data.size=32", "encoder_data.batch=8", "encoder_data.identities=12", "encoder_data.workers=0"]
+IDENTITY += ["encoder_data.pairs=40", "encoder_network.width=0.25", "trainer.accelerator=cpu"]
 QUALITY = ["data.size=32", "data.batch=4", "pairs=8", "val_pairs=4", "batch=8", "trainer.accelerator=cpu"]
-QUALITY += ["source=degradations", "source.levels=3", "scorer.size=32"]
+QUALITY += ["graded=degradations", "graded.levels=3", "scorer.size=32"]
 VERBS = {
     "train": (TRAIN, "student"),
-    "teacher": (TEACHER, "teacher"),
-    "quality": (QUALITY, "scorer"),
-    "identity": (IDENTITY, "identity_encoder"),
+    "train-teacher": (TEACHER, "teacher"),
+    "train-scorer": (QUALITY, "scorer"),
+    "train-encoder": (IDENTITY, "encoder"),
 }
 
 
@@ -43,22 +43,22 @@ def test_a_run_that_died_before_its_result_is_finished_from_its_last_checkpoint(
     assert status == 0 and "next: idn train " in out, err
     after = load_file(product)
     assert after.keys() == before.keys() and all(torch.equal(value, after[key]) for key, value in before.items())
-    assert json.loads(summary.read_text()) == pytest.approx(said) if verb != "quality" else summary.is_file()
+    assert json.loads(summary.read_text()) == pytest.approx(said) if verb != "train-scorer" else summary.is_file()
     status, out, err = idn_cli(verb, *words, "trainer.max_steps=1", resume)
     assert status == 2 and "is at step 2: give trainer.max_steps a larger number" in out + err
 
 
 def test_a_teacher_finished_in_another_folder_has_its_snapshots(idn_cli, tmp_path: Path) -> None:
-    assert idn_cli("teacher", *TEACHER, *SHORT, "hydra.run.dir=a")[0] == 0
+    assert idn_cli("train-teacher", *TEACHER, *SHORT, "hydra.run.dir=a")[0] == 0
     again = ["resume=a/checkpoints/last.ckpt", "hydra.run.dir=b"]
-    status, _, err = idn_cli("teacher", *TEACHER, *SHORT, *again)
+    status, _, err = idn_cli("train-teacher", *TEACHER, *SHORT, *again)
     assert status == 0, err
     a, b = ({p.name: read_metadata(p) for p in (tmp_path / name / "snapshots").iterdir()} for name in ("a", "b"))
     assert a == b and len(a) == 7 and {notes["max_steps"] for notes in a.values()} == {"2"}
     assert (tmp_path / "b/checkpoints/last.ckpt").is_file()
 
 
-@pytest.mark.parametrize("verb", ["train", "teacher"])
+@pytest.mark.parametrize("verb", ["train", "train-teacher"])
 def test_a_metric_that_was_never_logged_costs_no_result(verb: str, idn_cli, tmp_path: Path) -> None:
     words, name = VERBS[verb]
     status, out, err = idn_cli(verb, *words, *SHORT, "metric=val/beauty", "hydra.run.dir=run")
@@ -111,11 +111,11 @@ def test_a_run_without_steps_is_refused(steps: int, verb: str, idn_cli, tmp_path
 @pytest.mark.parametrize(
     ("verb", "word", "said"),
     [
-        ("train", "distill.ema_decay=1", "ema_decay=1 must be at least 0 and below 1"),
-        ("teacher", "adversarial.ema_decay=-0.5", "ema_decay=-0.5 must be at least 0"),
-        ("identity", "recognition.folds=1", "recognition.folds=1 must be a whole number, at least 2"),
-        ("identity", "recognition.margin=2", "recognition.margin=2 must be a number from 0 to 1.57"),
-        ("identity", "identity_data.pairs=10", "raise identity_data.pairs, or lower recognition.folds"),
+        ("train", "distillation.ema_decay=1", "ema_decay=1 must be at least 0 and below 1"),
+        ("train-teacher", "teacher_training.ema_decay=-0.5", "ema_decay=-0.5 must be at least 0"),
+        ("train-encoder", "encoder_training.folds=1", "encoder_training.folds=1 must be a whole number, at least 2"),
+        ("train-encoder", "encoder_training.margin=2", "encoder_training.margin=2 must be a number from 0 to 1.57"),
+        ("train-encoder", "encoder_data.pairs=10", "raise encoder_data.pairs, or lower encoder_training.folds"),
         ("train", "callbacks.last.every=0", "callbacks.last.every=0 must be at least 1"),
     ],
 )

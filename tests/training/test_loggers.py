@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from idn.training.loggers import CurveLogger
+from idn.training.loggers import ResumableCsvLogger
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -11,8 +11,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def write(folder: Path, *steps: int) -> CurveLogger:
-    logger = CurveLogger(folder)
+def write(folder: Path, *steps: int) -> ResumableCsvLogger:
+    logger = ResumableCsvLogger(folder)
     for step in steps:
         logger.log_metrics({"train/loss": 1 / (1 + step)}, step)
     return logger
@@ -30,16 +30,16 @@ def test_every_call_is_a_row_and_every_metric_a_column(tmp_path: Path) -> None:
 def test_a_logger_alone_changes_nothing(tmp_path: Path) -> None:
     write(tmp_path, 0, 10)
     before = (tmp_path / "metrics.csv").read_bytes()
-    CurveLogger(tmp_path).log_hyperparams({"seed": 0})
+    ResumableCsvLogger(tmp_path).log_hyperparams({"seed": 0})
     assert (tmp_path / "metrics.csv").read_bytes() == before
-    assert not (tmp_path / "new").exists() and CurveLogger(tmp_path / "new") and not (tmp_path / "new").exists()
+    assert not (tmp_path / "new").exists() and ResumableCsvLogger(tmp_path / "new") and not (tmp_path / "new").exists()
 
 
 def test_a_run_that_goes_on_continues_the_table(tmp_path: Path) -> None:
     write(tmp_path, 0, 10, 20, 30)
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("0.1")  # killed while it wrote
-    logger = CurveLogger(tmp_path)
+    logger = ResumableCsvLogger(tmp_path)
     logger.cut(20)
     logger.log_metrics({"val/loss": 0.5}, 20)
     assert [(row["step"], row["val/loss"]) for row in rows(tmp_path)] == [("0", ""), ("10", ""), ("20", "0.5")]

@@ -123,18 +123,18 @@ def test_other_ways_of_several_processes_are_refused(options: dict[str, Any], sw
 
 
 def test_what_one_process_does_refuses_two() -> None:
-    check_single(trainer(), "quality", "why")
-    with pytest.raises(UserError, match=r"trainer\.devices .* must be 1 for `idn quality`: why$"):
-        check_single(trainer(devices=2), "quality", "why")
+    check_single(trainer(), "train-scorer", "why")
+    with pytest.raises(UserError, match=r"trainer\.devices .* must be 1 for `idn train-scorer`: why$"):
+        check_single(trainer(devices=2), "train-scorer", "why")
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["teacher", "data=faces", "data.root=nowhere"], "must be 1 for `idn teacher`: the gradients"),
-        (["quality", "source.folder=nowhere"], "must be 1 for `idn quality`: one process makes"),
+        (["train-teacher", "data=faces", "data.root=nowhere"], "must be 1 for `idn train-teacher`: the gradients"),
+        (["train-scorer", "graded.folder=nowhere"], "must be 1 for `idn train-scorer`: one process makes"),
         (["train", "trainer.strategy=ddp_spawn", "data=faces", "data.root=nowhere"], "trainer.strategy=ddp alone"),
-        (["identity", "trainer.strategy=ddp_spawn", "identity_data.size=1"], "trainer.strategy=ddp alone"),
+        (["train-encoder", "trainer.strategy=ddp_spawn", "encoder_data.size=1"], "trainer.strategy=ddp alone"),
         (["train", "-m", "data=faces", "data.root=nowhere", "seed=0,1"], "must be 1 in a sweep"),
     ],
 )
@@ -340,13 +340,18 @@ def test_a_process_that_fails_before_it_meets_the_first_one_ends_the_run(tmp_pat
 @pytest.mark.slow
 def test_two_processes_verify_every_pair_once(tmp_path: Path) -> None:
     words = [
-        "identity",
-        "network.width=0.25",
-        "network.input_size=32",
-        "identity_data.size=32",
-        "identity_data.batch=4",
+        "train-encoder",
+        "encoder_network.width=0.25",
+        "encoder_network.input_size=32",
+        "encoder_data.size=32",
+        "encoder_data.batch=4",
     ]
-    words += ["identity_data.identities=8", "identity_data.pairs=30", "identity_data.workers=0", "recognition.folds=5"]
+    words += [
+        "encoder_data.identities=8",
+        "encoder_data.pairs=30",
+        "encoder_data.workers=0",
+        "encoder_training.folds=5",
+    ]
     words += ["trainer.max_steps=3", "trainer.val_check_interval=3", "trainer.accelerator=cpu"]
     ended = idn(tmp_path, *words, TWO, "hydra.run.dir=run")
     assert ended.returncode == 0, ended.stderr
@@ -355,5 +360,5 @@ def test_two_processes_verify_every_pair_once(tmp_path: Path) -> None:
     found, judged = (json.loads((tmp_path / out / "summary.json").read_text()) for out in ("run", "judged"))
     assert found.keys() == judged.keys() == {"val/accuracy", "val/auc", "val/tar_at_far_1e-3"}
     assert found == pytest.approx(judged, abs=1e-6)
-    ended = idn(tmp_path, *words, TWO, "identity_data.pairs=8", "hydra.run.dir=few")
+    ended = idn(tmp_path, *words, TWO, "encoder_data.pairs=8", "hydra.run.dir=few")
     assert ended.returncode == 2 and "of one kind of verification pair there are only 4" in ended.stderr

@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 
 from idn.data.loaders import StreamData
 from idn.errors import UserError
-from idn.training.callbacks.callbacks import LAST, LAST_GOOD, KeepLast, KeepLastGood, TrustHistogram
+from idn.training.callbacks.callbacks import LAST, LAST_GOOD, SaveLast, SaveOnError, TrustHistogram
 from idn.training.callbacks.progress import RunProgress
-from idn.training.loggers import CurveLogger
+from idn.training.loggers import ResumableCsvLogger
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.resume import start
 
@@ -53,7 +53,7 @@ def run(
         use_distributed_sampler=False,
         log_every_n_steps=1,
         logger=options.pop("logger", False),
-        callbacks=[KeepLast(path, every), KeepLastGood(path), rates, *more],
+        callbacks=[SaveLast(path, every), SaveOnError(path), rates, *more],
         **options,
     )
     start(trainer, module, data, resume)
@@ -171,7 +171,17 @@ def test_a_run_that_goes_on_in_its_folder_tells_each_step_once(
 ) -> None:
     def go(module: Any, steps: int, resume: Path | None = None) -> None:
         more = [TrustHistogram(tmp_path / "trust.jsonl", 2)]
-        run(tmp_path, module, make_data(), steps, resume, more=more, logger=CurveLogger(tmp_path), every=4, validate=4)
+        run(
+            tmp_path,
+            module,
+            make_data(),
+            steps,
+            resume,
+            more=more,
+            logger=ResumableCsvLogger(tmp_path),
+            every=4,
+            validate=4,
+        )
 
     def told() -> tuple[list[int], list[int]]:
         curve = [line.split(",") for line in (tmp_path / "metrics.csv").read_text().splitlines()]
@@ -209,7 +219,7 @@ def test_batches_that_only_accumulate_count_as_no_step(
 
 def test_an_interval_of_nothing_is_refused() -> None:
     with pytest.raises(UserError, match=r"callbacks\.last\.every=0"):
-        KeepLast("x", 0)
+        SaveLast("x", 0)
 
 
 @pytest.mark.parametrize("steps", [0, -1])

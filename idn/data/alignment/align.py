@@ -17,7 +17,7 @@ from idn.data.alignment.manifest import ManifestWriter, Record, Settings
 from idn.data.alignment.workers import Aligner, CropOptions, align_all, one_thread
 from idn.errors import UserError
 from idn.files.folders import make_writable
-from idn.files.option_checks import check_number, check_part, check_whole
+from idn.files.option_checks import require_callable, require_int, require_number
 from idn.files.photos import list_photos
 from idn.geometry import TEMPLATES
 from idn.hardware import choose_device
@@ -92,15 +92,18 @@ def _tracked(found: Iterator[Record | OSError], done: int, total: int) -> Iterat
             progress.advance(task)
 
 
-def _check_options(options: CropOptions, kind: str, workers: int) -> None:
+def _check_options(options: CropOptions, picture_format: str, workers: int) -> None:
     """Raise UserError for the first option that cannot work."""
-    for option, value, known in (("frame", options.frame, sorted(TEMPLATES)), ("kind", kind, ["jpg", "png", "webp"])):
+    for option, value, known in (
+        ("template", options.template, sorted(TEMPLATES)),
+        ("picture_format", picture_format, ["jpg", "png", "webp"]),
+    ):
         if value not in known:
             raise UserError(f"{option}={value} is unknown: choose one of {', '.join(known)}")
-    check_whole("size", options.size, 16, 4096)
-    check_whole("quality", options.quality, 1, 100)
-    check_number("min_face", options.min_face, 0)
-    check_whole("workers", workers, 0)
+    require_int("size", options.size, 16, 4096)
+    require_int("picture_quality", options.quality, 1, 100)
+    require_number("min_face", options.min_face, 0)
+    require_int("workers", workers, 0)
 
 
 def _check_folders(src: Path, dst: Path) -> list[str]:
@@ -132,30 +135,30 @@ def align_folder(
     dst: str,
     make_detector: Callable[[], Detector],
     size: int = 256,
-    frame: str = "ffhq",
+    template: str = "ffhq",
     min_face: float = 48,
-    kind: str = "jpg",
-    quality: int = 95,
+    picture_format: str = "jpg",
+    picture_quality: int = 95,
     workers: int = 0,
     device: str = "cpu",
 ) -> AlignReport:
     """Cut the largest face out of every photograph below `src` into the same place below `dst`.
 
-    make_detector: called once all else is known to work. size: side of the crops in pixels. frame: alignment template;
+    make_detector: called once all else is known to work. size: side of the crops in pixels. template: alignment template;
     "ffhq" is the widest, every other template can be cut from it later. min_face: shorter side in pixels below which a
-    face is left out. kind: "jpg", "png" or "webp". quality: 1..100 for jpg and webp. workers: processes that share the
+    face is left out. picture_format: "jpg", "png" or "webp". picture_quality: 1..100 for jpg and webp. workers: processes that share the
     work; 0 does it in this one; the crops and the manifest are the same. device: where faces are looked for, see
     `choose_device`.
     Photographs without a usable face are recorded and passed over; those that the manifest already names are not looked
     at again. Prints the counts. Raises UserError for folders, options or a disk that cannot work.
     """
-    options = CropOptions(size, frame, min_face, quality)
-    _check_options(options, kind, workers)
-    check_part("detector", make_detector)
+    options = CropOptions(size, template, min_face, picture_quality)
+    _check_options(options, picture_format, workers)
+    require_callable("detector", make_detector)
     where, source, target = choose_device(device), Path(str(src)), Path(str(dst))
     photos = _check_folders(source, target)
-    names = _crop_names(photos, f".{kind}")
-    writer = ManifestWriter(target, Settings(str(source.resolve()), frame, size))
+    names = _crop_names(photos, f".{picture_format}")
+    writer = ManifestWriter(target, Settings(str(source.resolve()), template, size))
     done = {record.photo for record in writer.records}
     waiting = [(photo, names[photo]) for photo in photos if photo not in done]
     aligner = Aligner(source, target, waiting, make_detector(), options)

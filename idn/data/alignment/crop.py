@@ -15,14 +15,14 @@ class UnusableLandmarks(UserError):
     """Landmarks that lie in one place, contradict each other or are no numbers: no face can be cut out by them."""
 
 
-def cut_crop(photo: Tensor, landmarks: Tensor, frame: str, size: int) -> tuple[Tensor, Tensor, float]:
+def cut_crop(photo: Tensor, landmarks: Tensor, template: str, size: int) -> tuple[Tensor, Tensor, float]:
     """Cut one aligned face out of a photograph, averaging over pixels where that shrinks it.
 
     photo: (3, H, W) uint8 RGB. landmarks: (5, 2) float64 in pixels, in the order of the templates. Returns the crop
     (3, size, size) uint8, the landmarks in its normalised coordinates, and the share of it that lies inside the
     photograph (outside, the border is repeated). Raises UnusableLandmarks.
     """
-    onto = fit_similarity(landmarks, template_points(frame))
+    onto = fit_similarity(landmarks, template_points(template))
     share = float(onto[:, :2].det().sqrt())  # of the crop's width that a pixel of the photograph takes
     if not 1 / (_WIDEST * max(photo.shape)) <= share <= 1:
         raise UnusableLandmarks("the landmarks of the face do not show where it is")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.ops import box_iou, nms
 
 from idn.errors import UserError
-from idn.files.option_checks import check_number, check_whole
+from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen
 from idn.images import from_uint8, resize, to_bgr255
@@ -89,9 +89,9 @@ class YuNetDetector(Frozen):
         above which two boxes are one face. Raises UserError for unusable weights and options out of range.
         """
         super().__init__()
-        check_whole("detector.longest", longest, 64)
-        check_number("detector.threshold", threshold, 0.001, 0.999)
-        check_number("detector.overlap", overlap, 0.001, 0.999)
+        require_int("detector.longest", longest, 64)
+        require_number("detector.threshold", threshold, 0.001, 0.999)
+        require_number("detector.overlap", overlap, 0.001, 0.999)
         self.longest, self.threshold, self.overlap = longest, threshold, overlap
         self.net = _network(weights)
         self.freeze()

@@ -21,7 +21,7 @@ class Settings:
 
     source: str
     """Folder of the photographs, absolute."""
-    frame: str
+    template: str
     """Alignment template of the crops."""
     size: int
     """Side of the crops in pixels."""
@@ -92,7 +92,7 @@ class ManifestWriter:
         self._known, self.records = read_manifest(folder)
         if self._known is not None and self._known != settings:
             raise UserError(
-                f"{folder} already holds crops of {self._known.source} at frame={self._known.frame} "
+                f"{folder} already holds crops of {self._known.source} at template={self._known.template} "
                 f"size={self._known.size}: repeat those options to continue, or give another dst"
             )
 

@@ -20,7 +20,7 @@ class CropOptions(NamedTuple):
 
     size: int
     """Side in pixels."""
-    frame: str
+    template: str
     """Alignment template."""
     min_face: float
     """Shorter side in pixels below which a face is left out."""
@@ -66,7 +66,7 @@ class Aligner(Dataset[Record | OSError]):
             reason = f"the largest face has {face.size:.0f} px, min_face={options.min_face}"
             return Record(photo, "small", reason=reason, face_px=round(face.size, 1), faces=len(faces))
         try:
-            image, landmarks, inside = cut_crop(pixels, face.landmarks, options.frame, options.size)
+            image, landmarks, inside = cut_crop(pixels, face.landmarks, options.template, options.size)
         except UnusableLandmarks as error:
             return Record(photo, "no_face", reason=str(error), faces=len(faces))
         write_photo(self.dst / crop, image, options.quality)

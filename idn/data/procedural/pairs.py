@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from idn.data.procedural.renderer import FaceRenderer
 from idn.errors import UserError
-from idn.files.option_checks import check_number, check_whole
+from idn.files.option_checks import require_int, require_number
 from idn.types import SwapBatch
 
 
@@ -38,8 +38,8 @@ class ProceduralSwaps(Dataset[SwapBatch]):
 
         Raises UserError on a smaller batch and on a ratio outside [0, 1].
         """
-        check_whole("data.batch", batch_size, 2)
-        check_number("data.same_ratio", same_ratio, 0, 1)
+        require_int("data.batch", batch_size, 2)
+        require_number("data.same_ratio", same_ratio, 0, 1)
         self.renderer = renderer
         self.size = size
         self.batch_size = batch_size
@@ -87,18 +87,18 @@ class ProceduralIdentities(Dataset[tuple[Tensor, Tensor]]):
 
         Raises UserError unless the batch divides into groups of one person, with enough people to fill it.
         """
-        check_whole("identity_data.batch", batch_size, images_per_identity_in_batch)
-        check_whole("identity_data.identities", identities, 2)
+        require_int("encoder_data.batch", batch_size, images_per_identity_in_batch)
+        require_int("encoder_data.identities", identities, 2)
         groups, rest = divmod(batch_size, images_per_identity_in_batch)
         if rest:
             raise UserError(
-                f"identity_data.batch={batch_size} must be a multiple of {images_per_identity_in_batch}, the pictures "
+                f"encoder_data.batch={batch_size} must be a multiple of {images_per_identity_in_batch}, the pictures "
                 "of one person in a batch"
             )
         if groups > identities:
             raise UserError(
-                f"identity_data.batch={batch_size} shows {groups} people but there are {identities}: raise "
-                "identity_data.identities, or lower identity_data.batch"
+                f"encoder_data.batch={batch_size} shows {groups} people but there are {identities}: raise "
+                "encoder_data.identities, or lower encoder_data.batch"
             )
         self.renderer = renderer
         self.size = size

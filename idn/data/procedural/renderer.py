@@ -23,7 +23,7 @@ from idn.data.procedural.parameters import ATTRIBUTES, IDENTITY, Traits, index, 
 from idn.data.procedural.pose import Pose, Rays
 from idn.data.procedural.surface import Face, Hit
 from idn.data.procedural.textures import Textures
-from idn.files.option_checks import check_number
+from idn.files.option_checks import require_number
 
 SMALLEST = 16
 FINE_UP_TO = 64
@@ -47,16 +47,16 @@ class FaceRender(NamedTuple):
 
 
 class FaceRenderer:
-    """Draws face crops of people who do not exist, in the framing `frame`."""
+    """Draws face crops of people who do not exist, in the framing `template`."""
 
     identity_dim: int = len(IDENTITY)
     attribute_dim: int = len(ATTRIBUTES)
-    frame: str = "ffhq"
+    template: str = "ffhq"
 
     def __init__(self, glasses: float = 0.15, occluders: float = 0.12) -> None:
         """glasses, occluders: probability of each in `sample_attributes`. Raises UserError outside [0, 1]."""
-        check_number("renderer.glasses", glasses, 0, 1)
-        check_number("renderer.occluders", occluders, 0, 1)
+        require_number("renderer.glasses", glasses, 0, 1)
+        require_number("renderer.occluders", occluders, 0, 1)
         self.glasses = glasses
         self.occluders = occluders
         self._textures = Textures()

@@ -1,7 +1,7 @@
 """Converters that want other versions of PyTorch than the rest: each in an environment of its own, made once.
 
-`idn converter` makes them, in the user's cache folder or in the folder that the variable IDN_CONVERTERS names. They
-hold the converter alone: a network goes there as a file, and `workers/to_<name>.py` is what runs.
+`idn install-converter` makes them, in the user's cache folder or in the folder that the variable IDN_CONVERTERS names. They
+hold the converter alone: a network goes there as a file, and `to_<name>.py` is what runs.
 """
 
 import importlib.metadata
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from idn.errors import UserError
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 
 FOLDER = "IDN_CONVERTERS"
 """Environment variable with the folder of the environments."""
@@ -81,7 +81,7 @@ def create(name: str, tell: Callable[[str], None] = _tell) -> Path:
         options = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
         _run([str(_python(place)), "-I", "-m", "pip", "install", *options, *wanted], name, tell)
         _run([str(_python(place)), "-I", "-c", f"import {converter.module}"], name, tell)
-        with whole(place / _READY) as draft:
+        with atomic_write(place / _READY) as draft:
             draft.write_text(json.dumps(_contents(converter)))
     except OSError as error:
         shutil.rmtree(place, ignore_errors=True)
@@ -100,7 +100,9 @@ def interpreter(name: str) -> Path:
     if (ready := _ready(name)) is not None:
         return ready
     size = _converter(name).size
-    raise UserError(f"format={name} converts in an environment of its own: run `idn converter name={name}` ({size})")
+    raise UserError(
+        f"format={name} converts in an environment of its own: run `idn install-converter name={name}` ({size})"
+    )
 
 
 def convert(name: str, request: Mapping[str, Any]) -> None:

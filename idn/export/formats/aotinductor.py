@@ -14,7 +14,7 @@ from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner
 from idn.export.formats.quiet import quiet
 from idn.export.formats.torch_runtime import TorchRunner, converted
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.types import Network
 
 OPTIONS = {
@@ -51,7 +51,7 @@ class AOTInductorFormat:
         from torch._inductor.exc import InductorError, InvalidCxxCompiler
         from torch._inductor.utils import fresh_cache
 
-        with whole(path) as draft, tempfile.TemporaryDirectory() as cache, quiet(), torch.no_grad():
+        with atomic_write(path) as draft, tempfile.TemporaryDirectory() as cache, quiet(), torch.no_grad():
             module = converted(network, precision)
             program = torch.export.export(module, tuple(network.inputs.values()))
             try:

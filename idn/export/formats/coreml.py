@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.formats.quiet import muted
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.types import Network
 
 OLDEST = 16
@@ -53,7 +53,7 @@ class CoreMLFormat:
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """Convert `network` into the folder `path`; see `Format.write`."""
-        with whole(path) as draft, muted():
+        with atomic_write(path) as draft, muted():
             self._convert(network, precision).save(str(draft))
 
     def _convert(self, network: Network, precision: Precision) -> Any:

@@ -16,7 +16,7 @@ from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.formats.quiet import muted
 from idn.export.formats.torch_runtime import converted
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.types import Network
 
 SPARE = 5_000_000
@@ -49,7 +49,7 @@ class ExecuTorchFormat:
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """As Format. Raises UserError if XNNPACK would leave more than trifles of the work to plain loops."""
-        with whole(path) as draft, muted(), torch.no_grad():
+        with atomic_write(path) as draft, muted(), torch.no_grad():
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.exir import to_edge_transform_and_lower
 

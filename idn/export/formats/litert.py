@@ -14,7 +14,7 @@ from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.converters import environment
 from idn.export.converters.program import write_program
 from idn.export.formats.quiet import muted, quiet
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.types import Network
 
 PER_FRAME = "swap"
@@ -50,7 +50,7 @@ class LiteRTFormat:
         Raises UserError if the converter's environment was not made yet, and with the reason of a failed conversion.
         """
         environment.interpreter(self.name)
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             folder = draft.parent
             with quiet():
                 write_program(network.module, tuple(network.inputs.values()), folder)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.formats.quiet import muted
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.types import Network
 
 HALF = (0x01306B47).to_bytes(4, "little")
@@ -45,7 +45,7 @@ class NcnnFormat:
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """Convert `network` into `path` and the .bin beside it; see `Format.write`."""
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             with muted(), torch.no_grad():
                 traced = torch.jit.trace(network.module, tuple(network.inputs.values()), check_trace=False)
                 traced.save(str(draft.with_name("traced.pt")))

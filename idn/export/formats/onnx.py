@@ -15,7 +15,7 @@ import idn
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, require
 from idn.export.formats.quiet import quiet
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.students.mobilefaceswap.network import STRIDE
 from idn.types import Network
 
@@ -214,5 +214,5 @@ def _tidy(model: "ModelProto") -> None:
 
 def save(model: "ModelProto", path: Path) -> None:
     """Write `model` and its folder, all of it or nothing."""
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_bytes(model.SerializeToString(deterministic=True))

@@ -15,7 +15,7 @@ from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, require
 from idn.export.formats.onnx import FEW
 from idn.export.formats.quiet import quiet
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.types import Network
 
 if TYPE_CHECKING:
@@ -200,5 +200,5 @@ def _save(model: "Model", path: Path, halved: bool) -> None:
     """Write the pair and its folder. The .xml, which is what gets opened, is there only while both are."""
     import openvino
 
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         openvino.save_model(model, draft, compress_to_fp16=halved)

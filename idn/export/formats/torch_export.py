@@ -12,7 +12,7 @@ from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner
 from idn.export.formats.quiet import quiet
 from idn.export.formats.torch_runtime import TorchRunner, converted
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.files.torch_programs import load_program
 from idn.students.mobilefaceswap.network import STRIDE
 from idn.types import Network
@@ -59,7 +59,7 @@ class TorchExportFormat:
                 f"format=pt2 cannot leave the batch or the size of {network.name} open: "
                 "set format.pt2.dynamic_batch and format.pt2.dynamic_size to false"
             ) from error
-        with whole(path) as draft, quiet():
+        with atomic_write(path) as draft, quiet():
             torch.export.save(_anonymous(program), draft)
 
     def open(self, path: Path, threads: int) -> Runner:

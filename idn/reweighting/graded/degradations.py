@@ -68,7 +68,7 @@ def check_kinds(kinds: Sequence[str]) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         what = f"names {unknown[0]}" if unknown else "is empty"
-        raise UserError(f"source.kinds {what}: choose from {', '.join(KINDS)}")
+        raise UserError(f"graded.kinds {what}: choose from {', '.join(KINDS)}")
 
 
 def _blur(scene: Scene, strength: float, draw: Generator) -> Tensor:

@@ -44,9 +44,9 @@ class Snapshots:
         self, folder: str | Path, teacher: Callable[..., nn.Module], labels: Labels = "share", reach: float = 0.25
     ) -> None:
         if labels not in get_args(Labels):
-            raise UserError(f"source.labels={labels} is unknown: choose from {', '.join(get_args(Labels))}")
+            raise UserError(f"graded.labels={labels} is unknown: choose from {', '.join(get_args(Labels))}")
         if not reach > 0:
-            raise UserError(f"source.reach={reach} must be above 0")
+            raise UserError(f"graded.reach={reach} must be above 0")
         self.teacher, self.labels, self.reach = teacher, labels, reach
         self.stages = _stages(Path(folder))
         self.levels = len(self.stages)
@@ -79,7 +79,7 @@ class Snapshots:
     def _nearness(self, images: Tensor, final: Tensor, face: Tensor) -> Tensor:
         if not face.flatten(1).sum(1).all():
             raise UserError(
-                "a crop has no face region, and source.labels=nearness looks there: use source.labels=share"
+                "a crop has no face region, and graded.labels=nearness looks there: use graded.labels=share"
             )
         return (1 - absolute_error(images, final, face) / self.reach).clamp(0, 1)
 
@@ -97,7 +97,7 @@ class Degradations:
     def __init__(self, teacher: nn.Module, kinds: Sequence[str], levels: int, seed: int) -> None:
         check_kinds(kinds)
         if not isinstance(levels, int) or levels < 2:
-            raise UserError(f"source.levels={levels} must be a whole number, at least 2")
+            raise UserError(f"graded.levels={levels} must be a whole number, at least 2")
         self.teacher, self.kinds, self.levels, self.seed = teacher, list(kinds), levels, seed
         self.record = teacher.record
 
@@ -128,9 +128,9 @@ class Degradations:
         answer = self.teacher(batch, source)
         if "stranger" not in self.kinds:
             return Scene(answer, batch.target, batch.face)
-        if batch.taught is not None or len(answer) < 2:
-            why = "a cached teacher knows no other pairs" if batch.taught is not None else "data.batch is 1"
-            raise UserError(f"source.kinds has stranger, but {why}: leave it out of source.kinds")
+        if batch.cached_answer is not None or len(answer) < 2:
+            why = "a cached teacher knows no other pairs" if batch.cached_answer is not None else "data.batch is 1"
+            raise UserError(f"graded.kinds has stranger, but {why}: leave it out of graded.kinds")
         other = batch._replace(
             source=batch.source.roll(1, 0),
             same=torch.zeros_like(batch.same),
@@ -145,8 +145,8 @@ def _stages(folder: Path) -> dict[Path, float]:
     files = sorted(folder.glob("*.safetensors"))
     if len(files) < 2:
         raise UserError(
-            f"source.folder={folder} holds {len(files)} snapshots, two are the least: give the folder `snapshots` of "
-            "an `idn teacher` run"
+            f"graded.folder={folder} holds {len(files)} snapshots, two are the least: give the folder `snapshots` of "
+            "an `idn train-teacher` run"
         )
     notes = {path: read_metadata(path) for path in files}
     first = notes[files[0]]
@@ -157,7 +157,7 @@ def _stages(folder: Path) -> dict[Path, float]:
             )
     stages = {path: _fraction(path, notes[path]) for path in files}
     if len(set(stages.values())) < len(stages):
-        raise UserError(f"source.folder={folder} holds two snapshots of the same fraction: remove one")
+        raise UserError(f"graded.folder={folder} holds two snapshots of the same fraction: remove one")
     return dict(sorted(stages.items(), key=lambda stage: stage[1]))
 
 
@@ -167,5 +167,7 @@ def _fraction(path: Path, notes: dict[str, str]) -> float:
     except (KeyError, ValueError):
         fraction = math.nan
     if not 0 <= fraction <= 1:
-        raise UserError(f"{path} does not say a fraction between 0 and 1: keep only snapshots of `idn teacher` there")
+        raise UserError(
+            f"{path} does not say a fraction between 0 and 1: keep only snapshots of `idn train-teacher` there"
+        )
     return fraction

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Self
 
-from idn.files.option_checks import check_number
+from idn.files.option_checks import require_number
 
 ENCODER = (32, 64, 128, 256, 512)
 DECODER = (256, 128, 64, 32)
@@ -28,7 +28,7 @@ class Layout(NamedTuple):
 
         Raises UserError unless 0.25 <= width <= 2.
         """
-        check_number("student.width", width, 0.25, 2)
+        require_number("student.width", width, 0.25, 2)
         encoder, decoder, fusion = (tuple(_eight(c * width) for c in base) for base in (ENCODER, DECODER, FUSION))
         return cls((3, *encoder), decoder, (encoder[-1], *fusion, 2), _eight(HEAD * width))
 

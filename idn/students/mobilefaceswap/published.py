@@ -41,7 +41,7 @@ LINEAGE = {
     "teacher": "SimSwap",
     "teacher_licence": "CC-BY-NC-4.0",
     "teacher_commercial_use": "forbidden",
-    "identity_encoder": "ArcFace IR-SE-101 (foamliu)",
+    "encoder": "ArcFace IR-SE-101 (foamliu)",
     "template": "arcface_112_v2",
     "size": "224",
 }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from idn.errors import UserError
-from idn.files.atomic import whole
+from idn.files.atomic import atomic_write
 from idn.files.tensors import read_metadata
 from idn.provenance.pictures import label_columns, save_synthetic
 from idn.training.checkpoints import save_alone, save_checkpoint
@@ -79,7 +79,7 @@ class TrustHistogram(pl.Callback):
         self.step = trainer.global_step
         if trainer.is_global_zero and self.path.is_file():
             lines = self.path.read_text().splitlines(keepends=True)
-            with whole(self.path) as draft:
+            with atomic_write(self.path) as draft:
                 draft.write_text("".join(line for line in lines if _step(line) <= self.step))
 
     def on_train_batch_end(
@@ -127,7 +127,7 @@ def _step(line: str) -> float:
         return float("inf")
 
 
-class KeepLast(pl.callbacks.Checkpoint):
+class SaveLast(pl.callbacks.Checkpoint):
     """Keeps the newest state of a run: after every validation, and every `every` steps between, so that a kill costs
     little.
 
@@ -157,7 +157,7 @@ class KeepLast(pl.callbacks.Checkpoint):
             save_checkpoint(trainer, self.path)
 
 
-class KeepLastGood(pl.Callback):
+class SaveOnError(pl.Callback):
     """When a run stops with an error or by Ctrl-C, writes a checkpoint of the last finite weights first.
 
     directory: gets `last_good.ckpt`, which `resume=` accepts.
@@ -246,7 +246,7 @@ class Snapshots(pl.Callback):
         for path in self.paths.values() if self.earlier.get("max_steps") == self.max_steps else ():
             before = Path(str(self.earlier["directory"]), path.name)
             if before.is_file() and not path.exists() and not self._is_foreign(before, trainer.global_step):
-                with whole(path) as draft:
+                with atomic_write(path) as draft:
                     shutil.copyfile(before, draft)
 
     def _is_foreign(self, path: Path, step: int) -> bool:

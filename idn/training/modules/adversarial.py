@@ -42,7 +42,7 @@ class SwapperModule(pl.LightningModule):
     Verdict. encoder: frozen identity encoder; it is not saved and does not change. objective: what the swapper
     minimises; the discriminator minimises the hinge.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer; made once for each of the
-    two networks. size, frame: pixels and alignment template of the crops. licence: of the weights that come out.
+    two networks. size, template: pixels and alignment template of the crops. licence: of the weights that come out.
     ema_decay: of the moving average. rates: learning rates of the swapper's parameter groups and of the
     "discriminator", relative to that of the optimizer; 1 where none is given. clip: largest norm of either network's
     gradient, None for no limit. real: "target" or "source", which of a pair the discriminator takes for a photograph.
@@ -60,7 +60,7 @@ class SwapperModule(pl.LightningModule):
         optimizer: Build,
         schedule: Callable[[Optimizer], LRScheduler],
         size: int,
-        frame: str,
+        template: str,
         licence: str,
         ema_decay: float = 0.999,
         rates: Mapping[str, float] | None = None,
@@ -72,15 +72,15 @@ class SwapperModule(pl.LightningModule):
         self.automatic_optimization = False
         swapper.check_size(size)
         if real not in get_args(Real):
-            raise UserError(f"adversarial.real={real} is unknown: choose {' or '.join(get_args(Real))}")
+            raise UserError(f"teacher_training.real={real} is unknown: choose {' or '.join(get_args(Real))}")
         self.swapper = swapper.to(memory_format=torch.channels_last)
         self.discriminator, self.encoder = discriminator, encoder
         self.ema = MovingAverage(swapper, ema_decay)
         self.objective, self.hinge = objective, HingeDiscriminator(scales)
         self.optimizer, self.schedule = optimizer, schedule
-        self.size, self.frame, self.licence = size, frame, licence
+        self.size, self.template, self.licence = size, template, licence
         self.rates, self.clip, self.real = dict(rates or {}), clip, real
-        check_rates("adversarial.rates", self.rates, [*swapper.parameter_groups(), "discriminator"], "there are")
+        check_rates("teacher_training.rates", self.rates, [*swapper.parameter_groups(), "discriminator"], "there are")
 
     def attempt(self, batch: SwapBatch, swapper: nn.Module) -> tuple[SwapAttempt, SwapReference, Verdict]:
         """Swap, and look at the pictures with every network that has a say.
@@ -202,7 +202,7 @@ class SwapperModule(pl.LightningModule):
         """
         notes = {
             "size": str(self.size),
-            "template": self.frame,
+            "template": self.template,
             "encoder": self.encoder.name,
             "encoder_dim": str(self.encoder.embedding_dim),
             "encoder_licence": self.encoder.licence,
@@ -227,11 +227,11 @@ def check_trainer(trainer: pl.Trainer) -> None:
     """Raise UserError for options of the trainer that do not fit two networks which train each other."""
     if trainer.precision not in PRECISIONS:
         raise UserError(
-            f"trainer.precision={trainer.precision} does not fit `idn teacher`: take {', '.join(PRECISIONS[:-1])} or "
+            f"trainer.precision={trainer.precision} does not fit `idn train-teacher`: take {', '.join(PRECISIONS[:-1])} or "
             f"{PRECISIONS[-1]}"
         )
     if trainer.gradient_clip_val is not None:
-        raise UserError("trainer.gradient_clip_val does not reach two optimizers: set adversarial.clip instead")
-    check_single(trainer, "teacher", "the gradients of two networks are not shared between processes")
+        raise UserError("trainer.gradient_clip_val does not reach two optimizers: set teacher_training.clip instead")
+    check_single(trainer, "train-teacher", "the gradients of two networks are not shared between processes")
     if trainer.accumulate_grad_batches != 1:
-        raise UserError("trainer.accumulate_grad_batches must be 1 for `idn teacher`: raise data.batch instead")
+        raise UserError("trainer.accumulate_grad_batches must be 1 for `idn train-teacher`: raise data.batch instead")

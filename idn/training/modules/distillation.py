@@ -65,7 +65,7 @@ class DistillModule(GuardedModule):
         self.objective = objective
         self.optimizer, self.schedule = optimizer, schedule
         self.rates = dict(rates or {})
-        check_rates("distill.rates", self.rates, list(student.parameter_groups()), "the student has")
+        check_rates("distillation.rates", self.rates, list(student.parameter_groups()), "the student has")
         self.needs_perceptual = "perceptual" in objective.terms
         if compile:
             self.student.compile()
@@ -79,13 +79,13 @@ class DistillModule(GuardedModule):
         """
         source = self.encoder(batch.source)
         image = self.teacher(batch, source)
-        cosine = batch.taught_cosine
+        cosine = batch.cached_cosine
         looks = cosine is None or (self.needs_perceptual and self.perceptual.reads_encoder)
         seen = self.encoder(image) if looks else None
         maps = self.perceptual(image, seen) if self.needs_perceptual else ()
         if cosine is None:
             cosine = identity_cosine(seen.embedding, source.embedding)
-        trust = self.trust(cosine, image, batch.taught_quality)
+        trust = self.trust(cosine, image, batch.cached_quality)
         supervision = Supervision(image, source.embedding, batch.face, maps)
         return Lesson(batch, source, cosine, supervision, trust)
 

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import CatMetric
 
 from idn.errors import UserError
-from idn.files.option_checks import check_whole
+from idn.files.option_checks import require_int
 from idn.losses.recognition import AngularMargin
 from idn.training.modules.finite_guard import GuardedModule
 from idn.training.optimization.optimizers import Build, decayed_kernels, stepwise
@@ -44,8 +44,8 @@ class RecognitionModule(GuardedModule):
         super().__init__("lower optim.lr")
         if classes < 2:
             raise UserError(f"the training data hold {classes} people: a recogniser needs two or more")
-        check_whole("recognition.folds", folds, 2)
-        check_whole("recognition.margin_steps", margin_steps, 0)
+        require_int("encoder_training.folds", folds, 2)
+        require_int("encoder_training.margin_steps", margin_steps, 0)
         self.network = network.to(memory_format=torch.channels_last)
         self.head = AngularMargin(network.embedding_dim, classes, margin, scale, people)
         self.margin_steps, self.folds = margin_steps, folds
@@ -84,8 +84,8 @@ class RecognitionModule(GuardedModule):
             same = self.same.compute() > 0.5
             if (least := min(int(same.sum()), int((~same).sum()))) < self.folds:
                 raise UserError(
-                    f"recognition.folds={self.folds}, but of one kind of verification pair there are only {least}: "
-                    "raise identity_data.pairs, or lower recognition.folds"
+                    f"encoder_training.folds={self.folds}, but of one kind of verification pair there are only {least}: "
+                    "raise encoder_data.pairs, or lower encoder_training.folds"
                 )
             scores = verify(self.cosines.compute(), same, self.folds)
             self.log_dict({f"val/{name}": value for name, value in scores.items()}, sync_dist=True)

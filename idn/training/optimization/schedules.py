@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from idn.errors import UserError
-from idn.files.option_checks import check_number, check_whole
+from idn.files.option_checks import require_int, require_number
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int, floor: float = 0.01) -> LambdaLR:
@@ -16,8 +16,8 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int, flo
     """
     if total_steps < 1:
         raise UserError(f"trainer.max_steps={total_steps} must be at least 1: the learning rate falls until that step")
-    check_whole("schedule.warmup_steps", warmup_steps, 0)
-    check_number("schedule.floor", floor, 0, 1)
+    require_int("schedule.warmup_steps", warmup_steps, 0)
+    require_number("schedule.floor", floor, 0, 1)
     warmup = min(warmup_steps, max(total_steps // 2, 1))
 
     def factor(step: int) -> float:

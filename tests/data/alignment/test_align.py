@@ -91,14 +91,14 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("frame", sorted(TEMPLATES))
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
 @pytest.mark.parametrize("face_px", [70.0, 400.0])
-def test_crop_puts_landmarks_on_the_template(frame: str, face_px: float) -> None:
+def test_crop_puts_landmarks_on_the_template(template: str, face_px: float) -> None:
     canvas = int(face_px * 3)
     points = transform_points(template_points("ffhq"), similarity(0.4, face_px * 2, (face_px * 1.0, face_px * 0.4)))
     photo = dotted_photo(canvas, canvas + 30, points, radius=face_px / 40)
-    crop, landmarks, inside = cut_crop(photo, points, frame, 128)
-    wanted = template_points(frame)
+    crop, landmarks, inside = cut_crop(photo, points, template, 128)
+    wanted = template_points(template)
     assert crop.shape == (3, 128, 128) and crop.dtype == torch.uint8
     assert 0 < inside <= 1
     assert (landmarks - wanted).norm(dim=-1).max() < 0.035  # other templates differ by up to 3.7 px at 224
@@ -133,7 +133,7 @@ def test_align_folder_keeps_the_tree_and_records_everything(photos: Path, tmp_pa
     assert dict(report.counts) == {"ok": 4, "no_face": 1, "small": 1, "unreadable": 1}
     assert report.several == 5 and report.photos == 7 and report.resumed == 0
     settings, records = read_manifest(tmp_path / "out")
-    assert (settings.frame, settings.size) == ("ffhq", 64)
+    assert (settings.template, settings.size) == ("ffhq", 64)
     assert {r.crop for r in records if r.crop} == {"a/1.jpg", "a/2.jpg", "b/1.jpg", "b/deep/2.jpg"}
     assert list_photos(tmp_path / "out") == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/deep/2.jpg"]
     record = next(r for r in records if r.photo == "b/1.png")
@@ -227,9 +227,9 @@ def test_unusable_folders_and_options(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"frame": "upside_down"}, "frame=upside_down is unknown: choose one of arcface_112_v1, "),
-        ({"kind": "gif"}, "kind=gif is unknown: choose one of jpg, png, webp$"),
-        ({"quality": 0}, "quality=0 must be a whole number from 1 to 100$"),
+        ({"template": "upside_down"}, "template=upside_down is unknown: choose one of arcface_112_v1, "),
+        ({"picture_format": "gif"}, "picture_format=gif is unknown: choose one of jpg, png, webp$"),
+        ({"picture_quality": 0}, "picture_quality=0 must be a whole number from 1 to 100$"),
         ({"size": 15}, "size=15 must be a whole number from 16 to 4096$"),
         ({"size": None}, "size=null must be"),
         ({"min_face": -1}, "min_face=-1 must be a number, at least 0$"),
@@ -289,7 +289,7 @@ def test_photos_that_differ_in_suffix_only_get_two_crops(tmp_path: Path) -> None
     root.mkdir()
     for name in ("x.png", "X.jpg", "y.png"):
         Image.new("RGB", (160, 160), (90, 90, 90)).save(root / name)
-    align_folder(str(root), str(tmp_path / "out"), giving(Stub()), size=32, kind="png", min_face=10)
+    align_folder(str(root), str(tmp_path / "out"), giving(Stub()), size=32, picture_format="png", min_face=10)
     assert list_photos(tmp_path / "out") == ["X.jpg.png", "x.png.png", "y.png"]
 
 
@@ -427,7 +427,7 @@ def test_the_detector_is_made_only_when_all_else_can_work(photos: Path, tmp_path
     def make() -> Detector:
         raise AssertionError("too early")
 
-    for options in ({"size": 15}, {"kind": "gif"}, {"workers": -1}, {"device": "nowhere"}):
+    for options in ({"size": 15}, {"picture_format": "gif"}, {"workers": -1}, {"device": "nowhere"}):
         with pytest.raises(UserError):
             align_folder(str(photos), str(tmp_path / "out"), make, **options)
     align_folder(str(photos), str(tmp_path / "done"), giving(Stub()), size=64)

@@ -53,7 +53,7 @@ def made(place: Path) -> Path:
 
 
 def test_an_environment_that_is_not_there_names_the_command(place: Path) -> None:
-    with pytest.raises(UserError, match="run `idn converter name=tiny`"):
+    with pytest.raises(UserError, match="run `idn install-converter name=tiny`"):
         interpreter("tiny")
     with pytest.raises(UserError, match="name=huge is no converter: choose of tiny"):
         create("huge")
@@ -64,7 +64,7 @@ def test_only_a_finished_environment_of_the_same_versions_counts(
 ) -> None:
     assert interpreter("tiny") == made and create("tiny") == made
     monkeypatch.setattr(environment, "CONVERTERS", {"tiny": converter("2.0")})
-    with pytest.raises(UserError, match="idn converter"):
+    with pytest.raises(UserError, match="idn install-converter"):
         interpreter("tiny")
     monkeypatch.undo()
 
@@ -79,7 +79,7 @@ def test_half_an_environment_does_not_count(
         (place / "ready.json").write_text('{"tiny-conv')
     else:
         made.unlink()
-    with pytest.raises(UserError, match="idn converter"):
+    with pytest.raises(UserError, match="idn install-converter"):
         interpreter("tiny")
 
 
@@ -89,7 +89,7 @@ def test_this_environment_serves_if_it_has_the_packages(place: Path, monkeypatch
     other = Converter({"numpy": f"{major}.{int(minor) + 1}.0"}, {}, "numpy", "")
     monkeypatch.setattr(environment, "CONVERTERS", {"fits": fits, "other": other})
     assert interpreter("fits") == create("fits") == Path(sys.executable)
-    with pytest.raises(UserError, match="idn converter"):
+    with pytest.raises(UserError, match="idn install-converter"):
         interpreter("other")
 
 
@@ -148,7 +148,7 @@ def worker(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     (folder / "to_tiny.py").write_text(WORKER)
     (folder / "beside.py").write_text("word = 'done'")
-    monkeypatch.setattr(environment, "_WORKERS", folder)
+    monkeypatch.setattr(environment, "_SCRIPTS", folder)
 
 
 def test_a_worker_gets_its_request_and_keeps_its_chatter(

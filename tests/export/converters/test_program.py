@@ -19,8 +19,8 @@ def static() -> nn.Module:
 class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        template = TrainedMobileFaceNet(None, frame="ffhq").net.template
-        self.encoder = TrainedMobileFaceNet(None, frame=template)
+        template = TrainedMobileFaceNet(None, crop_template="ffhq").net.template
+        self.encoder = TrainedMobileFaceNet(None, crop_template=template)
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor]:
         return tuple(self.encoder(crop)[:2])

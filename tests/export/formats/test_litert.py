@@ -24,7 +24,7 @@ def converter_is_there() -> bool:
     return True
 
 
-converts = pytest.mark.skipif("not converter_is_there()", reason="needs `idn converter name=litert`")
+converts = pytest.mark.skipif("not converter_is_there()", reason="needs `idn install-converter name=litert`")
 
 
 def written_by_hand(path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
 def test_what_is_missing_is_named(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(environment.FOLDER, str(tmp_path / "nowhere"))
     monkeypatch.setattr(environment, "_installed", lambda package: "")
-    with pytest.raises(UserError, match="run `idn converter name=litert`"):
+    with pytest.raises(UserError, match="run `idn install-converter name=litert`"):
         LiteRTFormat().write(network, tmp_path / "out" / "swap.tflite", "fp32", [])
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -11,9 +11,9 @@ from idn.export.formats.registry import FORMATS, format_named
 
 
 def test_configs_and_table_name_the_same_classes() -> None:
-    configs = {path.stem: path for path in (conf_dir() / "file_format").glob("*.yaml")}
+    configs = {path.stem: path for path in (conf_dir() / "format").glob("*.yaml")}
     assert {name: OmegaConf.load(path)._target_ for name, path in configs.items()} == {
-        name: f"idn.export.{place}" for name, place in FORMATS.items()
+        name: f"idn.export.formats.{place}" for name, place in FORMATS.items()
     }
     assert all(path.read_text().startswith(f"# @package format.{name}\n") for name, path in configs.items())
 

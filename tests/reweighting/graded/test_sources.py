@@ -136,9 +136,9 @@ def test_folders_that_cannot_be_learned_from_are_refused(fractions: tuple[str, .
 
 def test_unknown_labels_and_impossible_reaches_are_refused(tmp_path: Path) -> None:
     folder = stages(tmp_path / "s", "1.0", "0.25")
-    with pytest.raises(UserError, match=r"source\.labels=truth is unknown: choose from share, nearness"):
+    with pytest.raises(UserError, match=r"graded\.labels=truth is unknown: choose from share, nearness"):
         Snapshots(folder, Stage, "truth")
-    with pytest.raises(UserError, match=r"source\.reach=0 must be above 0"):
+    with pytest.raises(UserError, match=r"graded\.reach=0 must be above 0"):
         Snapshots(folder, Stage, "nearness", 0)
 
 
@@ -210,7 +210,7 @@ def test_the_stranger_of_rendered_people_is_drawn() -> None:
 def test_a_teacher_that_knows_no_other_pairs_shows_no_stranger(make_data) -> None:
     data = make_data()
     batch = data.val[0]
-    for wrong, said in ((batch._replace(taught=batch.target), "cached"), (None, r"data\.batch is 1")):
+    for wrong, said in ((batch._replace(cached_answer=batch.target), "cached"), (None, r"data\.batch is 1")):
         source = degradations()
         source.meet(data, Means(), CPU)
         single = batch.take(slice(1))
@@ -219,7 +219,7 @@ def test_a_teacher_that_knows_no_other_pairs_shows_no_stranger(make_data) -> Non
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(UserError, match=r"source\.levels=1"):
+    with pytest.raises(UserError, match=r"graded\.levels=1"):
         Degradations(Painter(), ["blur"], 1, 0)
     with pytest.raises(UserError, match="names frost"):
         Degradations(Painter(), ["frost"], 3, 0)

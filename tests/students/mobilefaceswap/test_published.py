@@ -205,4 +205,4 @@ def test_an_imported_student_carries_origin_and_licence_of_its_teacher(tmp_path,
     assert notes["origin_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (notes["teacher"], notes["teacher_licence"]) == ("SimSwap", "CC-BY-NC-4.0")
     assert notes["teacher_commercial_use"] == "forbidden"
-    assert "ArcFace" in notes["identity_encoder"]
+    assert "ArcFace" in notes["encoder"]

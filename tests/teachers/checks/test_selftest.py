@@ -18,7 +18,8 @@ class Paste(FrozenTeacher):
 
     def __init__(self, change: Callable[[Tensor], Tensor], source: SourceInput | None = None) -> None:
         super().__init__(
-            TeacherRecord("paste", "Apache-2.0", True, FaceInput(), source or SourceInput("nothing")), frame=None
+            TeacherRecord("paste", "Apache-2.0", True, FaceInput(), source or SourceInput("nothing")),
+            crop_template=None,
         )
         self.change = change
         self.freeze()

@@ -270,7 +270,7 @@ def test_files_are_recognised_and_needed(shape_state):
 
 
 def test_the_config_takes_everything_from_one_file(tmp_path):
-    config = OmegaConf.create({"weights_dir": str(tmp_path), "data": {"frame": "mtcnn"}})
+    config = OmegaConf.create({"weights_dir": str(tmp_path), "data": {"template": "mtcnn"}})
     config.teacher = OmegaConf.load(conf_dir() / "teacher" / "hififace.yaml")
     file = tmp_path / "hififace_opensouce_299999.ckpt"
     assert config.teacher.weights == config.teacher.shape.weights == config.teacher.encoder.weights == str(file)
@@ -278,7 +278,7 @@ def test_the_config_takes_everything_from_one_file(tmp_path):
     assert isinstance(instantiate(config.teacher.shape), Deep3DShape)
     config.teacher.encoder = None
     teacher = instantiate(config.teacher)
-    assert teacher.frame == "mtcnn" and isinstance(teacher.shape, Deep3DShape)
+    assert teacher.crop_template == "mtcnn" and isinstance(teacher.shape, Deep3DShape)
 
 
 def test_a_student_learns_from_it(path, tmp_path, make_module, make_data):

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from idn.data.loaders import StreamData
 from idn.files.tensors import read_metadata, write_tensors
-from idn.training.callbacks.callbacks import LAST, KeepLast, Snapshots
+from idn.training.callbacks.callbacks import LAST, SaveLast, Snapshots
 from idn.training.resume import start
 
 
@@ -47,7 +47,7 @@ def run(path: Path, steps: int, resume: Path | None = None, fractions: tuple[flo
         enable_model_summary=False,
         enable_progress_bar=False,
         logger=False,
-        callbacks=[KeepLast(path, 4), Snapshots(path / "snapshots", fractions)],
+        callbacks=[SaveLast(path, 4), Snapshots(path / "snapshots", fractions)],
     )
     start(trainer, Learner(), StreamData(Numbers(), Numbers(), 1), resume)
 

@@ -27,7 +27,7 @@ from idn.losses.adversarial import (
 )
 from idn.losses.distillation import IdentityLoss
 from idn.losses.objective import Objective
-from idn.training.callbacks.callbacks import LAST_GOOD, KeepLastGood, PictureGrid, Snapshots
+from idn.training.callbacks.callbacks import LAST_GOOD, PictureGrid, SaveOnError, Snapshots
 from idn.training.discriminators import PatchDiscriminator, ProjectedDiscriminator
 from idn.training.fit import start
 from idn.training.modules.adversarial import FROZEN, SwapperModule, check_trainer
@@ -103,7 +103,7 @@ def build(make_module: Make) -> Callable[..., SwapperModule]:
             optimizer=partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.99)),
             schedule=partial(warmup_cosine, total_steps=total_steps, warmup_steps=1),
             size=SIZE,
-            frame="ffhq",
+            template="ffhq",
             licence="Apache-2.0",
             ema_decay=options.pop("ema_decay", 0.9),
             **options,
@@ -169,7 +169,7 @@ def trainer_for(path: Path, steps: int, every: int = 3, **options: Any) -> pl.Tr
         logger=pl.loggers.CSVLogger(path, name="", version=""),
         callbacks=[
             checkpoint,
-            KeepLastGood(path),
+            SaveOnError(path),
             PictureGrid(path / "pictures", 2),
             Snapshots(path / "snapshots", [0.0, 0.5, 1.0]),
         ],
@@ -574,7 +574,7 @@ def test_a_resumed_float16_run_goes_on_with_its_scale(tmp_path: Path, build: Mak
     ("change", "said"),
     [
         ({"precision": "16-true"}, "precision=16-true .* 32-true, bf16-mixed or 16-mixed$"),
-        ({"gradient_clip_val": 1.0}, "adversarial.clip"),
+        ({"gradient_clip_val": 1.0}, "teacher_training.clip"),
         ({"accumulate_grad_batches": 2}, "data.batch"),
         ({"world_size": 2}, "trainer.devices"),
     ],
@@ -587,9 +587,9 @@ def test_trainers_that_do_not_fit_are_refused(change: dict[str, Any], said: str)
 
 
 def test_options_that_do_not_fit_are_refused(build: Make) -> None:
-    with pytest.raises(UserError, match=r"adversarial.real=both is unknown: choose target or source"):
+    with pytest.raises(UserError, match=r"teacher_training.real=both is unknown: choose target or source"):
         build(real="both")
-    with pytest.raises(UserError, match=r"adversarial.scales=max is unknown: choose mean or sum"):
+    with pytest.raises(UserError, match=r"teacher_training.scales=max is unknown: choose mean or sum"):
         build(scales="max")
     with pytest.raises(UserError, match=r"rates names style, but there are identity, network, discriminator"):
         build(rates={"style": 2.0})

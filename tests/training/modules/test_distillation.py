@@ -12,7 +12,7 @@ from idn.data.loaders import SwapData
 from idn.errors import UserError
 from idn.losses.perceptual_features import IdentityShallow, TimmFeatures
 from idn.reweighting.trust import Trust
-from idn.training.callbacks.callbacks import LAST_GOOD, KeepLastGood, PictureGrid, TrustHistogram
+from idn.training.callbacks.callbacks import LAST_GOOD, PictureGrid, SaveOnError, TrustHistogram
 from idn.training.fit import start
 from idn.training.modules.distillation import FROZEN, DistillModule
 from idn.types import IdentityFeatures, SwapBatch
@@ -40,7 +40,7 @@ def trainer_for(path: Path, steps: int, every: int = 3, **options: Any) -> pl.Tr
         logger=pl.loggers.CSVLogger(path, name="", version=""),
         callbacks=[
             checkpoint,
-            KeepLastGood(path),
+            SaveOnError(path),
             PictureGrid(path / "pictures", 2),
             TrustHistogram(path / "t.jsonl", 2),
         ],
@@ -180,7 +180,7 @@ class Reader(FrozenTeacher):
 
     def __init__(self) -> None:
         source = SourceInput("shared_embedding", encoder="tiny", dim=8)
-        super().__init__(TeacherRecord("reader", "Apache-2.0", True, FaceInput(), source), frame=None)
+        super().__init__(TeacherRecord("reader", "Apache-2.0", True, FaceInput(), source), crop_template=None)
         self.freeze()
 
     def swap(self, target: torch.Tensor, batch: SwapBatch, source: IdentityFeatures) -> torch.Tensor:
@@ -200,7 +200,7 @@ def test_the_encoder_looks_at_no_picture_twice(
     looks: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, given: looks.append(given[0]))
     if cached:
-        batch = batch._replace(taught_cosine=torch.tensor([0.5, 0.25, 0.0, -1.0]))
+        batch = batch._replace(cached_cosine=torch.tensor([0.5, 0.25, 0.0, -1.0]))
     lesson = module.supervise(batch)
     prediction = module.predict(module.student, lesson)
     expected = [batch.source, *([lesson.supervision.image] if passes == 3 else []), prediction.image]
@@ -217,7 +217,7 @@ def test_a_quality_that_was_kept_counts_and_the_scorer_is_not_asked(make_module:
 
     module = make_module()
     module.trust = Trust("identity_quality", Silent())
-    kept = {"taught_cosine": torch.full((4,), 0.5), "taught_quality": torch.tensor([1.0, 0.5, 0.25, 0.0])}
+    kept = {"cached_cosine": torch.full((4,), 0.5), "cached_quality": torch.tensor([1.0, 0.5, 0.25, 0.0])}
     lesson = module.supervise(make_data().train[0]._replace(**kept))
     assert torch.equal(lesson.trust, torch.tensor([0.25, 0.125, 0.0625, 0.0]))
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from idn.data.loaders import StreamData
 from idn.errors import UserError
 from idn.reweighting.graded.pictures import Known, Rated
-from idn.training.callbacks.callbacks import LAST_GOOD, KeepLastGood
+from idn.training.callbacks.callbacks import LAST_GOOD, SaveOnError
 from idn.training.modules.finite_guard import GuardedModule, gradient_norm
 from idn.training.modules.quality import QualityModule
 from idn.training.modules.recognition import RecognitionModule
@@ -94,7 +94,7 @@ def run(path: Path, module: pl.LightningModule, data: StreamData, steps: int, **
         use_distributed_sampler=False,
         enable_checkpointing=False,
         gradient_clip_val=1.0,
-        callbacks=[KeepLastGood(path)],
+        callbacks=[SaveOnError(path)],
         **quiet,
         **options,
     )

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from idn.data.loaders import StreamData
 from idn.errors import UserError
 from idn.reweighting.graded.pictures import Known, Rated
-from idn.training.callbacks.callbacks import LAST_GOOD, KeepLastGood
+from idn.training.callbacks.callbacks import LAST_GOOD, SaveOnError
 from idn.training.modules.quality import QualityModule, agreement, by_grade
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.report import SCORER_MEANING
@@ -81,7 +81,7 @@ def run(
         use_distributed_sampler=False,
         log_every_n_steps=1,
         logger=False,
-        callbacks=[best, KeepLastGood(path)],
+        callbacks=[best, SaveOnError(path)],
     )
     start(trainer, module, StreamData(Noisy(0, spoil), Noisy(1, known=known), val_items=4), resume)
     return trainer
