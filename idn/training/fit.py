@@ -14,7 +14,7 @@ from idn.data.loaders import SwapData
 from idn.encoders.trained import save_trained
 from idn.errors import UserError
 from idn.reweighting.scorer import Kind, ScorerNotes, save_scorer
-from idn.training.callbacks.callbacks import LAST
+from idn.training.callbacks.checkpoints import LAST
 from idn.training.checkpoints import save_checkpoint
 from idn.training.modules.adversarial import SwapperModule, check_trainer
 from idn.training.modules.distillation import DistillModule

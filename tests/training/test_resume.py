@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 
 from idn.data.loaders import StreamData
 from idn.errors import UserError
-from idn.training.callbacks.callbacks import LAST, LAST_GOOD, SaveLast, SaveOnError, TrustHistogram
+from idn.training.callbacks.checkpoints import LAST, LAST_GOOD, SaveLast, SaveOnError
 from idn.training.callbacks.progress import RunProgress
+from idn.training.callbacks.trust_histogram import TrustHistogram
 from idn.training.loggers import ResumableCsvLogger
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.resume import start
@@ -205,7 +206,7 @@ def test_batches_that_only_accumulate_count_as_no_step(
 ) -> None:
     saved: list[int] = []
     monkeypatch.setattr(
-        "idn.training.callbacks.callbacks.save_checkpoint", lambda trainer, path: saved.append(trainer.global_step)
+        "idn.training.callbacks.checkpoints.save_checkpoint", lambda trainer, path: saved.append(trainer.global_step)
     )
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     module, trust = make_module(), TrustHistogram(tmp_path / "trust.jsonl", 2)

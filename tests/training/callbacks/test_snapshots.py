@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from idn.data.loaders import StreamData
 from idn.files.tensors import read_metadata, write_tensors
-from idn.training.callbacks.callbacks import LAST, SaveLast, Snapshots
+from idn.training.callbacks.checkpoints import LAST, SaveLast
+from idn.training.callbacks.snapshots import Snapshots
 from idn.training.resume import start
 
 

@@ -27,7 +27,9 @@ from idn.losses.adversarial import (
 )
 from idn.losses.distillation import IdentityLoss
 from idn.losses.objective import Objective
-from idn.training.callbacks.callbacks import LAST_GOOD, PictureGrid, SaveOnError, Snapshots
+from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
+from idn.training.callbacks.pictures import PictureGrid
+from idn.training.callbacks.snapshots import Snapshots
 from idn.training.discriminators import PatchDiscriminator, ProjectedDiscriminator
 from idn.training.fit import start
 from idn.training.modules.adversarial import FROZEN, SwapperModule, check_trainer

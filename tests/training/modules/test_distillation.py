@@ -12,7 +12,9 @@ from idn.data.loaders import SwapData
 from idn.errors import UserError
 from idn.losses.perceptual_features import IdentityShallow, TimmFeatures
 from idn.reweighting.trust import Trust
-from idn.training.callbacks.callbacks import LAST_GOOD, PictureGrid, SaveOnError, TrustHistogram
+from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
+from idn.training.callbacks.pictures import PictureGrid
+from idn.training.callbacks.trust_histogram import TrustHistogram
 from idn.training.fit import start
 from idn.training.modules.distillation import FROZEN, DistillModule
 from idn.types import IdentityFeatures, SwapBatch

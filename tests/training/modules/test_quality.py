@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from idn.data.loaders import StreamData
 from idn.errors import UserError
 from idn.reweighting.graded.pictures import Known, Rated
-from idn.training.callbacks.callbacks import LAST_GOOD, SaveOnError
+from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
 from idn.training.modules.quality import QualityModule, agreement, by_grade
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.report import SCORER_MEANING

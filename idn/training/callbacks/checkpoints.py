@@ -1,0 +1,74 @@
+"""Checkpoint callbacks: the newest state of a run, and the last good one when it breaks off."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from idn.errors import UserError
+from idn.training.checkpoints import save_alone, save_checkpoint
+
+LAST = "last.ckpt"
+LAST_GOOD = "last_good.ckpt"
+
+
+class SaveLast(pl.callbacks.Checkpoint):
+    """Keeps the newest state of a run: after every validation, and every `every` steps between, so that a kill costs
+    little.
+
+    directory: gets `last.ckpt`, which `resume=` accepts. Raises UserError for an interval below 1.
+    """
+
+    def __init__(self, directory: str | Path, every: int) -> None:
+        if every < 1:
+            raise UserError(f"callbacks.last.every={every} must be at least 1 step")
+        self.path, self.every, self.step = Path(directory) / LAST, every, 0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Note where the run (re)starts."""
+        self.step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time."""
+        moved, self.step = trainer.global_step > self.step, trainer.global_step
+        if moved and self.step % self.every == 0:
+            save_checkpoint(trainer, self.path)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Save what was validated, with what the other callbacks remember of it."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            save_checkpoint(trainer, self.path)
+
+
+class SaveOnError(pl.Callback):
+    """When a run stops with an error or by Ctrl-C, writes a checkpoint of the last finite weights first.
+
+    directory: gets `last_good.ckpt`, which `resume=` accepts.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.path = Path(directory) / LAST_GOOD
+        self.began: int | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Note where the run (re)starts."""
+        self.began = trainer.global_step
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Save, unless nothing was learned or the weights themselves are broken."""
+        if self.began is None or trainer.global_step == self.began or not trainer.training:
+            return
+        saved = {"state_dict": module.state_dict()}
+        module.on_save_checkpoint(saved)
+        weights = saved["state_dict"].values()
+        if all(bool(torch.isfinite(value).all()) for value in weights if value.is_floating_point()):
+            save_alone(trainer, self.path)
+            if not isinstance(exception, Exception) and trainer.is_global_zero:  # Ctrl-C, or a request to terminate
+                print(
+                    f"stopped at step {trainer.global_step}: the same command with resume={self.path} goes on",
+                    file=sys.stderr,
+                )

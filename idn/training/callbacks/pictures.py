@@ -1,0 +1,49 @@
+"""Picture grid callback: the first held-out pairs after every validation, on disk and in the loggers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from idn.provenance.pictures import label_columns, save_synthetic
+from idn.types import SwapBatch
+
+COLUMNS = ("teacher", "mask", "student", "swap")
+"""What a validation step may return for the picture grid, in the order in which it is shown."""
+
+
+class PictureGrid(pl.Callback):
+    """Shows the first held-out pairs on disk and in the logger: source, target, what was made of them, exact swap.
+
+    What was made is whatever of COLUMNS the validation step returns, (N, 3 or 1, S, S) in [0, 1] each.
+    directory: where `step_000600.png` goes. rows: pairs per picture.
+    """
+
+    def __init__(self, directory: str | Path, rows: int = 6) -> None:
+        self.directory, self.rows = Path(directory), rows
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: Any,
+        batch: SwapBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the first batch of every validation."""
+        if batch_idx or not trainer.is_global_zero:
+            return
+        columns = {"source": batch.source, "target": batch.target}
+        columns |= {name: outputs[name].expand(-1, 3, -1, -1) for name in COLUMNS if name in outputs}
+        if batch.truth is not None:
+            columns["exact swap"] = batch.truth
+        picture = label_columns({name: images[: self.rows] for name, images in columns.items()})
+        step = trainer.global_step
+        save_synthetic(picture, self.directory / f"step_{step:06d}.png", {"Step": str(step)})
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image("val/grid", [picture], step=step)
+            elif isinstance(logger, pl.loggers.TensorBoardLogger):
+                logger.experiment.add_image("val/grid", torch.from_numpy(picture), step, dataformats="HWC")
