@@ -17,16 +17,16 @@ class OptionError(UserError):
     wanted: the rest of the sentence, such as "must be at least 1"; what to do belongs in it.
     owner: the object or class that the argument belongs to, where the error is not raised by its constructor.
     The sentence is `argument=value wanted`. A constructor knows its own arguments only: the command line, which knows
-    where in the config the constructor stands, adds that place by `under`.
+    where in the config the constructor stands, names the option instead by `renamed`.
     """
 
     def __init__(self, argument: str, value: object, wanted: str, owner: object = None) -> None:
         super().__init__(f"{argument}={shown(value)} {wanted}")
         self.argument, self.value, self.wanted, self.owner = argument, value, wanted, owner
 
-    def under(self, place: str) -> "OptionError":
-        """The same error for an argument of what stands at `place` in a config, such as "data.augment"."""
-        return OptionError(f"{place}.{self.argument}", self.value, self.wanted, self.owner)
+    def renamed(self, argument: str) -> "OptionError":
+        """The same error for an argument of another name, such as the option that it came from."""
+        return OptionError(argument, self.value, self.wanted, self.owner)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """For loader processes, which send it through a pipe; without its owner."""

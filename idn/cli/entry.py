@@ -21,6 +21,7 @@ import idn
 from idn.cli import export_verbs, training_verbs
 from idn.cli.help import help_text
 from idn.cli.instantiate import conf_dir, run_dir, wandb_offline
+from idn.cli.option_errors import located, unwrapped
 from idn.cli.overrides import check, check_dashes, combinations, overrides
 from idn.cli.preflight import check_needs
 from idn.errors import UserError
@@ -92,7 +93,7 @@ def usage() -> str:
 def explain(error: Exception) -> str | None:
     """One sentence for what a user can mend, None for what is a defect of the program."""
     if isinstance(error, UserError):
-        return str(error).strip().rsplit("UserError: ", 1)[-1]  # a loader process wraps it in its own traceback
+        return str(error).strip()
     if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError):
         name = re.search(r"[Mm]issing mandatory value: (\S+)|full_key: (\S+)", str(error))
         option = next(filter(None, name.groups())).rstrip(".") if name else "an option"
@@ -127,7 +128,7 @@ def guarded(verb: str, task: Callable[[DictConfig], Any]) -> Callable[[DictConfi
             with contextlib.redirect_stderr(Path(os.devnull).open("w")) if is_helper() else contextlib.nullcontext():
                 return task(cfg)
         except (UserError, MissingMandatoryValue, InterpolationToMissingValueError, OSError, RuntimeError) as error:
-            sentence = explain(error)
+            sentence = explain(located(unwrapped(error), cfg))
             if sentence is None:
                 raise
             print(f"idn: {sentence}", file=sys.stderr)

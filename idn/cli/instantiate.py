@@ -13,7 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from idn.errors import UserError, extra_advice
+from idn.cli.option_errors import placed
+from idn.errors import OptionError, UserError, extra_advice
 
 EXTRAS = ("wandb", "tensorboard", "onnx")
 """Optional modules; each is brought by the extra of its name."""
@@ -31,21 +32,42 @@ def conf_dir() -> Path:
 def build(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
     """Instantiate a config node with plain Python lists and dicts.
 
-    A UserError inside comes out as it was, and so does what `explain` knows; another refusal of a value becomes one.
+    An OptionError inside names the option instead of the argument, also when what is made is a partial and called
+    later. A UserError comes out as it was, and so does what `explain` knows; another refusal of a value becomes one.
     """
     try:
         made = instantiate(node, *args, _convert_="all", **kwargs)
     except InstantiationException as error:
-        _explain(error, error.__cause__)
+        _explain(error, error.__cause__, node)
         raise
-    if isinstance(made, partial) and made.func.__module__.startswith("torch.optim"):
+    if not isinstance(made, partial):
+        return made
+    if made.func.__module__.startswith("torch.optim"):
         _try_optimizer(made, node._get_full_key(None))
-    return made
+    return _Later(made, node)
 
 
-def _explain(error: InstantiationException, cause: BaseException | None) -> None:
+class _Later(partial):
+    """A partial made from a part of a config: an OptionError when it is called names the option."""
+
+    def __new__(cls, made: partial, node: DictConfig) -> "_Later":
+        later = super().__new__(cls, made.func, *made.args, **made.keywords)
+        later.node = node
+        return later
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except OptionError as error:
+            raise placed(error, self.node, self.node._get_full_key(None)) from None
+
+
+def _explain(error: InstantiationException, cause: BaseException | None, node: DictConfig) -> None:
     """Raise what the cause of a failed instantiation means to a user, if it is one that they can mend."""
+    where = re.search(r"full_key: (\S+)", str(error))
     while cause is not None:
+        if isinstance(cause, OptionError) and where:
+            raise placed(cause, node, where[1]) from None
         if isinstance(cause, UserError | OSError | MissingMandatoryValue | InterpolationToMissingValueError):
             raise cause from None
         if isinstance(cause, ModuleNotFoundError):
@@ -56,7 +78,6 @@ def _explain(error: InstantiationException, cause: BaseException | None) -> None
             absent = any(word in said for word in ("backend found", "can not run", "not available"))
             advice = ": trainer.accelerator=auto takes what this machine has" if absent else ""
             raise UserError(f"the trainer cannot work like this: {said}{advice}") from None
-        where = re.search(r"full_key: (\S+)", str(error))
         if isinstance(cause, ValueError | TypeError) and where and where[1].split(".")[0] not in WORK:
             raise _refused(where[1], cause) from cause
         cause = cause.__cause__
