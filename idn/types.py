@@ -48,8 +48,9 @@ class SwapOutput(NamedTuple):
 
     image: Tensor
     """(N, 3, S, S) in [0, 1]: the swap, already fused with the target."""
-    mask: Tensor
-    """(N, 1, S, S) in [0, 1]: the weakly-semantic fusion mask, 1 where the generated face is used."""
+    mask: Tensor | None = None
+    """(N, 1, S, S) in [0, 1]: the weakly-semantic fusion mask, 1 where the generated face is used; None if the student
+    has no such mask."""
 
 
 class IdentityFeatures(NamedTuple):
@@ -83,6 +84,18 @@ class IdentityEncoder(Protocol):
         ...
 
 
+class EncoderDescription(NamedTuple):
+    """What a student is told of the encoder whose identities it reads, and what its file keeps of it."""
+
+    embedding_dim: int
+    feature_channels: int
+    feature_size: int = 7
+    name: str = ""
+    """Empty where it is not known, as for a network that is only measured."""
+    mark: tuple[float, ...] = ()
+    """Part of what the encoder answers to a fixed picture, which tells trained weights apart; empty: not known."""
+
+
 def goes_by(encoder: IdentityEncoder, name: str) -> bool:
     """Whether a file that names its encoder `name` means this one: by its name, or by a `former_name` if it has one."""
     return name in (encoder.name, getattr(encoder, "former_name", encoder.name))
@@ -93,8 +106,8 @@ class Prediction(NamedTuple):
 
     image: Tensor
     """(N, 3, S, S) in [0, 1]."""
-    mask: Tensor
-    """(N, 1, S, S) in [0, 1]."""
+    mask: Tensor | None
+    """(N, 1, S, S) in [0, 1], of a student that has one."""
     embedding: Tensor
     """(N, D): identity of `image`, L2-normalised, with gradient."""
     perceptual: tuple[Tensor, ...] = ()

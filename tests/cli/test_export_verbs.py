@@ -49,7 +49,7 @@ def test_one_person_becomes_a_file_and_another_takes_its_place(
     pixels = torch.from_numpy(np.array(Image.open(crop))).permute(2, 0, 1)[None] / 255
     who = TrainedMobileFaceNet(None, "ffhq")(pixels)
     with torch.no_grad():
-        expected = Student.load(student).eval()(torch.from_numpy(target), who.embedding, who.features).image.numpy()
+        expected = Student.load(student).eval()(torch.from_numpy(target), who).image.numpy()
     assert np.abs(answers[0] - expected).max() < 1e-4
 
 

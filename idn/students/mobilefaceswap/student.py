@@ -16,7 +16,7 @@ from idn.students.mobilefaceswap.injection import InjectionNetwork
 from idn.students.mobilefaceswap.layout import Layout
 from idn.students.mobilefaceswap.network import IDN
 from idn.students.mobilefaceswap.static import StaticIDN, bake
-from idn.types import SwapOutput
+from idn.types import IdentityFeatures, SwapOutput
 
 CONFIG = "idn.student"
 """Key under which a student file keeps the arguments of its constructor, as JSON."""
@@ -43,9 +43,9 @@ class Student(nn.Module):
         self.idn = IDN(layout)
         initialise(self)
 
-    def forward(self, target: Tensor, id_emb: Tensor, id_features: Tensor) -> SwapOutput:
-        """Put one identity into each target: `inject`, then `swap`."""
-        return self.swap(target, self.inject(id_emb, id_features))
+    def forward(self, target: Tensor, identity: IdentityFeatures) -> SwapOutput:
+        """Put one identity into each target, (N, 3, S, S) RGB in [0, 1]: `inject`, then `swap`."""
+        return self.swap(target, self.inject(identity.embedding, identity.features))
 
     def inject(self, id_emb: Tensor, id_features: Tensor) -> DynamicWeights:
         """Weights of N identities. id_emb: (N, D), L2-normalised; id_features: (N, C, s, s), of the same pass.

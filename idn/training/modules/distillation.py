@@ -91,7 +91,7 @@ class DistillModule(GuardedModule):
 
     def predict(self, student: nn.Module, lesson: Lesson) -> Prediction:
         """Swap with `student`, then look at the result with the encoder; gradients reach the picture."""
-        out = student(lesson.batch.target, lesson.source.embedding, lesson.source.features)
+        out = student(lesson.batch.target, lesson.source)
         seen = self.encoder(out.image)
         maps = self.perceptual(out.image, seen) if self.needs_perceptual else ()
         return Prediction(out.image, out.mask, seen.embedding, maps)
@@ -139,7 +139,8 @@ class DistillModule(GuardedModule):
         }
         log_means(self, metrics)
         log_truth(self, prediction.image, batch)
-        return {"teacher": teacher, "student": prediction.image, "mask": prediction.mask}
+        shown = {"teacher": teacher, "student": prediction.image}
+        return shown if prediction.mask is None else shown | {"mask": prediction.mask}
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Only the student learns, every group of its parameters at its own rate."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from idn.students.mobilefaceswap.dynamic import fold
 from idn.students.mobilefaceswap.dynamic_graph import DynamicGraph, InjectionGraph, dynamic, identity_shapes, pack
 from idn.students.mobilefaceswap.layout import Layout
+from idn.types import IdentityFeatures
 from tests.export.conftest import restless_student
 
 
@@ -65,7 +66,7 @@ def test_both_networks_together_are_the_student(
     images = []
     for _ in range(2):
         who = people(1, dtype)
-        expected = student(target, *who)
+        expected = student(target, IdentityFeatures(*who))
         assert expected.image.std() > 0.02
         assert expected.mask.std() > 0.02
         torch.testing.assert_close(swap(target, *injection(*who)), tuple(expected), atol=tolerance, rtol=0)

@@ -7,6 +7,7 @@ from torch import nn
 
 from idn.errors import UserError
 from idn.students.mobilefaceswap.student import Student
+from idn.types import IdentityFeatures
 
 TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-4)}
 
@@ -24,7 +25,8 @@ def small_student(dtype=torch.float32) -> Student:
             nn.init.normal_(module.weight, 0, 0.5)
             nn.init.normal_(module.bias, 0, 0.2)
     nn.init.zeros_(student.idn.fusion.last.bias)
-    student.to(dtype).train()(*inputs(dtype=dtype))
+    target, emb, features = inputs(dtype=dtype)
+    student.to(dtype).train()(target, IdentityFeatures(emb, features))
     return student
 
 
@@ -95,7 +97,7 @@ def without_kink(x, slope, inplace=False):
 def test_equals_the_literal_loop_in_values_gradients_and_statistics(dtype, size, training, monkeypatch):
     student = small_student(dtype).train(training)
     other, given = copy.deepcopy(student), inputs(size=size, dtype=dtype)
-    image, mask = student(*given)
+    image, mask = student(given[0], IdentityFeatures(*given[1:]))
     expected_image, expected_mask = literal(other, *given)
     value, slope = TOLERANCE[dtype]
     torch.testing.assert_close(image, expected_image, atol=value, rtol=0, check_stride=False)
@@ -104,7 +106,7 @@ def test_equals_the_literal_loop_in_values_gradients_and_statistics(dtype, size,
         torch.testing.assert_close(a, b, atol=value, rtol=value, msg=name)
     if dtype == torch.float32:  # rounding alone may push a map over the kink, where its gradient jumps
         monkeypatch.setattr(F, "leaky_relu", without_kink)
-        image, mask = student(*given)
+        image, mask = student(given[0], IdentityFeatures(*given[1:]))
         expected_image, expected_mask = literal(other, *given)
     got, expected = gradients(student, given, image, mask), gradients(other, given, expected_image, expected_mask)
     floor = slope * max(g.norm() for g in expected.values())
@@ -114,14 +116,15 @@ def test_equals_the_literal_loop_in_values_gradients_and_statistics(dtype, size,
 
 def test_the_gradient_stops_at_the_fusion_module():
     student, (target, emb, features) = small_student(), inputs()
-    mask = student(target, emb, features).mask
+    mask = student(target, IdentityFeatures(emb, features)).mask
     used = torch.autograd.grad(mask.sum(), (target, emb, features), allow_unused=True)
     assert used == (None, None, None)
 
 
 @pytest.mark.parametrize("size", [64, 96, 160])
 def test_outputs_have_the_size_and_range_of_the_target(size):
-    image, mask = small_student()(*inputs(2, size))
+    target, emb, features = inputs(2, size)
+    image, mask = small_student()(target, IdentityFeatures(emb, features))
     assert image.shape == (2, 3, size, size)
     assert mask.shape == (2, 1, size, size)
     assert image.min() >= 0 and image.max() <= 1
@@ -131,20 +134,20 @@ def test_outputs_have_the_size_and_range_of_the_target(size):
 def test_the_image_fuses_generated_face_and_target_by_the_mask():
     student, given = small_student(), inputs()
     nn.init.constant_(student.idn.fusion.last.bias, -100)
-    torch.testing.assert_close(student(*given).image, given[0], check_stride=False)
+    torch.testing.assert_close(student(given[0], IdentityFeatures(*given[1:])).image, given[0], check_stride=False)
 
 
 @pytest.mark.parametrize("size", [112, 0, 16])
 def test_other_sizes_are_refused_with_their_number(size):
     target, emb, features = inputs(2, 64)
     with pytest.raises(UserError, match=f"{size} x {size} px.*32"):
-        small_student()(target.new_zeros(2, 3, size, size), emb, features)
+        small_student()(target.new_zeros(2, 3, size, size), IdentityFeatures(emb, features))
 
 
 def test_a_target_that_is_no_rgb_batch_is_refused():
     _, emb, features = inputs(2, 64)
     with pytest.raises(ValueError, match="target"):
-        small_student()(torch.zeros(2, 1, 64, 64), emb, features)
+        small_student()(torch.zeros(2, 1, 64, 64), IdentityFeatures(emb, features))
 
 
 def test_weights_of_another_batch_are_refused():

@@ -12,6 +12,7 @@ from idn.errors import UserError
 from idn.files.tensors import read_metadata
 from idn.students.mobilefaceswap.published import import_mobilefaceswap, import_student
 from idn.students.mobilefaceswap.student import Student
+from idn.types import IdentityFeatures
 
 CHANNELS = [3, 32, 64, 128, 256, 512]
 DECODER = [(512, 256), (512, 128), (256, 64), (128, 32)]
@@ -172,7 +173,7 @@ def test_imported_student_equals_the_published_network(tmp_path, weights, dtype,
         got = pointwise * scale[0] * demodulation[0][:, None]
         torch.testing.assert_close(got, published.modulated(name, emb)[:, :, 0, 0], atol=kernel, rtol=0)
     target = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(4)).to(dtype)
-    image, mask = student(target, emb, features)
+    image, mask = student(target, IdentityFeatures(emb, features))
     expected_image, expected_mask = published.swap(target, emb, features)
     assert expected_mask.std() > 0.01
     assert (expected_image - target).std() > 0.05

@@ -10,6 +10,7 @@ from torch import nn
 from idn.errors import UserError
 from idn.students.count import conv_macs, conv_weights, parameters
 from idn.students.mobilefaceswap.student import Student
+from idn.types import IdentityFeatures
 
 EMB, CHANNELS = 16, 24
 
@@ -40,7 +41,8 @@ def unsettle(student: Student, size: int = 64) -> Student:
             module.weight.data *= torch.empty_like(module.weight).uniform_(0.5, 1.5)
             module.bias.data += 0.3 * torch.randn_like(module.bias)
     features = student.config["feature_size"]
-    student.train()(*inputs(3, size, emb, channels, features))
+    target, embedding, maps = inputs(3, size, emb, channels, features)
+    student.train()(target, IdentityFeatures(embedding, maps))
     for module in student.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean += 0.3 * module.running_var.sqrt() * torch.randn_like(module.running_mean)
@@ -89,7 +91,7 @@ def test_baked_equals_dynamic(size, dtype, tolerance):
     student = unsettle(Student(128, 512), size).eval().to(dtype)
     target, emb, features = (x.to(dtype) for x in inputs(1, size, 128, 512))
     image, mask = student.bake(emb, features)(target)
-    expected = student(target, emb, features)
+    expected = student(target, IdentityFeatures(emb, features))
     assert (expected.image - target).std() > 0.02
     assert expected.mask.std() > 0.01
     torch.testing.assert_close(image, expected.image, atol=tolerance, rtol=0, check_stride=False)
@@ -131,7 +133,7 @@ def test_baking_two_identities_is_refused():
 
 def test_every_parameter_of_a_new_student_gets_a_gradient():
     student, given = small_student().train(), inputs(3)
-    image, mask = student(*given)
+    image, mask = student(given[0], IdentityFeatures(*given[1:]))
     ((image * torch.randn_like(image)).mean() + (mask * torch.randn_like(mask)).mean()).backward()
     assert [name for name, p in student.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -142,7 +144,7 @@ def test_a_few_steps_reduce_a_loss():
     optimizer = torch.optim.Adam(student.parameters(), 2e-3)
     losses = []
     for _ in range(30):
-        image, mask = student(target, emb, features)
+        image, mask = student(target, IdentityFeatures(emb, features))
         loss = (image - wanted).abs().mean() + 0.1 * (1 - mask).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -153,9 +155,9 @@ def test_a_few_steps_reduce_a_loss():
 
 def test_autocast_gives_close_images_in_full_precision():
     student, given = unsettle(small_student()).eval(), inputs()
-    exact = student(*given).image
+    exact = student(given[0], IdentityFeatures(*given[1:])).image
     with torch.autocast("cpu", torch.bfloat16):
-        image, mask = student(*given)
+        image, mask = student(given[0], IdentityFeatures(*given[1:]))
         image.mean().backward()
     assert image.dtype == mask.dtype == torch.float32
     assert 0 < (image - exact).abs().mean() < 0.02
@@ -163,9 +165,11 @@ def test_autocast_gives_close_images_in_full_precision():
 
 def test_compiles_in_place_without_graph_breaks():
     student, given = unsettle(small_student()).eval(), inputs()
-    expected, keys = student(*given).image, list(student.state_dict())
+    expected, keys = student(given[0], IdentityFeatures(*given[1:])).image, list(student.state_dict())
     student.compile(backend="eager", fullgraph=True)
-    torch.testing.assert_close(student(*given).image, expected, atol=1e-5, rtol=0, check_stride=False)
+    torch.testing.assert_close(
+        student(given[0], IdentityFeatures(*given[1:])).image, expected, atol=1e-5, rtol=0, check_stride=False
+    )
     assert list(student.state_dict()) == keys
 
 
