@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.instantiate import build, check_acquainted
+from idn.cli.instantiate import build
 from idn.errors import UserError
 
 NOBODY = "none"
@@ -26,6 +26,7 @@ def export(cfg: DictConfig) -> None:
     from idn.hardware import describe
     from idn.students.mobilefaceswap.student import Student
     from idn.swap.source_identity import save_identity
+    from idn.training.build import check_acquainted
 
     path, out = Path(cfg.weights), Path(cfg.out)
     if cfg.size is not None and (not isinstance(cfg.size, int) or cfg.size % 32 or cfg.size < 32):

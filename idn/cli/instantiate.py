@@ -122,41 +122,28 @@ def build_trainer(cfg: DictConfig) -> Any:
     return build(cfg.trainer, callbacks=list(build(cfg.callbacks).values()), logger=loggers)
 
 
-def check_acquainted(data: Any, encoder: Any) -> None:
-    """Raise UserError if the data are photographs and the identity encoder has only ever seen drawn faces."""
-    if data.photographs and getattr(encoder, "drawn_only", False):
-        raise UserError(
-            "encoder=procedural knows drawn faces only: add encoder=mobilefacenet encoder.weights=FILE, or another "
-            "encoder of real people; encoder.photographs=true takes it all the same"
-        )
-
-
 def assemble_frozen(cfg: DictConfig) -> tuple[Any, Any, Any, Any]:
     """The data, the identity encoder, the teacher and the trust in it, introduced to each other."""
-    data = build(cfg.data)
-    encoder = build(cfg.encoder)
-    check_acquainted(data, encoder)
-    teacher = build(cfg.teacher)
-    trust = build(cfg.reweight)
-    teacher.share(encoder, trust.scorer)
-    data.train = teacher.bind(data.train, "train")
-    data.val = teacher.bind(data.val, "val", data.val_items)
-    return data, encoder, teacher, trust
+    from idn.training.build import introduce
+
+    data, encoder = build(cfg.data), build(cfg.encoder)
+    teacher, trust = build(cfg.teacher), build(cfg.reweight)
+    return introduce(data, encoder, teacher, trust), encoder, teacher, trust
 
 
 def assemble(cfg: DictConfig) -> tuple[Any, Any]:
     """The distillation module and the data that a composed train config describes."""
-    data, encoder, teacher, trust = assemble_frozen(cfg)
-    sizes = {name: getattr(encoder, name) for name in ("embedding_dim", "feature_channels", "feature_size")}
-    module = build(
-        cfg.distillation,
-        student=build(cfg.student)(**sizes),
-        teacher=teacher,
-        encoder=encoder,
+    from idn.training.build import build_distillation
+
+    return build_distillation(
+        data=build(cfg.data),
+        encoder=build(cfg.encoder),
+        teacher=build(cfg.teacher),
+        trust=build(cfg.reweight),
+        student=build(cfg.student),
         perceptual=build(cfg.perceptual),
-        trust=trust,
         objective=build(cfg.loss),
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
+        module=build(cfg.distillation, _partial_=True),
     )
-    return module, data

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.instantiate import assemble, assemble_frozen, build, build_trainer, check_acquainted, conf_dir, run_dir
+from idn.cli.instantiate import assemble, assemble_frozen, build, build_trainer, conf_dir, run_dir
 from idn.cli.overrides import check, overrides
 from idn.cli.preflight import check_files, files, missing_files
 from idn.errors import UserError
@@ -84,21 +84,22 @@ def train_teacher(cfg: DictConfig) -> float:
     """Train a swapper that can become a teacher. Returns the metric that sweeps optimise."""
     import pytorch_lightning as pl
 
+    from idn.training.build import build_teacher_training
     from idn.training.fit import fit_swapper
     from idn.training.modules.adversarial import check_trainer
 
     check_trainer(_bare_trainer(cfg))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data, encoder = build(cfg.data), build(cfg.encoder)
-    check_acquainted(data, encoder)
-    module = build(
-        cfg.teacher_training,
-        swapper=build(cfg.teacher_network)(dim=encoder.embedding_dim),
+    data = build(cfg.data)
+    module = build_teacher_training(
+        data=data,
+        encoder=build(cfg.encoder),
+        network=build(cfg.teacher_network),
         discriminator=build(cfg.discriminator),
-        encoder=encoder,
         objective=build(cfg.teacher_loss),
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
+        module=build(cfg.teacher_training, _partial_=True),
     )
     options = HydraConfig.get().overrides.task
     return fit_swapper(
@@ -137,6 +138,7 @@ def train_scorer(cfg: DictConfig) -> float:
 
     from idn.data.loaders import StreamData
     from idn.reweighting.graded.pictures import collect
+    from idn.training.build import check_acquainted
     from idn.training.fit import check_resume, fit_scorer
     from idn.training.modules.quality import QualityModule
     from idn.training.multi_process import check_single
@@ -194,6 +196,8 @@ def teacher_files(weights_dir: str) -> dict[str, list[str]]:
 
 def teachers(cfg: DictConfig) -> None:
     """List the teachers, or examine one."""
+    from idn.training.build import check_acquainted
+
     known_files = teacher_files(cfg.weights_dir)
     if cfg.check is None:
         build(cfg.catalogue, files=known_files)

@@ -1,0 +1,140 @@
+"""Building a training from its parts: whoever has to know each other is introduced, and the student made to fit."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import Dataset
+
+from idn.data.loaders import SwapData
+from idn.errors import UserError
+from idn.losses.objective import Objective
+from idn.reweighting.trust import Trust
+from idn.training.modules.adversarial import SwapperModule
+from idn.training.modules.distillation import DistillModule
+from idn.training.optimization.optimizers import Build
+from idn.types import IdentityEncoder
+
+
+class Teacher(Protocol):
+    """What is asked of a teacher before a training; see teachers.base.FrozenTeacher."""
+
+    def share(self, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> None:
+        """Meet the encoder that serves the student, and the quality scorer if there is one."""
+        ...
+
+    def bind(self, dataset: Dataset, part: str, items: int | None = None) -> Dataset:
+        """The data set that this teacher wants to be given, made from the one of the run."""
+        ...
+
+
+def check_acquainted(data: SwapData, encoder: IdentityEncoder) -> None:
+    """Raise UserError if the data are photographs and the identity encoder has only ever seen drawn faces."""
+    if data.photographs and getattr(encoder, "drawn_only", False):
+        raise UserError(
+            "encoder=procedural knows drawn faces only: add encoder=mobilefacenet encoder.weights=FILE, or another "
+            "encoder of real people; encoder.photographs=true takes it all the same"
+        )
+
+
+def introduce(data: SwapData, encoder: IdentityEncoder, teacher: Teacher, trust: Trust) -> SwapData:
+    """The data as the teacher wants to be given them; teacher, encoder, trust and data know of each other afterwards.
+
+    Raises UserError if they do not fit each other: an encoder of drawn faces with photographs, a teacher that reads
+    another encoder, kept answers to other pairs.
+    """
+    check_acquainted(data, encoder)
+    teacher.share(encoder, trust.scorer)
+    data.train = teacher.bind(data.train, "train")
+    data.val = teacher.bind(data.val, "val", data.val_items)
+    return data
+
+
+def fitting(student: Callable[..., nn.Module], encoder: IdentityEncoder) -> nn.Module:
+    """A new student that reads what this encoder says.
+
+    student: a constructor that only lacks `embedding_dim`, `feature_channels` and `feature_size`.
+    """
+    return student(
+        embedding_dim=encoder.embedding_dim,
+        feature_channels=encoder.feature_channels,
+        feature_size=encoder.feature_size,
+    )
+
+
+def build_distillation(
+    *,
+    data: SwapData,
+    encoder: Any,
+    teacher: Any,
+    trust: Trust,
+    student: Callable[..., nn.Module],
+    perceptual: nn.Module,
+    objective: Objective,
+    optimizer: Build,
+    schedule: Callable[[Optimizer], LRScheduler],
+    module: Callable[..., DistillModule] = DistillModule,
+) -> tuple[DistillModule, SwapData]:
+    """What a distillation trains, and what it trains on.
+
+    data: pairs of crops.
+    encoder: frozen identity encoder, an IdentityEncoder.
+    teacher: frozen, such as those in `teachers`.
+    trust: how far the teacher is believed, with its quality scorer if it has one.
+    student: a constructor that only lacks what the encoder decides, such as `partial(Student, width=0.5)`.
+    perceptual: maps that the perceptual loss compares.
+    objective: what the student minimises.
+    optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
+    module: DistillModule, perhaps with some of its options, such as `partial(DistillModule, ema_decay=0.99)`.
+
+    The weights of the student follow torch's seed. Returns the module and the data as this teacher wants them. Raises
+    UserError if two of the parts do not fit each other.
+    """
+    data = introduce(data, encoder, teacher, trust)
+    made = module(
+        student=fitting(student, encoder),
+        teacher=teacher,
+        encoder=encoder,
+        perceptual=perceptual,
+        trust=trust,
+        objective=objective,
+        optimizer=optimizer,
+        schedule=schedule,
+    )
+    return made, data
+
+
+def build_teacher_training(
+    *,
+    data: SwapData,
+    encoder: Any,
+    network: Callable[..., nn.Module],
+    discriminator: nn.Module,
+    objective: Objective,
+    optimizer: Build,
+    schedule: Callable[[Optimizer], LRScheduler],
+    module: Callable[..., SwapperModule],
+) -> SwapperModule:
+    """What trains a swapper that may become a teacher.
+
+    data: pairs of crops.
+    encoder: frozen identity encoder, an IdentityEncoder.
+    network: constructor of a swapper that only lacks `dim`, the length of the encoder's embeddings.
+    discriminator: tells photographs from swaps.
+    objective: what the swapper minimises.
+    optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
+    module: SwapperModule with its options.
+
+    Raises UserError if two of the parts do not fit each other.
+    """
+    check_acquainted(data, encoder)
+    return module(
+        swapper=network(dim=encoder.embedding_dim),
+        discriminator=discriminator,
+        encoder=encoder,
+        objective=objective,
+        optimizer=optimizer,
+        schedule=schedule,
+    )
