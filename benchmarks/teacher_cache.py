@@ -100,7 +100,7 @@ def variants(module: DistillModule, data: Any, folder: Path) -> list[Variant]:
         teacher = CachedTeacher(out)
         shards = teacher.manifest.shards.values()
         size = sum(shard.bytes for shard in shards) / sum(shard.pairs for shard in shards) / 1e3
-        found.append(Variant(f"kept, {name}", teacher, teacher.bind(data.train, "train"), size))
+        found.append(Variant(f"kept, {name}", teacher, teacher.attach(data, module.encoder).train, size))
     last = found[-1]
     kept = InMemory([last.pairs[index] for index in range(ITEMS)])
     return [*found, Variant("in memory", last.teacher, kept, 0)]

@@ -1,9 +1,9 @@
 """What every teacher declares about itself, and the frame that puts its answer back into the student's crop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,28 @@ from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch, goes_by
 Border = Literal["zeros", "border", "reflection"]
 SourceKind = Literal["nothing", "shared_embedding", "own_embedding", "image"]
 Channels = tuple[float, float, float]
+
+
+class PairData(Protocol):
+    """What a teacher needs to know of a run's data; idn.data.loaders.SwapData is such."""
+
+    train: Dataset
+    """Items are batches or samples of pairs, as pure functions of their index; without end."""
+    val: Dataset
+    """The same of held-out people."""
+    val_items: int
+    """How many items of `val` the run presents."""
+    batch_size: int | None
+    """How many samples the run joins into a batch; None where items are batches."""
+    collate: Callable[[list[SwapBatch]], SwapBatch] | None
+    """Joins them."""
+
+    def with_pairs(self, train: Dataset, val: Dataset) -> Self:
+        """The same with other data sets; this one stays as it is."""
+        ...
+
+
+Data = TypeVar("Data", bound=PairData)
 
 
 @dataclass(frozen=True)
@@ -154,20 +176,18 @@ class FrozenTeacher(Frozen, ABC):
         if encoder is not None:
             self._check_encoder(encoder, "teacher.encoder")
 
-    def share(self, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> None:
-        """Learn which encoder serves the student, and which quality scorer tells how far to trust the answers.
+    def attach(self, data: Data, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> Data:
+        """Meet what a run has beside the teacher, once, before the first pair.
 
+        data: of the run.
+        encoder: the recogniser that serves the student.
+        scorer: the quality scorer that tells how far to trust the answers, None if nobody asks one.
+        Returns the data that this teacher wants to be given, made from the one of the run: here that itself.
         Raises UserError if the teacher reads the encoder's embeddings but was trained with those of another recogniser.
         """
         if self.record.source.kind == "shared_embedding":
             self._check_encoder(encoder, "the identity encoder")
-
-    def bind(self, dataset: Dataset, part: Literal["train", "val"], items: int | None = None) -> Dataset:
-        """The data set that this teacher wants to be given, made from the one of the run: here the same.
-
-        part: which of the two it is. items: how many of its items the run presents, None if there is no end.
-        """
-        return dataset
+        return data
 
     def tally(self) -> Mapping[str, int]:
         """How many pairs each of its parts has answered so far, by name: nothing, unless it has parts that share the

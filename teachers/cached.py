@@ -2,16 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from idn.errors import UserError
-from idn.teacher_cache.manifest import MANIFEST, CacheManifest, check_shards, same_encoder, weights_digest
+from idn.teacher_cache.manifest import MANIFEST, PARTS, CacheManifest, check_shards, same_encoder, weights_digest
 from idn.teacher_cache.shards import ShardReader, mean_colours
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import Data, FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 
 _TOLERANCE = 2 / 255
 """By which the mean colours of a pair may differ from those that were kept."""
@@ -86,15 +85,38 @@ class CachedTeacher(FrozenTeacher):
         )
         super().__init__(record, crop_template=None)
         self.folder, self.manifest = folder, manifest
-        self.knows_quality = manifest.scored
         self.freeze()
 
-    def share(self, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> None:
-        """Raise UserError unless the encoder is the one whose cosines were kept.
+    def attach(self, data: Data, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> Data:
+        """The same pairs, with their answers. The first one of each part is looked at now, in this process.
 
-        Kept qualities of any other scorer than this one are withheld from then on, so that it is asked itself; a line
-        on the terminal says so. Without one nobody reads them.
+        Kept qualities of any other scorer than this one are withheld, so that it is asked itself; a line on the
+        terminal says so. Raises UserError unless the encoder is the one whose cosines were kept, if the first pairs are
+        not those that were cached, and if the run wants more held-out ones without repetition; it may want fewer.
         """
+        self._check_cosines(encoder)
+        scored = self._scored_by(scorer)
+        train, val = (
+            TaughtPairs(getattr(data, part), ShardReader(self.folder, self.manifest, part), scored) for part in PARTS
+        )
+        if data.val_items > len(val):
+            raise self._too_few(data)
+        for pairs in (train, val):
+            pairs[0]
+        return data.with_pairs(train, val)
+
+    def _too_few(self, data: Data) -> UserError:
+        """A run that wants more held-out pairs than were kept, and the options with which it does not."""
+        kept, wanted = (items * self.manifest.rows for items in (self.manifest.items["val"], data.val_items))
+        batch = data.batch_size or self.manifest.rows
+        fits = f"data.val_batches={kept // batch}" if batch <= kept else f"data.batch={kept} data.val_batches=1"
+        return UserError(
+            f"{self.folder} holds {kept} held-out pairs, the run wants {wanted}: give {fits}, or make another cache "
+            "with a higher data.val_batches"
+        )
+
+    def _check_cosines(self, encoder: IdentityEncoder) -> None:
+        """Raise UserError unless the encoder is the one whose cosines were kept."""
         if not same_encoder(self.manifest.encoder, encoder, self.manifest.size):
             known = self.manifest.encoder["name"]
             what = "another one of that name" if known == encoder.name else encoder.name
@@ -102,32 +124,18 @@ class CachedTeacher(FrozenTeacher):
                 f"{self.folder} keeps identity cosines of {known}, the identity encoder is {what}: choose the one "
                 f"that {self.folder / MANIFEST} names under identity"
             )
+
+    def _scored_by(self, scorer: nn.Module | None) -> bool:
+        """Whether the kept qualities are those of this scorer; says so if they are of another one."""
         if scorer is None or not self.manifest.scored:
-            return
-        known = self.manifest.weights.get("scorer")
-        self.knows_quality = known == weights_digest(scorer)
-        if not self.knows_quality:
-            whose = "a scorer that it does not name" if known is None else "another scorer"
-            print(f"{self.folder} keeps qualities by {whose}: reweight.scorer is asked afresh", file=sys.stderr)
-
-    def bind(self, dataset: Dataset, part: Literal["train", "val"], items: int | None = None) -> TaughtPairs:
-        """The same pairs, with their answers. The first one is looked at now, in this process. `share` comes first.
-
-        Raises UserError if it is not the pair that was cached, and if a run wants more items than that without
-        repetition; it may want fewer.
-        """
-        cached_answer = TaughtPairs(dataset, ShardReader(self.folder, self.manifest, part), self.knows_quality)
-        if items is not None and items > len(cached_answer):
-            kept, wanted = (n * self.manifest.rows for n in (len(cached_answer), items))
-            raise UserError(
-                f"{self.folder} holds {kept} held-out pairs, the run wants {wanted}: lower data.val_batches here, so "
-                f"that data.val_batches times data.batch is at most {kept}, or make another cache with a higher one"
-            )
-        cached_answer[0]
-        return cached_answer
+            return self.manifest.scored
+        if self.manifest.weights["scorer"] == weights_digest(scorer):
+            return True
+        print(f"{self.folder} keeps qualities by another scorer: reweight.scorer is asked afresh", file=sys.stderr)
+        return False
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
-        """Return `batch.cached_answer`, (N, 3, S, S) RGB in [0, 1]. ValueError for pairs of a data set that was not bound."""
+        """Return `batch.cached_answer`, (N, 3, S, S) RGB in [0, 1]. ValueError for pairs without one."""
         if batch.cached_answer is None:
-            raise ValueError("the batch has no cached_answer pictures: take it from the data set that `bind` returned")
+            raise ValueError("the batch has no cached_answer pictures: take it from the data that `attach` returned")
         return batch.cached_answer

@@ -6,13 +6,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from idn.errors import UserError
 from idn.images import resize, to_uint8
 from idn.reweighting.alpha import alpha
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord, pick
+from teachers.base import Data, FaceInput, FrozenTeacher, SourceInput, TeacherRecord, pick
 from teachers.stable_random import hash_rows, unit
 
 Choice = Literal["weight", "trust"]
@@ -52,19 +51,17 @@ class EnsembleTeacher(FrozenTeacher):
         self._answered: Counter[str] = Counter(dict.fromkeys(members, 0))
         self.freeze()
 
-    def share(self, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> None:
-        """Judge with the student's encoder, without owning it; let every member check it."""
-        for member in self.members.values():
-            member.share(encoder, scorer)
-        self._judge = [encoder]
+    def attach(self, data: Data, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> Data:
+        """Judge with the student's encoder, without owning it; let every member check it. Returns the same data.
 
-    def bind(self, dataset: Dataset, part: Literal["train", "val"], items: int | None = None) -> Dataset:
-        """The same data set. Raises UserError if a member wants another: a batch can hold the kept answers of one
-        teacher only, and those would count for the pairs that the others teach, too."""
+        Raises UserError if a member wants other data: a batch can hold the kept answers of one teacher only, and those
+        would count for the pairs that the others teach, too.
+        """
         for name, member in self.members.items():
-            if member.bind(dataset, part, items) is not dataset:
+            if member.attach(data, encoder, scorer) is not data:
                 raise UserError(f"teacher.members.{name} reads kept answers: ask the whole ensemble with `idn cache`")
-        return dataset
+        self._judge = [encoder]
+        return data
 
     def tally(self) -> Mapping[str, int]:
         """How many pairs each member has cached_answer so far, by name."""
@@ -92,7 +89,7 @@ class EnsembleTeacher(FrozenTeacher):
 
     def _best(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         if not self._judge:
-            raise ValueError("an ensemble that chooses by trust must share() the student's encoder first")
+            raise ValueError("an ensemble that chooses by trust must attach() the student's encoder first")
         pictures = torch.stack([member(batch, source) for member in self.members.values()])
         trust = torch.stack([self._trust(images, source) for images in pictures])
         chosen = trust.argmax(0)

@@ -158,7 +158,7 @@ def train_scorer(cfg: DictConfig) -> float:
     trainer = build_trainer(cfg)
     check_resume(cfg.resume, trainer)
     module = QualityModule(build(cfg.scorer), build(cfg.optim), build(cfg.schedule))
-    source.meet(data, encoder, trainer.strategy.root_device)
+    data = source.attach(data, encoder, trainer.strategy.root_device)
     train = collect(source, data, "train", cfg.pairs, cfg.batch, run_dir(), cfg.seed)
     val = collect(source, data, "val", cfg.val_pairs, cfg.batch, run_dir())
     return fit_scorer(
@@ -221,7 +221,7 @@ def teachers(cfg: DictConfig) -> None:
     data, encoder = build(described.data), build(described.encoder)
     check_acquainted(data, encoder)
     teacher = build(described.teacher)
-    build(cfg.examination, teacher=teacher, encoder=encoder, data=data.val, collate=data.collate)
+    build(cfg.examination, teacher=teacher, encoder=encoder, data=data)
 
 
 def pipeline(cfg: DictConfig) -> None:

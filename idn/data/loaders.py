@@ -1,7 +1,8 @@
 """Data loaders for a run: an endless training stream that can be entered anywhere, and a fixed validation set."""
 
+import copy
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -112,6 +113,12 @@ class SwapData(StreamData):
         super().__init__(train, val, val_items, batch_size, collate, workers)
         check_size(size)
         self.size, self.template, self.photographs = size, template, photographs
+
+    def with_pairs(self, train: Dataset, val: Dataset) -> Self:
+        """The same loaders over other data sets: a copy, and this one stays as it is."""
+        other = copy.copy(self)
+        other.train, other.val = train, val
+        return other
 
 
 def check_size(size: int) -> None:

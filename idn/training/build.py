@@ -6,7 +6,6 @@ from typing import Any, Protocol
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import Dataset
 
 from idn.data.loaders import SwapData
 from idn.errors import UserError
@@ -21,12 +20,11 @@ from idn.types import IdentityEncoder
 class Teacher(Protocol):
     """What is asked of a teacher before a training; see teachers.base.FrozenTeacher."""
 
-    def share(self, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> None:
-        """Meet the encoder that serves the student, and the quality scorer if there is one."""
-        ...
+    def attach(self, data: SwapData, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> SwapData:
+        """Meet the run's data, the encoder that serves the student, and the quality scorer if there is one.
 
-    def bind(self, dataset: Dataset, part: str, items: int | None = None) -> Dataset:
-        """The data set that this teacher wants to be given, made from the one of the run."""
+        Returns the data that this teacher wants to be given, made from those of the run.
+        """
         ...
 
 
@@ -40,16 +38,13 @@ def check_acquainted(data: SwapData, encoder: IdentityEncoder) -> None:
 
 
 def introduce(data: SwapData, encoder: IdentityEncoder, teacher: Teacher, trust: Trust) -> SwapData:
-    """The data as the teacher wants to be given them; teacher, encoder, trust and data know of each other afterwards.
+    """The data as the teacher wants to be given them; it knows of encoder and trust afterwards.
 
     Raises UserError if they do not fit each other: an encoder of drawn faces with photographs, a teacher that reads
     another encoder, kept answers to other pairs.
     """
     check_acquainted(data, encoder)
-    teacher.share(encoder, trust.scorer)
-    data.train = teacher.bind(data.train, "train")
-    data.val = teacher.bind(data.val, "val", data.val_items)
-    return data
+    return teacher.attach(data, encoder, trust.scorer)
 
 
 def fitting(student: Callable[..., nn.Module], encoder: IdentityEncoder) -> nn.Module:

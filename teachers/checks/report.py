@@ -6,13 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from torch import nn
-from torch.utils.data import Dataset
 
 from idn.errors import UserError
 from idn.hardware import choose_device
-from idn.types import IdentityEncoder, SwapBatch
-from teachers.base import FrozenTeacher
+from idn.types import IdentityEncoder
+from teachers.base import FrozenTeacher, PairData
 from teachers.catalogue import CATALOGUE, UNKNOWN
 from teachers.checks.selftest import examine
 
@@ -69,19 +67,17 @@ def _row(name: str, files: Sequence[str]) -> tuple[str, ...]:
 def examine_and_show(
     teacher: FrozenTeacher,
     encoder: IdentityEncoder,
-    data: Dataset[SwapBatch],
-    collate: nn.Module | None,
+    data: PairData,
     device: str,
     rounds: int,
 ) -> None:
-    """Examine a teacher on the first pairs of a data set and print what was found.
+    """Examine a teacher on the first held-out pairs of `data` and print what was found.
 
-    data: items are batches, or single pairs that `collate` joins. device: see `choose_device`. Raises UserError, after
-    the table, if a check failed, and if the device is not there.
+    device: see `choose_device`. Raises UserError, after the table, if a check failed, and if the device is not there.
     """
     where = choose_device(device)
-    teacher.share(encoder)
-    batch = data[0] if collate is None else collate([data[i] for i in range(_FACES)])
+    pairs = teacher.attach(data, encoder).val
+    batch = pairs[0] if data.collate is None else data.collate([pairs[i] for i in range(_FACES)])
     findings = examine(teacher.to(where), encoder.to(where), batch.take(slice(_FACES)).to(where), rounds)
     record = teacher.record
     title = f"{record.name}{f' ({record.variant})' if record.variant else ''}, licence {record.licence}, on {where}"

@@ -111,12 +111,12 @@ def test_so_are_teachers_and_caches_of_that_time(network, tmp_path):
     old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "mine.safetensors", "name"), "ffhq")
     declared = describe_encoder(old, 32)
     for name in ("MobileFaceNet mine", old.name):
-        Reader(name).share(old)
+        Reader(name).attach(None, old)
         assert same_encoder(declared | {"name": name}, old, 32)
     for encoder, name in ((new, "MobileFaceNet mine"), (old, "MobileFaceNet other")):
         assert not same_encoder(declared | {"name": name}, encoder, 32)
         with pytest.raises(UserError, match=f"trained with embeddings of {name}"):
-            Reader(name).share(encoder)
+            Reader(name).attach(None, encoder)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Training from kept answers: the same as from the teacher itself, and never with other pairs, encoders or files."""
 
-import json
 import pickle
 import tracemalloc
 from collections.abc import Callable
@@ -61,9 +60,8 @@ def single_pairs(data: SwapData) -> SwapData:
     return SwapData(Rows(data.train, 4), Rows(data.val, 4), 8, 32, "ffhq", batch_size=4, collate=join)
 
 
-def bound(data: SwapData, teacher: FrozenTeacher) -> SwapData:
-    data.train, data.val = teacher.bind(data.train, "train"), teacher.bind(data.val, "val", data.val_items)
-    return data
+def attached(data: SwapData, teacher: FrozenTeacher, make_module: Make) -> SwapData:
+    return teacher.attach(data, make_module().encoder)
 
 
 class Curve(pl.Callback):
@@ -117,8 +115,10 @@ def test_item_i_is_the_original_item_i_modulo_n_with_its_answer(
 ) -> None:
     make_cache(tmp_path, teacher=Answer(True), scorer=Mean())
     teacher, data = CachedTeacher(tmp_path), make_data()
-    for part, dataset, count in (("train", data.train, 5), ("val", data.val, 2)):
-        cached_answer = teacher.bind(dataset, part)
+    before = data.train, data.val
+    kept = attached(data, teacher, make_module)
+    assert (data.train, data.val) == before, "the run's own data stay as they are"
+    for dataset, cached_answer, count in ((data.train, kept.train, 5), (data.val, kept.val, 2)):
         assert len(cached_answer) == count
         for index in (3, 0, count, 4 * count + 1, 1_000_003):
             original, batch = dataset[index % count], cached_answer[index]
@@ -159,52 +159,37 @@ def test_a_quality_counts_only_if_the_given_scorer_said_it(
     module.trust = Trust("identity_quality", Mean(weight))
     module.teacher = teacher
     capsys.readouterr()
-    teacher.share(module.encoder, module.trust.scorer)
+    batch = teacher.attach(make_data(), module.encoder, module.trust.scorer).train[0]
     said = capsys.readouterr().err
     assert said == ("" if kept else f"{tmp_path} keeps qualities by another scorer: reweight.scorer is asked afresh\n")
-    batch = teacher.bind(make_data().train, "train")[0]
     assert (batch.cached_quality is not None) == kept
     expected = batch.cached_cosine.clamp(0, 1).square() * weight * batch.cached_answer.mean((1, 2, 3))
     torch.testing.assert_close(module.supervise(batch).trust, expected)
 
 
-def test_a_quality_whose_scorer_is_not_named_is_asked_for_afresh(
-    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Caches of the first version."""
-    make_cache(tmp_path, scorer=Mean())
-    value = json.loads((tmp_path / "cache.json").read_text())
-    del value["weights"]
-    (tmp_path / "cache.json").write_text(json.dumps(value | {"version": 1}))
-    teacher = CachedTeacher(tmp_path)
-    teacher.share(make_module().encoder)
-    assert teacher.bind(make_data().train, "train")[0].cached_quality is not None, "nobody reads it"
-    teacher.share(make_module().encoder, Mean())
-    assert "qualities by a scorer that it does not name" in capsys.readouterr().err
-    assert teacher.bind(make_data().train, "train")[0].cached_quality is None
-
-
 def test_a_scorer_is_no_news_where_no_quality_was_kept(
-    tmp_path: Path, make_cache: Make, make_module: Make, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_cache(tmp_path)
     capsys.readouterr()
-    CachedTeacher(tmp_path).share(make_module().encoder, Mean())
+    CachedTeacher(tmp_path).attach(make_data(), make_module().encoder, Mean())
     assert capsys.readouterr().err == ""
 
 
-def test_without_a_scorer_no_quality_is_claimed(tmp_path: Path, make_cache: Make, make_data: Make) -> None:
+def test_without_a_scorer_no_quality_is_claimed(
+    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
+) -> None:
     make_cache(tmp_path)
-    assert CachedTeacher(tmp_path).bind(make_data().train, "train")[0].cached_quality is None
+    assert attached(make_data(), CachedTeacher(tmp_path), make_module).train[0].cached_quality is None
 
 
 def test_samples_come_back_one_by_one_and_are_joined_by_the_loader(
-    tmp_path: Path, make_cache: Make, make_data: Make
+    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
 ) -> None:
     make_cache(tmp_path / "rows", data=single_pairs(make_data()), pairs=20)
     make_cache(tmp_path / "batches", pairs=20)
-    rows = bound(single_pairs(make_data()), CachedTeacher(tmp_path / "rows"))
-    batches = bound(make_data(), CachedTeacher(tmp_path / "batches"))
+    rows = attached(single_pairs(make_data()), CachedTeacher(tmp_path / "rows"), make_module)
+    batches = attached(make_data(), CachedTeacher(tmp_path / "batches"), make_module)
     assert rows.train[3].cached_answer.shape == (3, 32, 32) and rows.train[3].cached_cosine.shape == ()
     loader = DataLoader(rows.train, batch_size=4, sampler=range(20), collate_fn=join)
     for item, joined in enumerate(loader):
@@ -214,9 +199,11 @@ def test_samples_come_back_one_by_one_and_are_joined_by_the_loader(
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_loader_processes_read_the_same(method: str, tmp_path: Path, make_cache: Make, make_data: Make) -> None:
+def test_loader_processes_read_the_same(
+    method: str, tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
+) -> None:
     make_cache(tmp_path)
-    cached_answer = CachedTeacher(tmp_path).bind(make_data().val, "val")
+    cached_answer = attached(make_data(), CachedTeacher(tmp_path), make_module).val
     cached_answer[1]  # opens a shard in this process
     if method == "spawn":
         again = pickle.loads(pickle.dumps(cached_answer))  # what a spawned process receives
@@ -232,7 +219,7 @@ def test_loader_processes_read_the_same(method: str, tmp_path: Path, make_cache:
     )
 
 
-def test_other_pairs_are_noticed(tmp_path: Path, make_cache: Make, make_data: Make) -> None:
+def test_other_pairs_are_noticed(tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make) -> None:
     class Changed(Dataset):
         """Pairs of which one is another from some item on."""
 
@@ -248,16 +235,20 @@ def test_other_pairs_are_noticed(tmp_path: Path, make_cache: Make, make_data: Ma
     make_cache(tmp_path)
     data = make_data()
     for side in ("source", "target"):
-        cached_answer = CachedTeacher(tmp_path).bind(Changed(data.train, side, 3 / 255), "train")
+        changed = data.with_pairs(Changed(data.train, side, 3 / 255), data.val)
+        cached_answer = attached(changed, CachedTeacher(tmp_path), make_module).train
         cached_answer[3]
         with pytest.raises(UserError, match="pair 17 is not the one that was cached: use the seed and data options"):
             cached_answer[4]
-        assert CachedTeacher(tmp_path).bind(Changed(data.train, side, 1 / 255), "train")[4].cached_answer is not None
+        changed = data.with_pairs(Changed(data.train, side, 1 / 255), data.val)
+        assert attached(changed, CachedTeacher(tmp_path), make_module).train[4].cached_answer is not None
     with pytest.raises(UserError, match="held-out pair 0 is not the one"):
-        CachedTeacher(tmp_path).bind(data.train, "val")
+        attached(data.with_pairs(data.train, data.train), CachedTeacher(tmp_path), make_module)
 
 
-def test_pairs_of_another_shape_are_refused_at_the_start(tmp_path: Path, make_cache: Make, make_data: Make) -> None:
+def test_pairs_of_another_shape_are_refused_at_the_start(
+    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
+) -> None:
     make_cache(tmp_path)
     teacher, data = CachedTeacher(tmp_path), make_data()
 
@@ -270,34 +261,55 @@ def test_pairs_of_another_shape_are_refused_at_the_start(tmp_path: Path, make_ca
             return data.train[index].take(slice(3))
 
     with pytest.raises(UserError, match=r"data\.size=32, not 16"):
-        teacher.bind(Small(), "train")
+        attached(data.with_pairs(Small(), data.val), teacher, make_module)
     with pytest.raises(UserError, match=r"hold 4 pairs, these 3: use data\.batch and the other data options"):
-        teacher.bind(Fewer(), "train")
+        attached(data.with_pairs(Fewer(), data.val), teacher, make_module)
 
 
-def test_a_run_may_validate_on_fewer_pairs_than_are_held_out_and_on_no_more(
-    tmp_path: Path, make_cache: Make, make_data: Make
+def test_a_run_may_validate_on_fewer_pairs_than_are_held_out(
+    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
 ) -> None:
     make_cache(tmp_path / "rows", data=single_pairs(make_data()), pairs=20)
-    teacher = CachedTeacher(tmp_path / "rows")
     data = single_pairs(make_data())
     data.batch_size, data.val_items = 3, 6  # another batch size than the cache was made with
-    data.val = teacher.bind(data.val, "val", data.val_items)
-    batches = list(data.val_dataloader())
+    batches = list(attached(data, CachedTeacher(tmp_path / "rows"), make_module).val_dataloader())
     assert [len(batch.cached_answer) for batch in batches] == [3, 3]
     whole = make_data().val[0]
     assert torch.equal(batches[0].cached_answer, from_uint8(to_uint8(whole.truth[:3])))
-    wanted = (
-        r"8 held-out pairs, the run wants 12: lower data\.val_batches here, so that data\.val_batches times "
-        r"data\.batch is at most 8, or make another cache with a higher one"
-    )
-    with pytest.raises(UserError, match=wanted):
-        teacher.bind(data.val, "val", 12)
-    make_cache(tmp_path / "batches")
-    teacher, held_out = CachedTeacher(tmp_path / "batches"), make_data().val
-    assert len(teacher.bind(held_out, "val", 1)) == 2
-    with pytest.raises(UserError, match=wanted):
-        teacher.bind(held_out, "val", 3)
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch", "items", "advice"),
+    [
+        (True, 4, 12, "data.val_batches=2"),
+        (True, 3, 9, "data.val_batches=2"),
+        (True, 16, 16, "data.batch=8 data.val_batches=1"),  # there is nothing below one batch
+        (False, None, 3, "data.val_batches=2"),
+    ],
+)
+def test_a_run_that_wants_more_held_out_pairs_is_told_options_that_fit(
+    samples: bool,
+    batch: int | None,
+    items: int,
+    advice: str,
+    tmp_path: Path,
+    make_cache: Make,
+    make_data: Make,
+    make_module: Make,
+) -> None:
+    def data() -> SwapData:
+        return single_pairs(make_data()) if samples else make_data()
+
+    make_cache(tmp_path, data=data(), pairs=20)
+    more = data()
+    more.batch_size, more.val_items = batch, items
+    wanted = items if samples else 4 * items
+    with pytest.raises(UserError, match=f"holds 8 held-out pairs, the run wants {wanted}: give {advice}, or make"):
+        attached(more, CachedTeacher(tmp_path), make_module)
+    words = dict(word.split("=") for word in advice.split())
+    more.batch_size = int(words.get("data.batch", batch or 0)) or None
+    more.val_items = int(words["data.val_batches"]) * (more.batch_size or 1)
+    assert attached(more, CachedTeacher(tmp_path), make_module).val[0].cached_answer is not None
 
 
 def test_damaged_and_missing_shards_are_named_at_the_start(tmp_path: Path, make_cache: Make) -> None:
@@ -318,20 +330,20 @@ def test_damaged_and_missing_shards_are_named_at_the_start(tmp_path: Path, make_
 
 @pytest.mark.parametrize("kind", ["png", "webp", "jpg"])
 def test_damage_that_was_not_looked_for_is_named_when_it_is_met(
-    kind: str, tmp_path: Path, make_cache: Make, make_data: Make
+    kind: str, tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
 ) -> None:
     make_cache(tmp_path, kind)
     path = tmp_path / "train-00001.safetensors"
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     path.write_bytes(whole[:header] + bytes(len(whole) - header))
-    cached_answer = CachedTeacher(tmp_path, verify=False).bind(make_data().train, "train")
+    cached_answer = attached(make_data(), CachedTeacher(tmp_path, verify=False), make_module).train
     cached_answer[0]
     with pytest.raises(UserError, match=r"train-00001\.safetensors is missing or damaged"):
         cached_answer[2]
     path.write_bytes(bytes(len(whole)))
     with pytest.raises(UserError, match=r"train-00001\.safetensors is missing or damaged"):
-        CachedTeacher(tmp_path, verify=False).bind(make_data().train, "train")[2]
+        attached(make_data(), CachedTeacher(tmp_path, verify=False), make_module).train[2]
 
 
 def test_unfinished_caches_and_other_folders_are_refused(tmp_path: Path, make_cache: Make) -> None:
@@ -357,41 +369,43 @@ def test_checksums_take_little_memory(tmp_path: Path, make_cache: Make) -> None:
 
 
 def test_the_encoder_must_be_the_one_whose_cosines_were_kept(
-    tmp_path: Path, make_cache: Make, make_module: Make
+    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
 ) -> None:
     make_cache(tmp_path)
     teacher, encoder = CachedTeacher(tmp_path), make_module().encoder
-    teacher.share(encoder)
+    teacher.attach(make_data(), encoder)
     nn.init.normal_(encoder.embed.weight)
     with pytest.raises(UserError, match="another one of that name"):
-        teacher.share(encoder)
+        teacher.attach(make_data(), encoder)
     encoder.name = "other"
     with pytest.raises(UserError, match="cosines of tiny, the identity encoder is other"):
-        teacher.share(encoder)
+        teacher.attach(make_data(), encoder)
 
 
-def test_pairs_that_were_not_bound_are_a_program_error(
+def test_pairs_that_were_not_attached_are_a_program_error(
     tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
 ) -> None:
     make_cache(tmp_path)
     batch = make_data().train[0]
-    with pytest.raises(ValueError, match="bind"):
+    with pytest.raises(ValueError, match="attach"):
         CachedTeacher(tmp_path)(batch, make_module().encoder(batch.source))
 
 
 def test_every_other_teacher_is_given_the_data_as_they_are(make_data: Make) -> None:
-    train_set = make_data().train
-    assert Answer(True).bind(train_set, "train") is train_set
+    data = make_data()
+    assert Answer(True).attach(data, Mean()) is data
 
 
-def test_an_ensemble_takes_no_kept_answers(tmp_path: Path, make_cache: Make, make_data: Make) -> None:
+def test_an_ensemble_takes_no_kept_answers(
+    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
+) -> None:
     make_cache(tmp_path)
     data = make_data()
     live = EnsembleTeacher({"a": Answer(True), "b": Answer(False)}, "weight", seed=0)
-    assert live.bind(data.val, "val", 2) is data.val
+    assert attached(data, live, make_module) is data
     mixed = EnsembleTeacher({"a": Answer(True), "kept": CachedTeacher(tmp_path)}, "weight", seed=0)
     with pytest.raises(UserError, match=r"members\.kept reads kept answers: ask the whole ensemble"):
-        mixed.bind(data.train, "train")
+        attached(data, mixed, make_module)
 
 
 @pytest.mark.parametrize("kind", ["png", "webp"])
@@ -408,7 +422,7 @@ def test_training_from_lossless_pictures_equals_training_from_the_teacher(
     live = make_module(teacher=Answer(True))
     cached = make_module(teacher=CachedTeacher(tmp_path / "kept"))
     expected = train(live, data(), tmp_path / "a", 8)
-    found = train(cached, bound(data(), cached.teacher), tmp_path / "b", 8)
+    found = train(cached, attached(data(), cached.teacher, make_module), tmp_path / "b", 8)
     assert found == pytest.approx(expected, rel=1e-5) and len(set(found)) == 8
     for key, value in cached.ema.state_dict().items():
         torch.testing.assert_close(value, live.ema.state_dict()[key], rtol=1e-4, atol=1e-5, msg=key)
@@ -423,7 +437,7 @@ def test_rounding_to_whole_levels_changes_the_loss_curve_no_more_than_noise_of_t
     live = make_module(total_steps=24, teacher=Answer(False))
     cached = make_module(total_steps=24, teacher=CachedTeacher(tmp_path / "kept"))
     expected = train(live, make_data(), tmp_path / "a", 24)
-    found = train(cached, bound(make_data(), cached.teacher), tmp_path / "b", 24)
+    found = train(cached, attached(make_data(), cached.teacher, make_module), tmp_path / "b", 24)
     assert found[:5] == pytest.approx(expected[:5], rel=5e-3) and found != expected
     assert found == pytest.approx(expected, rel=0.1) and sum(found) == pytest.approx(sum(expected), rel=2e-2)
 
@@ -436,7 +450,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_also_after_the_first_round(
 
     def parts() -> tuple[DistillModule, SwapData]:
         module = make_module(total_steps=8, teacher=CachedTeacher(tmp_path / "kept"))
-        return module, bound(make_data(), module.teacher)
+        return module, attached(make_data(), module.teacher, make_module)
 
     whole = train(*parts(), tmp_path / "whole", 8)
     first = train(*parts(), tmp_path / "first", 6)
@@ -444,8 +458,10 @@ def test_a_resumed_run_equals_the_uninterrupted_one_also_after_the_first_round(
     assert first + second == whole
 
 
-def test_a_wrapped_data_set_knows_its_length(tmp_path: Path, make_cache: Make, make_data: Make) -> None:
+def test_a_wrapped_data_set_knows_its_length(
+    tmp_path: Path, make_cache: Make, make_data: Make, make_module: Make
+) -> None:
     make_cache(tmp_path)
-    cached_answer = CachedTeacher(tmp_path).bind(make_data().train, "train")
+    cached_answer = attached(make_data(), CachedTeacher(tmp_path), make_module).train
     assert isinstance(cached_answer, TaughtPairs) and len(cached_answer) == 5
     assert CacheManifest.read(tmp_path).items == {"train": 5, "val": 2}

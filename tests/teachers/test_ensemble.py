@@ -68,7 +68,7 @@ def test_by_weight_asks_one_member_per_pair_in_proportion():
 def test_it_counts_how_often_each_member_was_chosen(choose):
     teacher = EnsembleTeacher({"dark": Painter(0.1), "light": Painter(0.9), "loud": Painter(1.0)}, choose, seed=0)
     assert teacher.tally() == {"dark": 0, "light": 0, "loud": 0}
-    teacher.share(Eye())
+    teacher.attach(None, Eye())
     pictures = []
     for seed in (0, 1):
         batch, _ = pairs(8, seed)
@@ -93,7 +93,7 @@ def test_the_draw_follows_from_the_pair_alone():
 
 def test_by_trust_keeps_the_picture_that_looks_most_like_the_source():
     teacher = EnsembleTeacher({"dark": Painter(0.1), "light": Painter(0.9)}, "trust", seed=0)
-    teacher.share(Eye())
+    teacher.attach(None, Eye())
     batch, _ = pairs(2)
     batch = batch._replace(source=torch.stack([torch.full((3, SIZE, SIZE), v) for v in (0.8, 0.2)]))
     out = teacher(batch, Eye()(batch.source))
@@ -103,7 +103,7 @@ def test_by_trust_keeps_the_picture_that_looks_most_like_the_source():
 
 def test_the_scorer_can_overrule_the_identity():
     teacher = EnsembleTeacher({"dark": Painter(0.4), "light": Painter(0.6)}, "trust", seed=0, scorer=Dim())
-    teacher.share(Eye())
+    teacher.attach(None, Eye())
     batch, _ = pairs(1)
     batch = batch._replace(source=torch.full((1, 3, SIZE, SIZE), 0.55))
     assert teacher(batch, Eye()(batch.source)).unique().tolist() == pytest.approx([0.4])
@@ -112,7 +112,7 @@ def test_the_scorer_can_overrule_the_identity():
 def test_the_judge_is_not_a_part_of_the_ensemble():
     teacher = EnsembleTeacher({"a": Painter(0.1), "b": Painter(0.2)}, "trust", seed=0)
     judge = nn.Linear(2, 2)
-    teacher.share(judge)
+    teacher.attach(None, judge)
     assert not any(module is judge for module in teacher.modules())
 
 
@@ -120,7 +120,7 @@ def test_members_check_the_shared_encoder():
     spec = SourceInput("shared_embedding", encoder="arcface", dim=512)
     teacher = EnsembleTeacher({"a": Painter(0.1), "b": Painter(0.2, spec=spec)}, "weight", seed=0)
     with pytest.raises(UserError, match="trained with embeddings of arcface"):
-        teacher.share(Eye())
+        teacher.attach(None, Eye())
 
 
 @pytest.mark.parametrize(

@@ -97,11 +97,11 @@ def test_its_record_comes_from_the_file(file, family):
 
 def test_it_wants_the_encoder_that_it_was_trained_with(file):
     teacher = OwnTeacher(file, "ffhq")
-    teacher.share(Encoder())
+    teacher.attach(None, Encoder())
     with pytest.raises(UserError, match=r"embeddings of tiny \(8 numbers\), the identity encoder is other"):
-        teacher.share(Encoder("other"))
+        teacher.attach(None, Encoder("other"))
     with pytest.raises(UserError, match=r"tiny \(16 numbers\)"):
-        teacher.share(Encoder(dim=16))
+        teacher.attach(None, Encoder(dim=16))
 
 
 def test_it_is_frozen_and_works_in_crops_of_another_size_and_framing(file):

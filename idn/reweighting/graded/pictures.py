@@ -16,7 +16,7 @@ from idn.data.loaders import SwapData
 from idn.errors import UserError
 from idn.images import from_uint8, to_uint8
 from idn.metrics.images import absolute_error, ssim
-from idn.types import SwapBatch
+from idn.types import IdentityEncoder, SwapBatch
 
 
 class Known(NamedTuple):
@@ -62,6 +62,14 @@ class Source(Protocol):
 
     levels: int
     """How many."""
+
+    def attach(self, data: SwapData, encoder: IdentityEncoder, device: torch.device) -> SwapData:
+        """Meet what a run has beside this source, once, before the first pair, and go to a device.
+
+        data: of the run. encoder: the recogniser that serves the student. Returns the data that the teacher behind this
+        wants to be given. Raises UserError if that was trained with another encoder.
+        """
+        ...
 
     def rate(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[Made]:
         """Yield pictures of every batch `levels` times, in any order.

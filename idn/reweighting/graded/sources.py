@@ -51,14 +51,15 @@ class Snapshots:
         self.stages = _stages(Path(folder))
         self.levels = len(self.stages)
 
-    def meet(self, data: SwapData, encoder: IdentityEncoder, device: torch.device) -> None:
-        """Take the encoder that serves the student, and go to a device.
-
-        The `record` of the last stage speaks for all. Raises UserError if one was trained with another encoder.
-        """
-        self.device, self.encoder = device, encoder.to(device)
-        self.teachers = [self._open(path) for path in self.stages]
-        self.record = self.teachers[-1].record
+    def attach(self, data: SwapData, encoder: IdentityEncoder, device: torch.device) -> SwapData:
+        """Open the teachers and introduce them, see `Source.attach`. The `record` of the last stage speaks for all."""
+        self.teachers = []
+        for path in self.stages:
+            teacher = self.teacher(weights=path)
+            data = teacher.attach(data, encoder)
+            self.teachers.append(teacher.to(device))
+        self.device, self.encoder, self.record = device, encoder.to(device), self.teachers[-1].record
+        return data
 
     @torch.no_grad()
     def rate(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[Made]:
@@ -70,11 +71,6 @@ class Snapshots:
             for fraction, images in zip(self.stages.values(), answers, strict=True):
                 labels = self._nearness(images, answers[-1], here.face) if self.labels == "nearness" else None
                 yield Made(number, here, images, fraction, labels)
-
-    def _open(self, path: Path) -> nn.Module:
-        teacher = self.teacher(weights=path)
-        teacher.share(self.encoder)
-        return teacher.to(self.device)
 
     def _nearness(self, images: Tensor, final: Tensor, face: Tensor) -> Tensor:
         if not face.flatten(1).sum(1).all():
@@ -101,15 +97,12 @@ class Degradations:
         self.teacher, self.kinds, self.levels, self.seed = teacher, list(kinds), levels, seed
         self.record = teacher.record
 
-    def meet(self, data: SwapData, encoder: IdentityEncoder, device: torch.device) -> None:
-        """Introduce the teacher to the data and to the encoder that serves the student, and go to a device.
-
-        Raises UserError if the teacher was trained with another encoder.
-        """
-        self.teacher.share(encoder)
-        data.train, data.val = self.teacher.bind(data.train, "train"), self.teacher.bind(data.val, "val")
+    def attach(self, data: SwapData, encoder: IdentityEncoder, device: torch.device) -> SwapData:
+        """See `Source.attach`."""
+        data = self.teacher.attach(data, encoder)
         self.device, self.encoder = device, encoder.to(device)
         self.teacher.to(device)
+        return data
 
     @torch.no_grad()
     def rate(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[Made]:

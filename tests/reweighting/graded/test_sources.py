@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from idn.data.first_pairs import FirstPairs
 from idn.data.loaders import SwapData
 from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.errors import UserError
@@ -40,24 +41,26 @@ class Stage(nn.Module):
         self.fraction = float(read_metadata(weights)["fraction"])
         self.record = Record(f"stage {self.fraction}")
 
-    def share(self, encoder: nn.Module) -> None:
+    def attach(self, data: SwapData, encoder: nn.Module) -> SwapData:
         if not isinstance(encoder, Means):
             raise UserError("trained with another encoder")
+        return data
 
     def forward(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         return self.fraction * source.embedding[..., None, None].expand_as(batch.target)
 
 
 class Painter(Stage):
-    """A finished one; `bind` counts."""
+    """A finished one, which wants data of its own."""
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
-        self.fraction, self.record, self.bound = 1.0, Record("painter"), []
+        self.fraction, self.record = 1.0, Record("painter")
 
-    def bind(self, dataset: object, part: str) -> object:
-        self.bound.append(part)
-        return dataset
+    def attach(self, data: SwapData, encoder: nn.Module) -> SwapData:
+        return (
+            super().attach(data, encoder).with_pairs(list(FirstPairs(data, "train", 4)), [*FirstPairs(data, "val", 4)])
+        )
 
 
 def stages(folder: Path, *fractions: str, **notes: str) -> Path:
@@ -71,7 +74,7 @@ def stages(folder: Path, *fractions: str, **notes: str) -> Path:
 def test_stages_swap_the_same_pairs_and_are_labelled_with_their_share(tmp_path: Path, make_data) -> None:
     source = Snapshots(stages(tmp_path / "s", "1.0", "0.25", "0.5"), Stage)
     data = make_data()
-    source.meet(data, Means(), CPU)
+    data = source.attach(data, Means(), CPU)
     pairs = [data.train[0], data.train[1]]
     made = list(source.rate(pairs, "train"))
     assert source.levels == 3 and source.kind == "snapshots" and source.record.name == "stage 1.0"
@@ -87,7 +90,7 @@ def test_stages_swap_the_same_pairs_and_are_labelled_with_their_share(tmp_path: 
 def test_nearness_is_measured_from_the_last_stage_inside_the_face(tmp_path: Path, make_data) -> None:
     source = Snapshots(stages(tmp_path / "s", "1.0", "0.25", "0.5"), Stage, "nearness", reach=0.4)
     data = make_data()
-    source.meet(data, Means(), CPU)
+    data = source.attach(data, Means(), CPU)
     batch = data.train[0]
     made = list(source.rate([batch], "train"))
     assert [one.grade for one in made] == [0.25, 0.5, 1.0]
@@ -108,14 +111,14 @@ def test_nearness_looks_inside_the_face_alone(tmp_path: Path, make_data) -> None
             return torch.where(batch.face > 0, 0.5, self.fraction * torch.ones_like(batch.target))
 
     source = Snapshots(stages(tmp_path / "s", "1.0", "0.25"), Outside, "nearness")
-    source.meet(make_data(), Means(), CPU)
+    source.attach(make_data(), Means(), CPU)
     assert [one.labels.tolist() for one in source.rate([make_data().train[0]], "train")] == [[1.0] * 4] * 2
 
 
 def test_stages_are_introduced_to_the_encoder(tmp_path: Path, make_data) -> None:
     source = Snapshots(stages(tmp_path / "s", "1.0", "0.25"), Stage)
     with pytest.raises(UserError, match="another encoder"):
-        source.meet(make_data(), nn.Identity(), CPU)
+        source.attach(make_data(), nn.Identity(), CPU)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +171,10 @@ def degradations(teacher: nn.Module | None = None, seed: int = 0, kinds: list[st
 
 def test_every_answer_is_kept_and_spoiled_in_growing_strength(make_data) -> None:
     source, data = degradations(kinds=["noise", "target", "colour"]), make_data()
-    source.meet(data, Means(), CPU)
-    made = list(source.rate([data.val[0]], "val"))
-    assert source.kind == "degradations" and source.teacher.bound == ["train", "val"]
+    own = source.attach(data, Means(), CPU)
+    assert isinstance(own.train, list) and not isinstance(data.train, list), "what the teacher asked for, in a copy"
+    made = list(source.rate([own.val[0]], "val"))
+    assert source.kind == "degradations"
     assert [one.grade for one in made] == [1, 0.75, 0.5, 0.25, 0] and {one.number for one in made} == {0}
     answer = source.teacher(data.val[0], Means()(data.val[0].source))
     torch.testing.assert_close(made[0].images, answer)
@@ -180,7 +184,7 @@ def test_every_answer_is_kept_and_spoiled_in_growing_strength(make_data) -> None
 def test_damage_is_drawn_from_the_seed_and_the_part(make_data) -> None:
     def worst(seed: int, part: str) -> Tensor:
         source, data = degradations(seed=seed), make_data()
-        source.meet(data, Means(), CPU)
+        data = source.attach(data, Means(), CPU)
         return list(source.rate([data.val[0]], part))[-1].images
 
     assert torch.equal(worst(0, "val"), worst(0, "val"))
@@ -189,7 +193,7 @@ def test_damage_is_drawn_from_the_seed_and_the_part(make_data) -> None:
 
 def test_a_stranger_is_what_the_teacher_makes_of_another_source(make_data) -> None:
     source, data = degradations(kinds=["stranger"]), make_data()
-    source.meet(data, Means(), CPU)
+    data = source.attach(data, Means(), CPU)
     batch = data.val[0]._replace(face=torch.ones(4, 1, 32, 32))
     *_, worst = source.rate([batch], "val")
     answer, other = (Painter()(batch, Means()(who)) for who in (batch.source, batch.source.roll(1, 0)))
@@ -200,7 +204,7 @@ def test_the_stranger_of_rendered_people_is_drawn() -> None:
     renderer = FaceRenderer()
     pairs = ProceduralSwaps(renderer, 32, 4, seed=0, same_ratio=0.0)
     source = degradations(ProceduralTeacher(renderer, 0.0, 0.0, 0), kinds=["stranger"])
-    source.meet(SwapData(pairs, pairs, 1, 32, "ffhq"), Means(), CPU)
+    source.attach(SwapData(pairs, pairs, 1, 32, "ffhq"), Means(), CPU)
     batch = pairs[0]._replace(face=torch.ones(4, 1, 32, 32))
     *_, worst = source.rate([batch], "val")
     stranger = renderer.render(batch.source_identity.roll(1, 0), batch.target_attributes, 32).image
@@ -212,7 +216,7 @@ def test_a_teacher_that_knows_no_other_pairs_shows_no_stranger(make_data) -> Non
     batch = data.val[0]
     for wrong, said in ((batch._replace(cached_answer=batch.target), "cached"), (None, r"data\.batch is 1")):
         source = degradations()
-        source.meet(data, Means(), CPU)
+        data = source.attach(data, Means(), CPU)
         single = batch.take(slice(1))
         with pytest.raises(UserError, match=said):
             next(iter(source.rate([single if wrong is None else wrong], "val")))

@@ -11,7 +11,7 @@ from teachers.checks.report import show_catalogue
 
 FILES = {
     "blend": [],
-    "module": [""],
+    "torch_program": [""],
     "ghost_1block": ["here/G_unet_1block.pth", "here/backbone.pth"],
     "onnx_hififace_unofficial_256": ["here/hififace_unofficial_256.onnx", "here/crossface_hififace.onnx"],
 }

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from idn.data.loaders import SwapData
 from idn.errors import UserError
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
@@ -86,13 +87,13 @@ def test_the_length_of_embeddings_is_as_declared(unit, passes):
 
 
 def test_the_report_prints_a_table_and_fails_with_the_checks_by_name(capsys):
-    batches = [pairs()]
-    examine_and_show(Paste(lambda x: x), Pixels(), batches, None, "cpu", 1)
+    data = SwapData([], [pairs()], 1, 64, "ffhq")
+    examine_and_show(Paste(lambda x: x), Pixels(), data, "cpu", 1)
     assert "paste" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"checks failed \(.*own identity"):
-        examine_and_show(Paste(lambda x: 1 - x), Pixels(), batches, None, "cpu", 1)
+        examine_and_show(Paste(lambda x: 1 - x), Pixels(), data, "cpu", 1)
 
 
 def test_a_device_that_is_not_there():
     with pytest.raises(UserError, match="device=tpu is not available"):
-        examine_and_show(Paste(lambda x: x), Pixels(), [pairs()], None, "tpu", 1)
+        examine_and_show(Paste(lambda x: x), Pixels(), SwapData([], [pairs()], 1, 64, "ffhq"), "tpu", 1)

@@ -288,7 +288,7 @@ def test_a_student_learns_from_it(file, tmp_path, make_module, make_data):
     swapper(file, emap=np.eye(DIM, dtype=np.float32))
     module = make_module()
     module.teacher = teach(file, embedding_map=MatrixMap(file, "insightface"))
-    module.teacher.share(module.encoder)
+    module.teacher.attach(None, module.encoder)
     before = {name: p.detach().clone() for name, p in module.student.named_parameters()}
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = pl.Trainer(accelerator="cpu", max_steps=3, enable_model_summary=False, limit_val_batches=0, **quiet)

@@ -139,7 +139,7 @@ def test_the_students_encoder_serves_when_it_is_the_same(file):
     batch, path = strangers(), file()
     shared, own = GhostTeacher(path, "ffhq"), GhostTeacher(path, "ffhq", Recogniser())
     assert (shared.record.source.kind, own.record.source.kind) == ("shared_embedding", "own_embedding")
-    shared.share(Recogniser())
+    shared.attach(None, Recogniser())
     source = Recogniser()(batch.source)
     torch.testing.assert_close(shared(batch, source), own(batch, source), rtol=0, atol=0)
 
@@ -151,7 +151,7 @@ def test_another_recogniser_is_refused(file):
     with pytest.raises(UserError, match=r"ghost_r100 \(8 numbers\), teacher.encoder is w600k_r50"):
         GhostTeacher(file(), "ffhq", Other())
     with pytest.raises(UserError, match="the identity encoder is w600k_r50"):
-        GhostTeacher(file(), "ffhq").share(Other())
+        GhostTeacher(file(), "ffhq").attach(None, Other())
 
 
 def test_a_student_learns_from_it_while_it_stays_frozen(file, make_module, make_data, tmp_path):

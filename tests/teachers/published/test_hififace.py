@@ -214,9 +214,9 @@ def test_it_runs_in_bfloat16(path):
 def test_a_shared_encoder_and_the_wrong_ones(path):
     shared = HifiFaceTeacher(path, "ffhq", TinyShape())
     assert shared.record.source.kind == "shared_embedding"
-    shared.share(TinyRecogniser())
+    shared.attach(None, TinyRecogniser())
     with pytest.raises(UserError, match="ms1mv3_r100"):
-        shared.share(TinyRecogniser("w600k_r50"))
+        shared.attach(None, TinyRecogniser("w600k_r50"))
     with pytest.raises(UserError, match="ms1mv3_r100"):
         HifiFaceTeacher(path, "ffhq", TinyShape(), TinyRecogniser("w600k_r50"))
     batch = strangers(1)

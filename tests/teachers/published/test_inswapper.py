@@ -409,7 +409,7 @@ def test_swaps_faces_in_the_students_crop_with_either_source(file):
     torch.manual_seed(4)
     encoder = Recogniser()
     own, shared = InswapperTeacher(file, "ffhq", encoder), InswapperTeacher(file, "ffhq")
-    shared.share(encoder)
+    shared.attach(None, encoder)
     batch = swaps(3, 96)
     seen = encoder(batch.source)
     out = own(batch, seen._replace(embedding=torch.zeros(3, 8)))
@@ -425,7 +425,7 @@ def test_swaps_faces_in_the_students_crop_with_either_source(file):
     moved = own(batch._replace(source=batch.source.flip(0)), seen)
     assert (moved - out).abs().max() > 1e-3
     with pytest.raises(UserError, match="w600k_r50"):
-        shared.share(type("Other", (Recogniser,), {"name": "other"})())
+        shared.attach(None, type("Other", (Recogniser,), {"name": "other"})())
 
 
 def test_frozen(file):

@@ -242,7 +242,7 @@ def test_swaps_faces_in_the_students_crop_with_either_source(tiny, tmp_path, nam
     path, encoder = save(network(TINY[name]), tmp_path / "net.pth"), Recogniser()
     options = {"variant": variant, "size": SIZES[name], "architecture": name}
     own, shared = SimSwapTeacher(path, "ffhq", encoder=encoder, **options), SimSwapTeacher(path, "ffhq", **options)
-    shared.share(encoder)
+    shared.attach(None, encoder)
     batch = swaps(3)
     seen = encoder(batch.source)
     out = own(batch, seen._replace(embedding=torch.zeros(3, 8)))
@@ -254,7 +254,7 @@ def test_swaps_faces_in_the_students_crop_with_either_source(tiny, tmp_path, nam
     torch.testing.assert_close(shared(one, encoder(one.source)), out[1:2], rtol=0, atol=1e-5)
     assert (own(batch._replace(source=batch.source.flip(0)), seen) - out).abs().max() > 1e-4
     with pytest.raises(UserError, match="was trained with embeddings of ArcFace IR-SE-101"):
-        shared.share(type("Other", (Recogniser,), {"name": "other"})())
+        shared.attach(None, type("Other", (Recogniser,), {"name": "other"})())
 
 
 @torch.no_grad()

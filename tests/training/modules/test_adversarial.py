@@ -411,7 +411,7 @@ def test_the_file_is_a_teacher_that_answers_as_the_average_does(tmp_path: Path, 
     module, data = build("ghost"), couples()
     run(tmp_path, module, data, 3)
     teacher = OwnTeacher(tmp_path / "snapshots/1.000.safetensors", "ffhq")
-    teacher.share(module.encoder)
+    teacher.attach(None, module.encoder)
     batch = data.val[0]
     source = module.encoder(batch.source)
     with torch.no_grad():

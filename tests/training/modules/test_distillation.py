@@ -197,7 +197,7 @@ def test_the_encoder_looks_at_no_picture_twice(
     cached: bool, perceptual: torch.nn.Module | None, passes: int, make_module: Make, make_data: Make
 ) -> None:
     module = make_module(perceptual=perceptual, teacher=Reader())
-    module.teacher.share(module.encoder)
+    module.teacher.attach(None, module.encoder)
     batch = make_data().train[0]
     looks: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, given: looks.append(given[0]))
