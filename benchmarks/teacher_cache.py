@@ -23,7 +23,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.utils.data import Dataset
 
-from idn.cli import assemble, conf_dir
+from idn.cli import conf_dir
+from idn.cli.instantiate import assemble
 from idn.encoders.arcface import ArcFaceNet
 from idn.files.tensors import write_tensors
 from idn.hardware import describe, keep_large_buffers

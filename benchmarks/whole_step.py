@@ -15,7 +15,8 @@ from contextlib import contextmanager
 import torch
 from hydra import compose, initialize_config_dir
 
-from idn.cli import assemble, conf_dir
+from idn.cli import conf_dir
+from idn.cli.instantiate import assemble
 from idn.data.loaders import SwapData
 from idn.hardware import describe, keep_large_buffers
 from idn.metrics.images import identity_cosine

@@ -4,10 +4,12 @@ import ctypes
 import platform
 import sys
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from idn.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def processor() -> str:
@@ -23,6 +25,8 @@ def processor() -> str:
 
 def describe() -> str:
     """Processor, threads, GPU, versions."""
+    import torch
+
     parts = [
         processor(),
         f"{torch.get_num_threads()} threads",
@@ -34,11 +38,13 @@ def describe() -> str:
     return ", ".join(parts)
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> "torch.device":
     """The device that the option `device` names: "auto" takes a GPU if there is one, else the CPU; "cuda:1" the second.
 
     Raises UserError if it is not there.
     """
+    import torch
+
     wanted = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:
         device = torch.empty(0, device=wanted).device

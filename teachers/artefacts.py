@@ -3,7 +3,6 @@
 import math
 
 import torch
-from kornia.filters import gaussian_blur2d
 from torch import Generator, Tensor
 
 from idn.images import resize
@@ -34,6 +33,8 @@ def _blur(image: Tensor, generator: Generator) -> Tensor:
     """Nothing but soft spots, with the greyish look of an average face."""
     sigma = image.shape[-1] * _between(0.05, 0.08, generator)
     kernel = 2 * min(math.ceil(2 * sigma), (image.shape[-1] - 1) // 2) + 1
+    from kornia.filters import gaussian_blur2d
+
     soft = gaussian_blur2d(image[None], (kernel, kernel), (sigma, sigma))[0]
     return 0.6 * soft + 0.4 * soft.mean((1, 2), keepdim=True)
 

@@ -1,6 +1,7 @@
 """The command line: `idn <verb> [hydra overrides]`. The only package that knows Hydra."""
 
-from idn.cli.entry import VERBS, explain, guarded, main
-from idn.cli.instantiate import assemble, conf_dir
+from idn.cli.config_tree import conf_dir
+from idn.cli.entry import main
+from idn.cli.verbs import VERBS
 
-__all__ = ["VERBS", "assemble", "conf_dir", "explain", "guarded", "main"]
+__all__ = ["VERBS", "conf_dir", "main"]

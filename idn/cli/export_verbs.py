@@ -1,4 +1,4 @@
-"""What the verbs do that take a student out of PyTorch."""
+"""Verbs about files of students: `idn import`, `idn export`, `idn bench`, `idn install-converter`."""
 
 from functools import partial
 from pathlib import Path
@@ -106,3 +106,10 @@ def install_converter(cfg: DictConfig) -> None:
     from idn.export.converters.environment import create
 
     print(f"ready: {create(cfg.name)}")
+
+
+def import_published(cfg: DictConfig) -> None:
+    """Turn a published checkpoint into a student or encoder file of this project."""
+    from idn.students import import_published as published
+
+    print(published.import_published(cfg["in"], cfg.out))

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from idn.cli.instantiate import conf_dir
+from idn.cli.config_tree import conf_dir
 from idn.cli.option_types import leaves
 from idn.cli.overrides import check, combinations, composing
 

@@ -19,15 +19,6 @@ from idn.errors import OptionError, UserError, extra_advice
 EXTRAS = ("wandb", "tensorboard", "onnx")
 """Optional modules; each is brought by the extra of its name."""
 
-WORK = ("align", "importer", "catalogue", "examination")
-"""Nodes whose instantiation is the work itself: what fails there is no matter of their options alone."""
-
-
-def conf_dir() -> Path:
-    """The config tree: inside the installed package, or beside it in a checkout."""
-    installed = Path(__file__).parents[1] / "conf"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "conf"
-
 
 def build(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
     """Instantiate a config node with plain Python lists and dicts.
@@ -78,7 +69,7 @@ def _explain(error: InstantiationException, cause: BaseException | None, node: D
             absent = any(word in said for word in ("backend found", "can not run", "not available"))
             advice = ": trainer.accelerator=auto takes what this machine has" if absent else ""
             raise UserError(f"the trainer cannot work like this: {said}{advice}") from None
-        if isinstance(cause, ValueError | TypeError) and where and where[1].split(".")[0] not in WORK:
+        if isinstance(cause, ValueError | TypeError) and where:
             raise _refused(where[1], cause) from cause
         cause = cause.__cause__
 

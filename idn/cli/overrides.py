@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.instantiate import conf_dir
+from idn.cli.config_tree import conf_dir
 from idn.cli.option_types import check_ranges, check_typed, leaves, selected
 from idn.errors import UserError
 

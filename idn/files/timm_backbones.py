@@ -1,10 +1,11 @@
-"""Image models of timm: one way to build them, to say why one cannot be had, and to read what it was published for."""
+"""Image models of timm: one way to build them, to say why one cannot be had, and to read what it was published for.
+
+timm is imported when a model is built: it takes a second, and many runs have none.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import timm
-from timm.data import resolve_model_data_config
 from torch import nn
 
 from idn.errors import UserError
@@ -32,6 +33,8 @@ def build_model(
     "perceptual.model=vgg16"; instead: what else they can do. options: further arguments of timm's `create_model`.
     Raises UserError, a sentence of these, whatever goes wrong.
     """
+    import timm
+
     try:
         return timm.create_model(model, pretrained=pretrained, **(options or {}))
     except Exception as error:  # timm and the hub's client raise classes of their own, which change between versions
@@ -42,5 +45,7 @@ def build_model(
 
 def published(net: nn.Module) -> Published:
     """What the configuration that timm attached to `net` says; ImageNet's numbers where it says nothing."""
+    from timm.data import resolve_model_data_config
+
     config = resolve_model_data_config(net)
     return Published(config["input_size"][-1], tuple(config["mean"]), tuple(config["std"]))

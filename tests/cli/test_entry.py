@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from idn import cli
+from idn.cli import launch
 from idn.errors import UserError
 
 FAST = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.max_steps=2"]
@@ -238,14 +239,15 @@ def test_errors_of_the_user_end_with_status_2(error: Exception, said: str, capsy
         raise error
 
     with pytest.raises(SystemExit) as stop:
-        cli.guarded("train", task)(DictConfig({}))
+        launch.guarded("train", task)(DictConfig({}))
     assert stop.value.code == 2 and said in capsys.readouterr().err
 
 
 def test_an_error_in_a_loader_process_is_told_without_its_traceback() -> None:
     wrapped = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File"
     assert (
-        cli.explain(UserError(f"{wrapped}\nidn.errors.UserError: pair 5 is another one\n")) == "pair 5 is another one"
+        launch.explain(UserError(f"{wrapped}\nidn.errors.UserError: pair 5 is another one\n"))
+        == "pair 5 is another one"
     )
 
 
@@ -254,7 +256,7 @@ def test_defects_of_the_program_keep_their_traceback() -> None:
         raise OSError("unexpected")
 
     with pytest.raises(OSError, match="unexpected"):
-        cli.guarded("train", task)(DictConfig({}))
+        launch.guarded("train", task)(DictConfig({}))
 
 
 def test_teachers_lists_all_and_says_which_files_are_there(idn_cli, tmp_path: Path, monkeypatch) -> None:

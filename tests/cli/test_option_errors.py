@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from idn import cli
+from idn.cli import launch
 from idn.cli.instantiate import build
 from idn.cli.option_errors import located, unwrapped
 from idn.errors import OptionError, UserError
@@ -132,7 +132,7 @@ def test_loader_processes_say_the_same(error: Exception, said: str) -> None:
     config = OmegaConf.create({"data": node(size=-1)})
     with pytest.raises((RuntimeError, UserError)) as wrapped:
         next(iter(torch.utils.data.DataLoader(Refusing(error), num_workers=1)))
-    assert cli.explain(located(unwrapped(wrapped.value), config)) == said
+    assert launch.explain(located(unwrapped(wrapped.value), config)) == said
 
 
 def test_an_optimizer_names_its_place() -> None:

@@ -7,7 +7,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from idn.cli.instantiate import build, conf_dir
+from idn.cli import conf_dir
+from idn.cli.instantiate import build
 from idn.data.face_parsing import BiSeNet, ParsingRegions
 from idn.data.loaders import SwapData
 from idn.data.regions import LandmarkRegions

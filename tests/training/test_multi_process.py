@@ -16,7 +16,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import Dataset
 
-from idn.cli import entry
+from idn.cli import launch
 from idn.data.loaders import StreamData
 from idn.errors import UserError
 from idn.training import multi_process as processes
@@ -224,7 +224,7 @@ def test_another_process_says_only_why_it_fails_and_removes_nothing(
 
     monkeypatch.setenv("LOCAL_RANK", rank)
     with pytest.raises(SystemExit):
-        entry.guarded("align", task)(OmegaConf.create({"out": str(tmp_path / "out")}))
+        launch.guarded("align", task)(OmegaConf.create({"out": str(tmp_path / "out")}))
     err = capsys.readouterr().err
     assert "idn: no" in err and ("crops are small" in err) == (rank == "0") == (not (tmp_path / "out").exists())
 

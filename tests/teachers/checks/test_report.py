@@ -7,7 +7,7 @@ from rich.console import Console
 
 from teachers.catalogue import CATALOGUE
 from teachers.checks import report
-from teachers.checks.report import show_catalogue
+from teachers.checks.listing import show_catalogue
 
 FILES = {
     "blend": [],

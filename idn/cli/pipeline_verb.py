@@ -1,0 +1,57 @@
+"""The verb that runs others: `idn pipeline`."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from idn.cli.overrides import check, overrides
+from idn.cli.preflight import check_files
+from idn.errors import UserError
+
+if TYPE_CHECKING:
+    from idn.pipeline.pipeline import Stage
+
+
+def pipeline(cfg: DictConfig) -> None:
+    """Run the stages of an experiment that are not finished yet, or rehearse them."""
+    from idn.pipeline.pipeline import Pipeline, Stage
+
+    if cfg.rehearsal:
+        cfg.out = str(Path(cfg.out) / "rehearsal")
+    typed = [word for word in HydraConfig.get().overrides.task if word.startswith("weights_dir=")]
+    stages: dict[str, Stage | None] = {}
+    for name, described in OmegaConf.to_container(cfg.stages, resolve=True, throw_on_missing=True).items():
+        known = Stage.__dataclass_fields__
+        if described is not None and (unknown := set(described) - set(known)):
+            raise UserError(f"stages.{name} has no option {unknown.pop()}: choose one of {', '.join(known)}")
+        stages[name] = described and _with_more(Stage(**described), cfg, typed)
+    if cfg.rehearsal:
+        Pipeline(stages, cfg.out, cfg.jobs, fresh=True).run()
+        print("all stages run: the same command without rehearsal=true begins in earnest")
+    else:
+        Pipeline(stages, cfg.out, cfg.jobs).run()
+
+
+def _with_more(stage: "Stage", cfg: DictConfig, typed: list[str]) -> "Stage":
+    """The stage with the options that the config has for all stages and for all of its verb, all of which fit.
+
+    typed: options of the pipeline itself that its stages share.
+    """
+    try:
+        more = shlex.split(" ".join(filter(None, (cfg.more.all, cfg.more.get(stage.verb)))))
+    except ValueError as error:
+        raise UserError(f"more.all and more.{stage.verb} cannot be read ({error}): check their quotes") from error
+    stage = replace(stage, options=(*cfg.shared, *typed, *stage.options, *more))
+    if cfg.rehearsal:
+        stage = stage.rehearsed(cfg.few.get(stage.verb, ()))
+    try:
+        options = overrides(stage.verb, stage.options, several=False)
+        check(stage.verb, options)
+        check_files(stage.verb, options)
+    except UserError as error:
+        raise UserError(f"in a stage of idn {stage.verb}, {error}") from error
+    return stage

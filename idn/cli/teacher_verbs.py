@@ -1,0 +1,96 @@
+"""Verbs about teachers: `idn teachers` lists and examines them, `idn cache` keeps their answers."""
+
+from collections.abc import Collection
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from idn.cli.config_tree import conf_dir
+from idn.cli.instantiate import assemble_frozen, build
+from idn.cli.preflight import files, missing_files
+from idn.errors import UserError
+
+CACHE_GROUPS = ("data", "teacher", "encoder", "reweight")
+"""Parts of a config that decide what a cache holds."""
+
+
+def teachers(cfg: DictConfig) -> None:
+    """List the teachers, or examine one."""
+    known_files = teacher_files(cfg.weights_dir)
+    if cfg.check is None:
+        from teachers.checks.listing import show_catalogue
+
+        show_catalogue(known_files)
+        return
+    from idn.training.build import check_acquainted
+    from teachers.checks.report import examine_and_show
+
+    described = _described(cfg, known_files)
+    data, encoder = build(described.data), build(described.encoder)
+    check_acquainted(data, encoder)
+    teacher = build(described.teacher)
+    examine_and_show(teacher, encoder, data, device=cfg.device, rounds=cfg.rounds)
+
+
+def _described(cfg: DictConfig, names: Collection[str]) -> DictConfig:
+    """The config of a training with the teacher to be examined. UserError for options that it does not have."""
+    if cfg.check not in names:
+        raise UserError(f"check={cfg.check} is no teacher: choose one of {', '.join(names)}")
+    described = compose("train", [f"teacher={cfg.check}"])
+    for key in ("data", "encoder", "weights_dir", "seed"):
+        described[key] = cfg[key]
+    if unknown := cfg.teacher.keys() - described.teacher.keys():
+        known = ", ".join(key for key in described.teacher if key != "_target_")
+        raise UserError(f"teacher={cfg.check} has no option {unknown.pop()}: choose one of {known}")
+    described.teacher = OmegaConf.merge(described.teacher, cfg.teacher)
+    if cfg.weights is not None:
+        option = next((name for name in ("weights", "path") if name in described.teacher), None)
+        if option is None:
+            raise UserError(f"teacher={cfg.check} has no file: leave weights={cfg.weights} out")
+        described.teacher[option] = cfg.weights
+    if said := missing_files(f"teacher={cfg.check}", described.teacher, cfg.weights_dir):
+        raise UserError(said)
+    return described
+
+
+def teacher_files(weights_dir: str) -> dict[str, list[str]]:
+    """By teacher, the files in `weights_dir` that its config asks for, its own first; "" for one only the user has."""
+    found = {}
+    for path in sorted((conf_dir() / "teacher").glob("*.yaml")):
+        cfg = compose("train", [f"teacher={path.stem}"])
+        cfg.weights_dir = weights_dir
+        found[path.stem] = list(dict.fromkeys(files(cfg.teacher)))
+    return found
+
+
+def cache(cfg: DictConfig) -> None:
+    """Ask a teacher about numbered pairs and keep its answers; an interrupted run is continued."""
+    import pytorch_lightning as pl
+
+    from idn.teacher_cache.shards import PictureFormat
+    from idn.teacher_cache.write import write_cache
+    from idn.training.summary import SHARED, repeated
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    groups = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in CACHE_GROUPS}
+    groups["data"] = {name: value for name, value in groups["data"].items() if name not in ("workers", "cache")}
+    groups["encoder"].pop("photographs", None)
+    groups["reweight"] = {"scorer": groups["reweight"].get("scorer")}
+    pictures = PictureFormat(cfg.picture_format, cfg.picture_quality)
+    data, encoder, teacher, trust = assemble_frozen(cfg)
+    write_cache(
+        out=cfg.out,
+        data=data,
+        teacher=teacher,
+        encoder=encoder,
+        scorer=trust.scorer,
+        pairs=cfg.pairs,
+        pictures=pictures,
+        shard_pairs=cfg.shard,
+        seed=cfg.seed,
+        options=groups | {name: cfg[name] for name in ("pairs", "shard")},
+        device=cfg.device,
+    )
+    kept = repeated(HydraConfig.get().overrides.task, SHARED)
+    print(f"next: idn train {kept}teacher=cached teacher.path={cfg.out}")
