@@ -23,10 +23,10 @@ def teachers(cfg: DictConfig) -> None:
 
         show_catalogue(known_files)
         return
+    described = _described(cfg, known_files)
     from idn.training.build import check_acquainted
     from teachers.checks.report import examine_and_show
 
-    described = _described(cfg, known_files)
     data, encoder = build(described.data), build(described.encoder)
     check_acquainted(data, encoder)
     teacher = build(described.teacher)

@@ -38,7 +38,7 @@ def test_what_concerns_no_verb_needs_no_hydra(words: list[str], tmp_path: Path) 
         ["train", "trainer.max_stepz=3"],
         ["train", "optim.lr=little"],
         ["train", "teacher=procedual"],
-        ["train", "encoder=mobilefacenet"],
+        ["train", "data=faces"],
         ["train", "--max_steps=5"],
         ["export", "--help"],
         ["teachers"],
