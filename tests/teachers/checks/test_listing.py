@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from teachers.catalogue import CATALOGUE
-from teachers.checks import report
+from teachers.checks import listing
 from teachers.checks.listing import show_catalogue
 
 FILES = {
@@ -22,7 +22,7 @@ def test_nothing_is_cut_in_any_width(columns, terminal, monkeypatch, capsys, tmp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     (tmp_path / "here/backbone.pth").touch()
-    monkeypatch.setattr(report, "Console", lambda: Console(width=columns, force_terminal=terminal, color_system=None))
+    monkeypatch.setattr(listing, "Console", lambda: Console(width=columns, force_terminal=terminal, color_system=None))
     show_catalogue(FILES)
     *lines, last = re.sub("\x1b[^m]*m", "", capsys.readouterr().out).splitlines()
     assert last.startswith("looked in here")
