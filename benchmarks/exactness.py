@@ -27,12 +27,11 @@ from idn.export.bench import measured
 from idn.export.bench_worker import Request
 from idn.export.card import fingerprint
 from idn.export.contract import Format
-from idn.export.export import check_encoder, student_framing
 from idn.export.formats.registry import FORMATS, format_named
 from idn.export.parity import Parity, compare_each, reference
 from idn.export.products import Product, bake_product, dynamic_product
 from idn.hardware import describe
-from idn.students.mobilefaceswap.student import Student
+from idn.students.student_file import load_student, read_student_file
 from idn.types import Network
 
 PRODUCTS = {"baked": "One person", "dynamic": "Any person"}
@@ -54,11 +53,12 @@ def installed(names: Sequence[str]) -> dict[str, Format]:
 
 def make_product(name: str, options: argparse.Namespace, size: int) -> Product:
     """A product of the student for targets of `size` px, with faces to compare on and to calibrate with."""
-    template, _ = student_framing(options.student, ("ffhq", size))
-    student = Student.load(options.student).eval()
+    file = read_student_file(options.student)
+    template = file.template or "ffhq"
+    student = load_student(options.student).eval()
     data = procedural_data(FaceRenderer(), size, template, 8, 0.0, math.ceil(options.crops / 8), 0, 0)
     known = TrainedMobileFaceNet(options.encoder, template)
-    check_encoder(options.student, known)
+    file.check_encoder(known)
     if name == "dynamic":
         encoder = TrainedMobileFaceNet(options.encoder, known.template)
         return dynamic_product(student, encoder, data, options.crops, options.calibration, True)

@@ -17,12 +17,14 @@ from pathlib import Path
 import torch
 
 from idn.data.procedural import FaceRenderer, verification_pairs
+from idn.encoders.description import describe_encoder
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.export.formats.onnx import OnnxFormat
 from idn.export.formats.prepared import PreparedOnnx
 from idn.hardware import describe, keep_large_buffers
 from idn.students.mobilefaceswap.static_graph import baked, rewrite
 from idn.students.mobilefaceswap.student import Student
+from idn.students.student_file import load_student
 
 
 def new_identity(
@@ -56,8 +58,7 @@ def main() -> None:
     torch.set_grad_enabled(False)
     torch.manual_seed(0)
     encoder = TrainedMobileFaceNet(weights=None, crop_template="ffhq")
-    sizes = encoder.embedding_dim, encoder.feature_channels, encoder.feature_size
-    student = (Student.load(options.student) if options.student else Student(*sizes)).eval()
+    student = (load_student(options.student) if options.student else Student(describe_encoder(encoder))).eval()
     crops = next(iter(verification_pairs(FaceRenderer(), options.size, options.rounds, 0, chunk=options.rounds)))[0]
     print(f"{describe()}; {options.size} px, median of {options.rounds}\n")
     print("| part | threads | ms |\n|---|---|---|")

@@ -29,6 +29,7 @@ from idn.hardware import describe, keep_large_buffers
 from idn.students.mobilefaceswap.static import StaticIDN
 from idn.students.mobilefaceswap.static_graph import rewrite
 from idn.students.mobilefaceswap.student import Student
+from idn.types import EncoderDescription
 
 SUFFIXES = {
     ".onnx": "onnx",
@@ -46,7 +47,7 @@ EAGER = {"published": "PyTorch eager, published order", "rewritten": "PyTorch ea
 def any_student() -> tuple[Student, StaticIDN]:
     """The published layout, every BatchNorm with numbers that matter; and one identity of it."""
     torch.manual_seed(0)
-    student = Student(embedding_dim=512, feature_channels=512).eval()
+    student = Student(EncoderDescription(512, 512)).eval()
     for module in student.idn.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)

@@ -31,7 +31,7 @@ from idn.students.mobilefaceswap import dynamic
 from idn.students.mobilefaceswap.dynamic_weights import DynamicWeights
 from idn.students.mobilefaceswap.network import IDN
 from idn.students.mobilefaceswap.student import Student
-from idn.types import SwapOutput
+from idn.types import EncoderDescription, SwapOutput
 
 LAST = torch.channels_last
 
@@ -171,7 +171,7 @@ class Step:
     def __init__(self, name: str, size: int, batch: int, device: str, dtype: torch.dtype = torch.float32) -> None:
         torch.manual_seed(0)
         self.variant = VARIANTS[name]
-        self.student = Student(512, 512)
+        self.student = Student(EncoderDescription(512, 512))
         for module in self.student.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0, 0.3)

@@ -1,6 +1,7 @@
 """The values that travel between data, networks, teachers and losses. Images are RGB in [0, 1], (N, 3, H, W)."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -168,10 +169,20 @@ class Network(NamedTuple):
     """A network that shall leave PyTorch."""
 
     name: str
-    """Stem of its files: "swap" (target -> image, mask), "injection" or "encoder"."""
+    """Stem of its files: "swap" for the one that gives pictures, "encoder" for the encoder."""
     module: nn.Module
     """In eval mode, frozen, float32, on the CPU; positional tensors in, a tuple of tensors out; free of branches."""
     inputs: dict[str, Tensor]
     """An example of every input by its name, in order, with N = 1."""
     outputs: tuple[str, ...]
     """Names of the outputs, in order."""
+    per_frame: bool = False
+    """Whether it runs once per frame, so that its speed is what counts; others run once per person."""
+    stride: int | None = None
+    """Of the input "target": its sides may be any multiples of this; None: as in the example."""
+    shared: tuple[str, ...] = ()
+    """Inputs that all pictures of a call share."""
+    delicate: tuple[str, ...] = ()
+    """Outputs whose maps eight bits would spoil: int8 leaves alone what makes these and nothing else."""
+    recipe: Mapping[str, Any] | None = None
+    """JSON-able: what the module is built from again with other weights; None if it cannot be."""

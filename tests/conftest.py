@@ -32,7 +32,7 @@ from idn.teacher_cache.shards import PictureFormat
 from idn.teacher_cache.write import CacheReport, write_cache
 from idn.training.modules.distillation import DistillModule
 from idn.training.optimization.schedules import warmup_cosine
-from idn.types import IdentityFeatures, SwapBatch
+from idn.types import EncoderDescription, IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.procedural import ProceduralTeacher
 
@@ -115,7 +115,7 @@ def make_module() -> Callable[..., DistillModule]:
         torch.manual_seed(0)
         encoder = TinyEncoder()
         return DistillModule(
-            student=Student(embedding_dim=8, feature_channels=16, feature_size=7, width=0.25),
+            student=Student(EncoderDescription(8, 16), width=0.25),
             teacher=TruthTeacher() if teacher is None else teacher,
             encoder=encoder,
             perceptual=IdentityShallow() if perceptual is None else perceptual,

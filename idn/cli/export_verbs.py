@@ -20,11 +20,11 @@ def _listed(value: Any) -> list[Any]:
 
 def export(cfg: DictConfig) -> None:
     """Write a student in the chosen formats, and prove each file."""
-    from idn.export.export import Plan, check_encoder, student_framing
+    from idn.export.export import Plan
     from idn.export.export import export as write_all
     from idn.export.products import bake_product, dynamic_product
     from idn.hardware import describe
-    from idn.students.mobilefaceswap.student import Student
+    from idn.students.student_file import load_student, read_student_file
     from idn.swap.source_identity import save_identity
     from idn.training.build import check_acquainted
 
@@ -36,18 +36,19 @@ def export(cfg: DictConfig) -> None:
     formats = _formats(cfg)
     precisions = _listed(cfg.precision) if cfg.prepared is None else list(formats["onnx"].precisions)
     plan = Plan(formats, precisions, OmegaConf.to_container(cfg.floor), out)
-    cfg.data.template, size = student_framing(path, (cfg.data.template, cfg.data.size))
-    cfg.data.size = size if cfg.size is None else cfg.size
-    data, student = build(cfg.data), Student.load(path).eval()
+    file = read_student_file(path)
+    cfg.data.template = file.template or cfg.data.template
+    cfg.data.size = cfg.size or file.size or cfg.data.size
+    data, student = build(cfg.data), load_student(path).eval()
     calibration = cfg.calibration if "int8" in precisions else 0
     if cfg.source == NOBODY:
         encoder = build(cfg.encoder, crop_template=build(cfg.encoder).template)
-        check_encoder(path, encoder)
+        file.check_encoder(encoder)
         check_acquainted(data, encoder)
         product = dynamic_product(student, encoder, data, cfg.crops, calibration, cfg.blocks)
     else:
         encoder = build(cfg.encoder)
-        check_encoder(path, encoder)
+        file.check_encoder(encoder)
         check_acquainted(data, encoder)
         who = _identity(cfg, encoder)
         product = bake_product(student, who, data, cfg.crops, calibration, cfg.blocks)

@@ -19,6 +19,8 @@ from idn.export.latency import measure
 from idn.hardware import keep_large_buffers
 from idn.students.mobilefaceswap.static_graph import baked
 from idn.students.mobilefaceswap.student import Student
+from idn.students.student_file import load_student
+from idn.types import EncoderDescription
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 """Where Linux tells a process about its memory, and where it is asked to forget the peak."""
@@ -92,7 +94,7 @@ def _peak() -> float | None:
 
 def _student(request: Request) -> Student:
     torch.manual_seed(0)
-    student = Student(128, 512) if request.student is None else Student.load(request.student)
+    student = Student(EncoderDescription(128, 512)) if request.student is None else load_student(request.student)
     return student.eval()
 
 

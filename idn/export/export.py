@@ -27,29 +27,13 @@ from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
 from idn.files.tensors import read_metadata
 from idn.students.count import conv_macs, conv_weights
-from idn.students.mobilefaceswap.student import Student
-from idn.types import IdentityEncoder, Network, goes_by
+from idn.students.student_file import load_student
+from idn.types import Network
 
 LINEAGE = ("teacher", "teacher_licence", "teacher_commercial_use", "encoder", "encoder_licence")
 """Notes of a student's file that travel into the card."""
 SECONDS = 0.5
 """Of each measurement of speed: enough for the card, `idn bench` measures longer."""
-
-
-def student_framing(path: Path, default: tuple[str, int]) -> tuple[str, int]:
-    """Template and size of the crops that a student was trained on, or `default` if its file does not say.
-
-    Raises UserError if the file is no student.
-    """
-    notes = read_metadata(path)
-    return notes.get("template", default[0]), int(notes.get("size", default[1]))
-
-
-def check_encoder(path: Path, encoder: IdentityEncoder) -> None:
-    """Raise UserError if the student's file names another identity encoder than the one that was built."""
-    wanted = read_metadata(path).get("encoder", encoder.name)
-    if not goes_by(encoder, wanted):
-        raise UserError(f"{path} reads identities of {wanted}, not of {encoder.name}: choose it with encoder=NAME")
 
 
 @dataclass(frozen=True)
@@ -167,7 +151,7 @@ def _proof(parity: Parity | None) -> dict[str, Any]:
 def _facts(student: Path, product: Product, data: SwapData, machine: str) -> dict[str, Any]:
     """Everything that the card says besides the files."""
     notes = read_metadata(student)
-    network = Student.load(student).eval()
+    network = load_student(student).eval()
     config, encoder = network.config, product.encoder
     dim, channels, side = network.injection.expected
     static = network.bake(torch.zeros(1, dim), torch.zeros(1, channels, side, side))

@@ -8,13 +8,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from idn.data.loaders import SwapData
+from idn.encoders.description import describe_encoder
 from idn.errors import UserError
 from idn.losses.objective import Objective
 from idn.reweighting.trust import Trust
+from idn.students.protocol import SwapStudent
 from idn.training.modules.adversarial import SwapperModule
 from idn.training.modules.distillation import DistillModule
 from idn.training.optimization.optimizers import Build
-from idn.types import IdentityEncoder
+from idn.types import EncoderDescription, IdentityEncoder
 
 
 class Teacher(Protocol):
@@ -47,16 +49,12 @@ def introduce(data: SwapData, encoder: IdentityEncoder, teacher: Teacher, trust:
     return teacher.attach(data, encoder, trust.scorer)
 
 
-def fitting(student: Callable[..., nn.Module], encoder: IdentityEncoder) -> nn.Module:
-    """A new student that reads what this encoder says.
+def fitting(student: Callable[[EncoderDescription], SwapStudent], encoder: IdentityEncoder) -> SwapStudent:
+    """A new student that reads what this encoder says, and keeps in its file which encoder that was.
 
-    student: a constructor that only lacks `embedding_dim`, `feature_channels` and `feature_size`.
+    student: a constructor that only lacks the description of the encoder.
     """
-    return student(
-        embedding_dim=encoder.embedding_dim,
-        feature_channels=encoder.feature_channels,
-        feature_size=encoder.feature_size,
-    )
+    return student(describe_encoder(encoder))
 
 
 def build_distillation(
@@ -65,7 +63,7 @@ def build_distillation(
     encoder: Any,
     teacher: Any,
     trust: Trust,
-    student: Callable[..., nn.Module],
+    student: Callable[[EncoderDescription], SwapStudent],
     perceptual: nn.Module,
     objective: Objective,
     optimizer: Build,
@@ -78,7 +76,7 @@ def build_distillation(
     encoder: frozen identity encoder, an IdentityEncoder.
     teacher: frozen, such as those in `teachers`.
     trust: how far the teacher is believed, with its quality scorer if it has one.
-    student: a constructor that only lacks what the encoder decides, such as `partial(Student, width=0.5)`.
+    student: a constructor that only lacks the description of the encoder, such as `partial(Student, width=0.5)`.
     perceptual: maps that the perceptual loss compares.
     objective: what the student minimises.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.

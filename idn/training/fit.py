@@ -14,6 +14,7 @@ from idn.data.loaders import SwapData
 from idn.encoders.trained import save_trained
 from idn.errors import UserError
 from idn.reweighting.scorer import Kind, ScorerNotes, save_scorer
+from idn.students.student_file import save_student
 from idn.training.callbacks.checkpoints import LAST
 from idn.training.checkpoints import save_checkpoint
 from idn.training.modules.adversarial import SwapperModule, check_trainer
@@ -94,7 +95,7 @@ def fit(
         path = out / "student.safetensors"
         notes = {"steps": str(trainer.global_step), "metrics": json.dumps(metrics)}
         framing = {"template": data.template, "size": str(data.size)}
-        module.ema.network.save(path, lineage(module) | framing | notes)
+        save_student(module.ema.network, path, lineage(module) | framing | notes)
         write_summary(out, metrics)
         tell_student(metrics, out, path, trainer, options)
     return chosen(metrics, metric)

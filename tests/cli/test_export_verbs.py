@@ -11,6 +11,8 @@ from PIL import Image
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.export.formats.onnx import OnnxFormat
 from idn.students.mobilefaceswap.student import Student
+from idn.students.student_file import load_student, save_student
+from idn.types import EncoderDescription
 
 pytest.importorskip("onnxruntime")
 ENCODER = "MobileFaceNet procedural_mobilefacenet"
@@ -21,7 +23,8 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small one, of the encoder that comes with the package."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("student") / "student.safetensors"
-    Student(128, 512, 7, 0.25).save(path, {"encoder": ENCODER, "template": "ffhq", "size": "32"})
+    student = Student(EncoderDescription(128, 512, 7, ENCODER), 0.25)
+    save_student(student, path, {"template": "ffhq", "size": "32"})
     return path
 
 
@@ -49,7 +52,7 @@ def test_one_person_becomes_a_file_and_another_takes_its_place(
     pixels = torch.from_numpy(np.array(Image.open(crop))).permute(2, 0, 1)[None] / 255
     who = TrainedMobileFaceNet(None, "ffhq")(pixels)
     with torch.no_grad():
-        expected = Student.load(student).eval()(torch.from_numpy(target), who).image.numpy()
+        expected = load_student(student).eval()(torch.from_numpy(target), who).image.numpy()
     assert np.abs(answers[0] - expected).max() < 1e-4
 
 

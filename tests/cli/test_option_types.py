@@ -9,8 +9,11 @@ import torch
 from PIL import Image
 
 from idn.encoders.trained import BUNDLED, TrainedMobileFaceNet
+from idn.errors import OptionError
 from idn.students.mobilefaceswap.published import LINEAGE
 from idn.students.mobilefaceswap.student import Student
+from idn.students.student_file import save_student
+from idn.types import EncoderDescription
 
 TRAIN = [
     "train",
@@ -140,7 +143,7 @@ def test_an_export_with_photographs_wants_it_said_of_the_encoder(idn_cli, tmp_pa
     encoder = TrainedMobileFaceNet(None, "ffhq")
     sizes = encoder.embedding_dim, encoder.feature_channels, encoder.feature_size
     notes = LINEAGE | {"encoder": encoder.name, "template": "ffhq", "size": "32"}
-    Student(*sizes, 0.25).save(tmp_path / "student.safetensors", notes)
+    save_student(Student(EncoderDescription(*sizes), 0.25), tmp_path / "student.safetensors", notes)
     said = refused(idn_cli, "export", "weights=student.safetensors", "source=none", "out=product", *FACES)
     assert said.startswith("idn: encoder=procedural knows drawn faces only: add encoder=mobilefacenet encoder.weights=")
     assert said.endswith("encoder.photographs=true takes it all the same")
@@ -222,14 +225,15 @@ def test_alignment(word: str, said: str, idn_cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("width", "size"), [(0, 7), (0.25, 3)])
 def test_a_student_that_no_encoder_and_no_width_make(width: float, size: int) -> None:
-    with pytest.raises(ValueError, match=r"student\.width=0|encoder\.feature_size=3"):
-        Student(16, 16, size, width)
+    with pytest.raises(OptionError) as error:
+        Student(EncoderDescription(16, 16, size), width)
+    assert error.value.argument == ("width" if width == 0 else "feature_size")
 
 
 def test_the_framing_of_an_imported_student_asks_for_photographs(idn_cli, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    Student(512, 512, 7, 0.25).save(tmp_path / "student.safetensors", LINEAGE)
+    save_student(Student(EncoderDescription(512, 512), 0.25), tmp_path / "student.safetensors", LINEAGE)
     said = refused(idn_cli, "export", "weights=student.safetensors", "source=none", "out=product")
     assert "data.template=arcface_112_v2 does not fit procedural faces, which are aligned to ffhq" in said
     assert "give data=faces data.root=DIR with crops of `idn align`" in said

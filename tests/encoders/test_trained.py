@@ -8,7 +8,6 @@ from safetensors.torch import save_file
 from idn.encoders.mobilefacenet import MobileFaceNet
 from idn.encoders.trained import BUNDLED, TrainedMobileFaceNet, save_trained
 from idn.errors import UserError
-from idn.export.export import check_encoder
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.teacher_cache.manifest import describe_encoder, same_encoder
 from idn.types import goes_by
@@ -81,17 +80,6 @@ def test_files_that_do_not_say_their_name_get_the_same_and_keep_their_former_one
     old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "old.safetensors", "name"), "ffhq")
     assert old.name == new.name
     assert goes_by(old, "MobileFaceNet old") and not goes_by(old, "MobileFaceNet new")
-
-
-def test_a_student_of_the_time_before_names_is_still_taken(network, tmp_path):
-    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn train-encoder", {})
-    old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "mine.safetensors", "name"), "ffhq")
-    for name in ("MobileFaceNet mine", old.name):
-        write_tensors(tmp_path / "student.safetensors", {"x": torch.zeros(1)}, {"encoder": name})
-        check_encoder(tmp_path / "student.safetensors", old)
-    write_tensors(tmp_path / "student.safetensors", {"x": torch.zeros(1)}, {"encoder": "MobileFaceNet other"})
-    with pytest.raises(UserError, match="reads identities of MobileFaceNet other, not of MobileFaceNet "):
-        check_encoder(tmp_path / "student.safetensors", old)
 
 
 class Reader(FrozenTeacher):

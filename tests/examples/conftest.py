@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from idn.data.procedural import FaceRenderer
+from idn.encoders.description import describe_encoder
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.export.card import framing, signature
 from idn.export.encoder_network import encoder_network
@@ -93,7 +94,7 @@ def write(folder: Path, networks: Iterable[Network], encoder: dict | None) -> Ex
 def student(encoder: TrainedMobileFaceNet) -> Student:
     """A random one whose identities differ visibly: the gains that start at zero are drawn, too."""
     torch.manual_seed(3)
-    made = Student(encoder.embedding_dim, encoder.feature_channels, encoder.feature_size, width=0.25).eval()
+    made = Student(describe_encoder(encoder), width=0.25).eval()
     for module in made.injection.modulation:
         torch.nn.init.normal_(module.gain.weight, std=1.0)
     return made.requires_grad_(False)

@@ -8,13 +8,13 @@ from torch import nn
 from idn.export.contract import Arrays
 from idn.students.mobilefaceswap.static_graph import baked
 from idn.students.mobilefaceswap.student import Student
-from idn.types import Network
+from idn.types import EncoderDescription, Network
 
 
 def student(width: float = 0.25, seed: int = 0) -> Student:
     """Of random weights, always the same."""
     torch.manual_seed(seed)
-    return Student(embedding_dim=16, feature_channels=32, feature_size=7, width=width).eval()
+    return Student(EncoderDescription(16, 32), width).eval()
 
 
 def lively_student(width: float = 0.25, seed: int = 0) -> Student:

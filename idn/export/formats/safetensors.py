@@ -17,7 +17,7 @@ from idn.files.tensors import load_strict, read_metadata, read_tensors, write_te
 from idn.students.mobilefaceswap.dynamic_graph import DynamicGraph, InjectionGraph
 from idn.students.mobilefaceswap.static_graph import InferenceGraph, rewrite
 from idn.students.mobilefaceswap.student import Student
-from idn.types import Network
+from idn.types import EncoderDescription, Network
 
 GRAPH = "idn.graph"
 """Key of the metadata under which a file says, as JSON, what its tensors belong to."""
@@ -108,7 +108,7 @@ def _skeleton(graph: str, width: float, blocks: bool, inputs: dict[str, list[int
     dim = inputs["embedding"][1] if graph == "injection" else 1
     channels, side = inputs["features"][1:3] if graph == "injection" else (1, 7)
     with torch.random.fork_rng(devices=[]):
-        student = Student(dim, channels, side, width)
+        student = Student(EncoderDescription(dim, channels, side), width)
         if graph == "injection":
             return InjectionGraph(student)
         if graph == "dynamic":

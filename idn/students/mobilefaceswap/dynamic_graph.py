@@ -1,7 +1,7 @@
 """The identity as one vector, and the two networks around it: one that writes it and one that obeys it.
 
-With the modulation folded into the depthwise kernels (see `idn.students.mobilefaceswap.dynamic.fold`), these kernels are all that an
-identity changes in the IDN, but for two factors that no depthwise kernel reads. The vector holds, in this order:
+With the modulation folded into the depthwise kernels (`fold`), these kernels are all that an identity changes in the
+IDN, but for two factors that no depthwise kernel reads. The vector holds, in this order:
 
 - the folded depthwise kernels of the nine pairs, in the order of DynamicWeights, each (C_in, k, k) row by row;
 - the demodulation of the last encoder pair, which the fusion module needs;
@@ -14,20 +14,24 @@ import copy
 from collections.abc import Iterator
 from functools import reduce
 from itertools import accumulate, pairwise, product
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idn.images import to_pm1
+from idn.students.deployment import example
 from idn.students.mobilefaceswap.dynamic import fold
 from idn.students.mobilefaceswap.dynamic_weights import DynamicWeights
 from idn.students.mobilefaceswap.injection import SLOPE
 from idn.students.mobilefaceswap.layout import Layout
-from idn.students.mobilefaceswap.network import double
-from idn.students.mobilefaceswap.static_graph import Ending, example
-from idn.students.mobilefaceswap.student import Student
+from idn.students.mobilefaceswap.network import STRIDE, double
+from idn.students.mobilefaceswap.static_graph import Ending
 from idn.types import Network
+
+if TYPE_CHECKING:
+    from idn.students.mobilefaceswap.student import Student
 
 
 def identity_shapes(layout: Layout) -> tuple[tuple[int, ...], ...]:
@@ -47,7 +51,7 @@ def pack(weights: DynamicWeights) -> Tensor:
 class InjectionGraph(nn.Module):
     """Writes identities: once per source."""
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: "Student") -> None:
         super().__init__()
         self.injection = copy.deepcopy(student.injection)
 
@@ -129,10 +133,10 @@ class DynamicGraph(nn.Module):
     """Obeys an identity: once per frame.
 
     runtime_kernels: whether the runtime has convolutions whose kernels are an input. For one that has not, each
-    depthwise convolution becomes multiplications and additions. blocks: as for `idn.students.mobilefaceswap.static_graph.rewrite`.
+    depthwise convolution becomes multiplications and additions. blocks: as for `rewrite` of static_graph.
     """
 
-    def __init__(self, student: Student, runtime_kernels: bool, blocks: bool = True) -> None:
+    def __init__(self, student: "Student", runtime_kernels: bool, blocks: bool = True) -> None:
         super().__init__()
         dim, channels, side = student.injection.expected
         weights = [module.weight for module in student.injection.modulation]
@@ -168,7 +172,7 @@ class DynamicGraph(nn.Module):
         return [identity[:, start:end].reshape(shape) for (start, end), shape in spans]
 
 
-def dynamic(student: Student, size: int, runtime_kernels: bool, blocks: bool = True) -> tuple[Network, Network]:
+def dynamic(student: "Student", size: int, runtime_kernels: bool, blocks: bool = True) -> tuple[Network, Network]:
     """The networks "injection" (embedding, features -> identity) and "swap" (target, identity -> image, mask).
 
     size: of the targets, in pixels. runtime_kernels, blocks: as for DynamicGraph.
@@ -179,7 +183,8 @@ def dynamic(student: Student, size: int, runtime_kernels: bool, blocks: bool = T
     injection = InjectionGraph(student).requires_grad_(False).eval()
     swap = DynamicGraph(student, runtime_kernels, blocks).requires_grad_(False).eval()
     inputs = {"target": example(1, 3, size, size), "identity": injection(embedding, features)[0]}
+    outputs = ("image", "mask")
     return (
         Network("injection", injection, {"embedding": embedding, "features": features}, ("identity",)),
-        Network("swap", swap, inputs, ("image", "mask")),
+        Network("swap", swap, inputs, outputs, True, STRIDE, shared=("identity",), delicate=("mask",)),
     )

@@ -96,7 +96,7 @@ class InjectionNetwork(nn.Module):
 
     def __init__(self, embedding_dim: int, feature_channels: int, feature_size: int, layout: Layout) -> None:
         super().__init__()
-        require_int("encoder.feature_size", feature_size, 4)
+        require_int("feature_size", feature_size, 4)
         self.expected = (embedding_dim, feature_channels, feature_size)
         self.prediction = WeightPrediction(feature_channels, feature_size, layout)
         self.modulation = nn.ModuleList(WeightModulation(embedding_dim, a, b) for a, b in layout.pairs)

@@ -26,9 +26,9 @@ class Layout(NamedTuple):
     def of(cls, width: float) -> Self:
         """The published counts times `width`, rounded to multiples of 8; RGB and the last two mask channels stay.
 
-        Raises UserError unless 0.25 <= width <= 2.
+        Raises OptionError unless 0.25 <= width <= 2.
         """
-        require_number("student.width", width, 0.25, 2)
+        require_number("width", width, 0.25, 2)
         encoder, decoder, fusion = (tuple(_eight(c * width) for c in base) for base in (ENCODER, DECODER, FUSION))
         return cls((3, *encoder), decoder, (encoder[-1], *fusion, 2), _eight(HEAD * width))
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from idn.files.tensors import load_strict, read_tensors
 from idn.students.mobilefaceswap.student import Student
+from idn.students.student_file import save_student
+from idn.types import EncoderDescription
 
 ENCODER_PAIRS = 5
 RENAMED = (
@@ -54,7 +56,7 @@ def import_mobilefaceswap(path: str | Path) -> Student:
 
     Raises UserError if the file cannot be read or does not hold exactly the published network.
     """
-    student = Student(embedding_dim=512, feature_channels=512)
+    student = Student(EncoderDescription(512, 512, 7, LINEAGE["encoder"]))
     tensors = dict(_converted(name, tensor) for name, tensor in read_tensors(path).items())
     load_strict(student, tensors, str(path))
     return student
@@ -64,7 +66,7 @@ def import_student(path_in: str | Path, path_out: str | Path) -> None:
     """Write the published file `path_in` as the student file `path_out`, with its origin, lineage and licences."""
     student = import_mobilefaceswap(path_in)
     digest = hashlib.sha256(Path(path_in).read_bytes()).hexdigest()
-    student.save(path_out, {"origin": Path(path_in).name, "origin_sha256": digest, **LINEAGE})
+    save_student(student, path_out, {"origin": Path(path_in).name, "origin_sha256": digest, **LINEAGE})
 
 
 def _converted(name: str, tensor: Tensor) -> tuple[str, Tensor]:

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idn.students.deployment import example
+from idn.students.mobilefaceswap.network import STRIDE
 from idn.students.mobilefaceswap.static import StaticIDN
 from idn.types import Network
 
@@ -134,11 +136,8 @@ def rewrite(static: StaticIDN, blocks: bool = True) -> InferenceGraph:
     return InferenceGraph(static, blocks).requires_grad_(False).eval()
 
 
-def example(*shape: int) -> Tensor:
-    """Uniform numbers in [0, 1), always the same for a shape."""
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
-
-
 def baked(static: StaticIDN, size: int, blocks: bool = True) -> Network:
     """The network of one identity for targets of `size` px: target -> image, mask. blocks: as for `rewrite`."""
-    return Network("swap", rewrite(static, blocks), {"target": example(1, 3, size, size)}, ("image", "mask"))
+    inputs = {"target": example(1, 3, size, size)}
+    outputs = ("image", "mask")
+    return Network("swap", rewrite(static, blocks), inputs, outputs, True, STRIDE, delicate=("mask",))

@@ -1,45 +1,35 @@
-"""The student: injection network and IDN together. This is what is optimised, averaged and saved."""
+"""MobileFaceSwap: injection network and IDN together. This is what is optimised, averaged and saved."""
 
 import copy
-import json
-from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from idn.errors import UserError
-from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
+from idn.students.mobilefaceswap.deployment import IDNDeployment
 from idn.students.mobilefaceswap.dynamic_weights import DynamicWeights
 from idn.students.mobilefaceswap.initialisation import initialise
 from idn.students.mobilefaceswap.injection import InjectionNetwork
 from idn.students.mobilefaceswap.layout import Layout
-from idn.students.mobilefaceswap.network import IDN
+from idn.students.mobilefaceswap.network import IDN, STRIDE
 from idn.students.mobilefaceswap.static import StaticIDN, bake
-from idn.types import IdentityFeatures, SwapOutput
-
-CONFIG = "idn.student"
-"""Key under which a student file keeps the arguments of its constructor, as JSON."""
+from idn.students.protocol import SwapStudent
+from idn.types import EncoderDescription, IdentityFeatures, SwapOutput
 
 
-class Student(nn.Module):
+class Student(SwapStudent, architecture="mobilefaceswap"):
     """Injection network, once per source identity, and IDN, once per frame (MobileFaceSwap, arXiv:2201.03808).
 
-    `embedding_dim`, `feature_channels` and `feature_size` are those of the identity encoder: 512, 512 and 7 in the
-    published network. `width`, 0.25 to 2, scales the channels of the IDN and of the prediction chains. Raises
-    UserError for a width or a feature size (below 4) that no such network has.
+    encoder: of the identities; the published network reads embeddings of 512 numbers and 512 maps of 7 x 7.
+    width: scales the channels of the IDN and of the prediction chains, 0.25 to 2.
+    Raises OptionError for another width, UserError for an encoder whose maps have less than 4 pixels a side.
     """
 
-    def __init__(self, embedding_dim: int, feature_channels: int, feature_size: int = 7, width: float = 1.0) -> None:
-        super().__init__()
-        self.config = {
-            "embedding_dim": embedding_dim,
-            "feature_channels": feature_channels,
-            "feature_size": feature_size,
-            "width": width,
-        }
+    stride = STRIDE
+
+    def __init__(self, encoder: EncoderDescription, width: float = 1.0) -> None:
+        super().__init__(encoder, {"width": width})
         layout = Layout.of(width)
-        self.injection = InjectionNetwork(embedding_dim, feature_channels, feature_size, layout)
+        self.injection = InjectionNetwork(encoder.embedding_dim, encoder.feature_channels, encoder.feature_size, layout)
         self.idn = IDN(layout)
         initialise(self)
 
@@ -86,22 +76,6 @@ class Student(nn.Module):
         network = [parameter for parameter in self.parameters() if id(parameter) not in known]
         return {"prediction": prediction, "modulation": modulation, "network": network}
 
-    def save(self, path: str | Path, metadata: dict[str, str] | None = None) -> None:
-        """Write one safetensors file with weights, constructor arguments and `metadata`. All of it or nothing."""
-        write_tensors(path, self.state_dict(), {**(metadata or {}), CONFIG: json.dumps(self.config)})
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a file written by `save`, on the CPU, in training mode like any new module.
-
-        Raises UserError if the file is no student or its tensors do not fit the arguments that it names.
-        """
-        config = read_metadata(path).get(CONFIG)
-        if config is None:
-            raise UserError(f"{path} is not a student: choose a file written by training or by `idn import`")
-        try:
-            student = cls(**json.loads(config))
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{path} names arguments that no student has ({error}): write the file again") from error
-        load_strict(student, read_tensors(path), str(path))
-        return student
+    def deployment(self) -> IDNDeployment:
+        """Its own graphs: the identity as folded kernels, and the IDN rewritten for inference."""
+        return IDNDeployment(self)

@@ -11,6 +11,7 @@ from idn.export.parity import compare, reference
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.students.mobilefaceswap.static_graph import baked
+from idn.students.student_file import save_student
 from idn.types import Network
 from tests.export.conftest import student
 
@@ -105,7 +106,7 @@ def test_odd_metadata_are_refused(file: Path, tmp_path: Path, facts: str) -> Non
 
 
 def test_files_that_are_no_export_are_refused(tmp_path: Path, file: Path) -> None:
-    student().save(tmp_path / "student.safetensors")
+    save_student(student(), tmp_path / "student.safetensors")
     with pytest.raises(UserError, match="no exported network"):
         FORMAT.open(tmp_path / "student.safetensors", 1)
     (tmp_path / "cut.safetensors").write_bytes(file.read_bytes()[:-100])

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from idn.students.mobilefaceswap.injection import WeightModulation
 from idn.students.mobilefaceswap.layout import Layout
 from idn.students.mobilefaceswap.student import Student
+from idn.types import EncoderDescription
 
 
 def test_layout_is_the_published_one_at_width_1():
@@ -28,11 +29,11 @@ def test_channels_are_multiples_of_eight_and_pairs_connect(width):
 @pytest.mark.parametrize("width", [0, 0.2, 2.1, -1])
 def test_other_widths_are_refused(width):
     with pytest.raises(ValueError, match="width"):
-        Student(16, 16, width=width)
+        Student(EncoderDescription(16, 16), width=width)
 
 
 def test_a_new_student_modulates_nothing_by_the_embedding():
-    student = Student(16, 24, width=0.25).eval()
+    student = Student(EncoderDescription(16, 24), width=0.25).eval()
     a, b = (student.inject(F.normalize(torch.randn(2, 16)), torch.randn(2, 24, 7, 7)) for _ in range(2))
     for one, other in zip((*a.scale, *a.demodulation), (*b.scale, *b.demodulation), strict=True):
         assert torch.equal(one, other)
@@ -64,7 +65,9 @@ def test_modulation_keeps_full_precision_under_autocast():
 
 @pytest.mark.parametrize("size", [5, 7, 10])
 def test_kernels_have_the_sizes_of_the_pairs_for_any_feature_size(size):
-    weights = Student(16, 24, size, width=0.25).inject(torch.randn(2, 16), torch.randn(2, 24, size, size))
+    weights = Student(EncoderDescription(16, 24, size), width=0.25).inject(
+        torch.randn(2, 16), torch.randn(2, 24, size, size)
+    )
     pairs = Layout.of(0.25).pairs
     for i, (c_in, c_out) in enumerate(pairs):
         k = 4 if i < 5 else 3
@@ -76,7 +79,7 @@ def test_kernels_have_the_sizes_of_the_pairs_for_any_feature_size(size):
 
 def test_feature_maps_too_small_for_a_kernel_are_refused():
     with pytest.raises(ValueError, match="feature_size"):
-        Student(16, 24, 3, width=0.25)
+        Student(EncoderDescription(16, 24, 3), width=0.25)
 
 
 @pytest.mark.parametrize(
@@ -85,4 +88,4 @@ def test_feature_maps_too_small_for_a_kernel_are_refused():
 )
 def test_identities_of_another_encoder_are_refused(emb, features):
     with pytest.raises(ValueError, match="identity: expected"):
-        Student(16, 24, width=0.25).inject(torch.randn(emb), torch.randn(features))
+        Student(EncoderDescription(16, 24), width=0.25).inject(torch.randn(emb), torch.randn(features))

@@ -7,7 +7,7 @@ from torch import nn
 
 from idn.errors import UserError
 from idn.students.mobilefaceswap.student import Student
-from idn.types import IdentityFeatures
+from idn.types import EncoderDescription, IdentityFeatures
 
 TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-4)}
 
@@ -15,7 +15,7 @@ TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-4)}
 def small_student(dtype=torch.float32) -> Student:
     """A narrow student with gains that matter, BatchNorms that have seen a batch and a half-open mask."""
     torch.manual_seed(3)
-    student = Student(embedding_dim=16, feature_channels=24, width=0.25)
+    student = Student(EncoderDescription(16, 24), width=0.25)
     for module in student.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data *= 1 + 0.2 * torch.randn_like(module.weight)

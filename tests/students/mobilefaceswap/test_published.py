@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from idn.errors import UserError
 from idn.files.tensors import read_metadata
 from idn.students.mobilefaceswap.published import import_mobilefaceswap, import_student
-from idn.students.mobilefaceswap.student import Student
+from idn.students.student_file import load_student
 from idn.types import IdentityFeatures
 
 CHANNELS = [3, 32, 64, 128, 256, 512]
@@ -161,7 +161,7 @@ def test_imported_student_equals_the_published_network(tmp_path, weights, dtype,
     path, out = tmp_path / "weights.pdparams", tmp_path / "student.safetensors"
     write(path, weights, 4)
     import_student(path, out)
-    student = Student.load(out).eval().to(dtype)
+    student = load_student(out).eval().to(dtype)
     emb, features = (x.to(dtype) for x in identity())
     published = Published(weights, dtype)
     predicted = student.inject(emb, features)

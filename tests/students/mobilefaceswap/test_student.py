@@ -1,23 +1,18 @@
-import json
-
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from idn.errors import UserError
 from idn.students.count import conv_macs, conv_weights, parameters
 from idn.students.mobilefaceswap.student import Student
-from idn.types import IdentityFeatures
+from idn.types import EncoderDescription, IdentityFeatures
 
 EMB, CHANNELS = 16, 24
 
 
 def small_student(seed=0, width=0.25) -> Student:
     torch.manual_seed(seed)
-    return Student(EMB, CHANNELS, width=width)
+    return Student(EncoderDescription(EMB, CHANNELS), width=width)
 
 
 def inputs(n=2, size=64, emb=EMB, channels=CHANNELS, feature_size=7):
@@ -31,7 +26,7 @@ def inputs(n=2, size=64, emb=EMB, channels=CHANNELS, feature_size=7):
 
 def unsettle(student: Student, size: int = 64) -> Student:
     """Give gains and BatchNorms values that a trained student could have: statistics of its own maps, then noise."""
-    emb, channels = student.config["embedding_dim"], student.config["feature_channels"]
+    emb, channels, features = student.encoder[:3]
     for module in student.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0, 0.5)
@@ -40,7 +35,6 @@ def unsettle(student: Student, size: int = 64) -> Student:
             module.momentum = 1.0
             module.weight.data *= torch.empty_like(module.weight).uniform_(0.5, 1.5)
             module.bias.data += 0.3 * torch.randn_like(module.bias)
-    features = student.config["feature_size"]
     target, embedding, maps = inputs(3, size, emb, channels, features)
     student.train()(target, IdentityFeatures(embedding, maps))
     for module in student.modules():
@@ -51,7 +45,7 @@ def unsettle(student: Student, size: int = 64) -> Student:
 
 
 def test_published_counts():
-    student = Student(512, 512)
+    student = Student(EncoderDescription(512, 512))
     assert parameters(student) == 20_699_710
     assert parameters(student.injection.prediction) == 19_253_565
     assert parameters(student.injection.modulation) == 421_955 + 939_392
@@ -65,7 +59,7 @@ def test_published_counts():
 
 
 def test_only_the_first_layers_follow_the_identity_encoder():
-    arcface, mobile = Student(512, 512, width=0.25), Student(128, 320, width=0.25)
+    arcface, mobile = (Student(EncoderDescription(*sizes), width=0.25) for sizes in ((512, 512), (128, 320)))
     shapes = [{k: v.shape for k, v in s.state_dict().items()} for s in (arcface, mobile)]
     different = {k for k in shapes[0] if shapes[0][k] != shapes[1][k]}
     gains = {f"injection.modulation.{i}.gain.weight" for i in range(9)}
@@ -76,7 +70,7 @@ def test_only_the_first_layers_follow_the_identity_encoder():
 @pytest.mark.parametrize("width", [0.25, 0.5, 2])
 def test_widths_scale_the_network_and_run_with_mobilefacenet_sizes(width):
     torch.manual_seed(0)
-    student = Student(128, 512, width=width).eval()
+    student = Student(EncoderDescription(128, 512), width=width).eval()
     target, emb, features = inputs(1, 32, 128, 512)
     static = student.bake(emb, features)
     ratio = conv_weights(static) / 494_979
@@ -88,7 +82,7 @@ def test_widths_scale_the_network_and_run_with_mobilefacenet_sizes(width):
 @pytest.mark.parametrize("size", [64, 224])
 def test_baked_equals_dynamic(size, dtype, tolerance):
     torch.manual_seed(0)
-    student = unsettle(Student(128, 512), size).eval().to(dtype)
+    student = unsettle(Student(EncoderDescription(128, 512)), size).eval().to(dtype)
     target, emb, features = (x.to(dtype) for x in inputs(1, size, 128, 512))
     image, mask = student.bake(emb, features)(target)
     expected = student(target, IdentityFeatures(emb, features))
@@ -171,69 +165,3 @@ def test_compiles_in_place_without_graph_breaks():
         student(given[0], IdentityFeatures(*given[1:])).image, expected, atol=1e-5, rtol=0, check_stride=False
     )
     assert list(student.state_dict()) == keys
-
-
-def test_save_and_load_keep_everything(tmp_path):
-    student = unsettle(Student(EMB, CHANNELS, 5, 0.3))
-    path = tmp_path / "deep" / "student.safetensors"
-    student.save(path, {"note": "kept"})
-    loaded = Student.load(path)
-    assert loaded.config == {"embedding_dim": EMB, "feature_channels": CHANNELS, "feature_size": 5, "width": 0.3}
-    assert loaded.state_dict().keys() == student.state_dict().keys()
-    assert all(torch.equal(v, student.state_dict()[k]) for k, v in loaded.state_dict().items())
-    with safe_open(path, framework="pt") as file:
-        assert file.metadata()["note"] == "kept"
-    assert [p.name for p in path.parent.iterdir()] == ["student.safetensors"]
-
-
-def test_an_interrupted_save_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "student.safetensors"
-    small_student().save(path)
-    before = path.read_bytes()
-    student = small_student(seed=1)
-    monkeypatch.setattr("idn.files.tensors.save_file", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        student.save(path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda t, c: t.pop("idn.head.conv1.bias"), r"1 missing \(idn.head.conv1.bias\)"),
-        (lambda t, c: t.update(more=torch.zeros(1)), r"1 extra \(more\)"),
-        (lambda t, c: t.update({"idn.head.conv1.bias": torch.zeros(4)}), r"1 mis-shaped .*file \(4,\), network \(3,\)"),
-        (lambda t, c: c.update(depth=3), "depth"),
-        (lambda t, c: c.update(width=9), "width"),
-        (lambda t, c: c.clear(), "embedding_dim"),
-    ],
-)
-def test_a_student_file_that_does_not_fit_is_refused(tmp_path, damage, message):
-    path = tmp_path / "student.safetensors"
-    student = small_student()
-    tensors, config = dict(student.state_dict()), dict(student.config)
-    damage(tensors, config)
-    save_file(tensors, path, {"idn.student": json.dumps(config)})
-    with pytest.raises(UserError, match=message):
-        Student.load(path)
-
-
-def test_files_that_are_no_student_are_refused(tmp_path):
-    path = tmp_path / "student.safetensors"
-    with pytest.raises(UserError, match="not a file"):
-        Student.load(path)
-    save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(UserError, match="not a student"):
-        Student.load(path)
-    torch.save(small_student().state_dict(), path)
-    with pytest.raises(UserError, match="not a student"):
-        Student.load(path)
-    small_student().save(path)
-    assert load_file(path)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match="damaged"):
-        Student.load(path)
-    path.write_bytes((2).to_bytes(8, "little") + b"{}")
-    with pytest.raises(UserError, match="not a student"):
-        Student.load(path)

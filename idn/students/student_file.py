@@ -1,0 +1,151 @@
+"""Student files: one safetensors format for every architecture, and what a file says of its crops and its encoder."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from idn.encoders.description import describe_encoder, same_mark
+from idn.errors import UserError
+from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
+from idn.students.protocol import SwapStudent, known_architectures, student_class
+from idn.types import EncoderDescription, IdentityEncoder
+
+STUDENT = "idn.student"
+"""Key of the metadata that holds, as JSON, the architecture, its arguments and the encoder that it was built for."""
+
+
+class StudentFile(NamedTuple):
+    """What a student's file says without its weights."""
+
+    path: Path
+    architecture: str
+    config: dict[str, Any]
+    """Arguments of the constructor beside the encoder."""
+    encoder: EncoderDescription
+    template: str | None
+    """Alignment template of the crops that it was trained on; None if the file does not say."""
+    size: int | None
+    """Of these crops, in pixels."""
+    notes: dict[str, str]
+    """Everything else: the teacher, licences, metrics."""
+
+    def check_encoder(self, encoder: IdentityEncoder) -> None:
+        """Raise UserError if `encoder` is not the one whose identities the student learned to read.
+
+        Told apart by name, by the sizes of what it gives and, where the file keeps it, by what it answers.
+        """
+        wanted, given = self.encoder, describe_encoder(encoder)
+        if wanted.name and wanted.name != given.name:
+            raise UserError(
+                f"{self.path} reads identities of {wanted.name}, not of {given.name}: give the encoder that it was "
+                "trained with"
+            )
+        if wanted[:3] != given[:3]:
+            raise UserError(
+                f"{self.path} reads identities of {_sizes(wanted)}, {given.name} gives {_sizes(given)}: give the "
+                "encoder it was trained with"
+            )
+        if wanted.mark and not same_mark(wanted, given):
+            raise UserError(
+                f"{self.path} was trained with other weights of {given.name}: give the file of weights that its "
+                "training read"
+            )
+
+
+def _sizes(encoder: EncoderDescription) -> str:
+    dim, channels, side = encoder[:3]
+    return f"{dim} numbers and {channels} maps of {side} x {side}"
+
+
+def describe_student(student: SwapStudent) -> dict[str, Any]:
+    """What `build_student` makes the same network of, with other weights; JSON-able."""
+    encoder = student.encoder._asdict() | {"mark": list(student.encoder.mark)}
+    return {"architecture": student.architecture, "config": student.config, "encoder": encoder}
+
+
+def build_student(described: Mapping[str, Any]) -> SwapStudent:
+    """A student with the weights that its training would start from, on the CPU and in training mode.
+
+    Raises UserError for an architecture that is not known here, and TypeError, KeyError, AttributeError or ValueError
+    for a description that does not fit it.
+    """
+    name = described["architecture"]
+    if not isinstance(name, str) or (kind := student_class(name)) is None:
+        raise UserError(
+            f"the architecture {name} is not known here: install the package that has it, or import its class first; "
+            f"known are {', '.join(known_architectures())}"
+        )
+    encoder = EncoderDescription(**described["encoder"])
+    return kind(encoder._replace(mark=tuple(encoder.mark)), **described["config"])
+
+
+def save_student(student: SwapStudent, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write weights, description and `metadata` as one file. All of it or nothing.
+
+    metadata: "template" and "size" of the crops, and whatever else is known of the training.
+    """
+    notes = {**(metadata or {}), STUDENT: json.dumps(describe_student(student))}
+    write_tensors(path, student.state_dict(), notes)
+
+
+def read_student_file(path: str | Path) -> StudentFile:
+    """What a file of `save_student` says of itself. Raises UserError if the file is no student, or is damaged."""
+    path = Path(path)
+    notes = read_metadata(path)
+    if STUDENT not in notes:
+        raise UserError(f"{path} is not a student: choose a file written by training or by `idn import`")
+    try:
+        described = json.loads(notes.pop(STUDENT))
+        encoder = EncoderDescription(**described["encoder"])
+        name = encoder.name or notes.get("encoder", "")
+        size = None if "size" not in notes else int(notes["size"])
+        return StudentFile(
+            path,
+            described["architecture"],
+            dict(described["config"]),
+            encoder._replace(name=name, mark=tuple(encoder.mark)),
+            notes.get("template"),
+            size,
+            notes,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not say everything about its student ({error}): write the file again") from error
+
+
+def load_student(path: str | Path) -> SwapStudent:
+    """The student of a file, on the CPU, in training mode like any new module.
+
+    Raises UserError if the file is no student, its architecture is not known here, or its tensors do not fit what it
+    says of itself.
+    """
+    file = read_student_file(path)
+    described = {"architecture": file.architecture, "config": file.config, "encoder": file.encoder._asdict()}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            student = build_student(described)
+    except UserError as error:
+        raise UserError(f"{path} cannot be built: {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} names arguments that no {file.architecture} has ({error}): write the file again"
+        ) from error
+    load_strict(student, read_tensors(path), str(path))
+    return student
+
+
+def build_network(name: str, recipe: Mapping[str, Any]) -> nn.Module:
+    """A network of a student's deployment with any weights, by the recipe that it was given there.
+
+    Raises UserError for an architecture that is not known here, and LookupError, TypeError, AttributeError or
+    ValueError for a recipe that fits none.
+    """
+    with torch.random.fork_rng(devices=[]):
+        deployment = build_student(recipe).eval().deployment()
+    if recipe["product"] == "baked":
+        return deployment.baked(deployment.anybody(), recipe["size"], recipe["blocks"]).module
+    networks = deployment.dynamic(recipe["size"], True, recipe["blocks"])
+    return {network.name: network.module for network in networks}[name]
