@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from idn.errors import UserError
 from idn.frozen import Frozen
-from idn.geometry import TEMPLATES, realign
+from idn.geometry import TEMPLATES, between_templates, in_pixels, invert_affine, paste, realign
 from idn.images import denormalize, normalize, resize
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch, goes_by
 
@@ -279,11 +279,10 @@ class FrozenTeacher(Frozen, ABC):
 
     def _paste(self, images: Tensor, target: Tensor) -> Tensor:
         size, template = target.shape[-1], self.record.target.template
-        back = _realign(images, template, self.crop_template, size, "border")
         if template in (None, self.crop_template):
-            return back
-        inside = _realign(_feather(images), template, self.crop_template, size, "zeros")
-        return (inside * back + (1 - inside) * target).clamp(0, 1)
+            return resize(images, size)
+        matrix = invert_affine(between_templates(template, self.crop_template))
+        return paste(target, images, in_pixels(matrix, size, images.shape[-1]))
 
 
 def _realign(images: Tensor, crop_template: str | None, wanted: str | None, size: int, border: Border) -> Tensor:
@@ -293,14 +292,6 @@ def _realign(images: Tensor, crop_template: str | None, wanted: str | None, size
         if None in (crop_template, wanted)
         else realign(images, crop_template, wanted, size, border)
     )
-
-
-def _feather(images: Tensor) -> Tensor:
-    """(1, 1, s, s): 1 inside, falling to 0 over the outer twentieth of the frame, so that no seam shows."""
-    size = images.shape[-1]
-    line = torch.arange(size, device=images.device, dtype=images.dtype)
-    edge = (torch.minimum(line, size - 1 - line) / (size / 20)).clamp(0, 1)
-    return torch.minimum(edge[None, :], edge[:, None])[None, None]
 
 
 def pick(batch: SwapBatch, source: IdentityFeatures, rows: slice | Tensor) -> tuple[SwapBatch, IdentityFeatures]:

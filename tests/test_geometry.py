@@ -1,9 +1,24 @@
+import itertools
+import math
+
 import kornia
 import pytest
 import torch
 
 from idn import geometry
-from idn.geometry import between_templates, fit_similarity, invert_affine, realign, template_points, transform_points
+from idn.errors import OptionError
+from idn.geometry import (
+    TEMPLATES,
+    between_templates,
+    fit_similarity,
+    in_pixels,
+    invert_affine,
+    paste,
+    realign,
+    template_points,
+    transform_points,
+    warp,
+)
 
 
 def similarity(n: int, seed: int = 0) -> torch.Tensor:
@@ -125,8 +140,9 @@ def test_templates_are_ordered_as_seen_in_the_image() -> None:
 
 
 def test_unknown_template_is_named() -> None:
-    with pytest.raises(ValueError, match="'dlib' is unknown"):
+    with pytest.raises(OptionError) as error:
         template_points("dlib")
+    assert (error.value.argument, error.value.value) == ("template", "dlib")
 
 
 def test_reframe_to_the_same_frame_resizes() -> None:
@@ -148,3 +164,65 @@ def test_reframe_is_differentiable() -> None:
     assert torch.autograd.gradcheck(lambda x: realign(x, "ffhq", "arcface_128", 6), image)
     realign(image, "ffhq", "arcface_128", 16).sum().backward()
     assert image.grad is not None and (image.grad[..., 2:6, 2:6] > 0).all()
+
+
+def old_paste(images: torch.Tensor, target: torch.Tensor, template: str, crop_template: str) -> torch.Tensor:
+    """By two realignments, of the crop and of its feathered square."""
+    size = images.shape[-1]
+    line = torch.arange(size, dtype=images.dtype)
+    edge = (torch.minimum(line, size - 1 - line) / (size / 20)).clamp(0, 1)
+    mask = torch.minimum(edge[None, :], edge[:, None])[None, None]
+    back = realign(images, template, crop_template, target.shape[-1], "border")
+    inside = realign(mask, template, crop_template, target.shape[-1], "zeros")
+    return (inside * back + (1 - inside) * target).clamp(0, 1)
+
+
+@pytest.mark.parametrize(("size", "own"), [(96, 112), (128, 256), (100, 224), (64, 512)])
+def test_paste_between_templates_is_what_two_realignments_give(size: int, own: int) -> None:
+    images, target = torch.rand(2, 3, own, own), torch.rand(2, 3, size, size)
+    for template, crop_template in itertools.permutations(TEMPLATES, 2):
+        matrix = in_pixels(invert_affine(between_templates(template, crop_template)), size, own)
+        assert torch.equal(paste(target, images, matrix), old_paste(images, target, template, crop_template))
+
+
+def waves(height: int, width: int) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return 0.5 + 0.4 * torch.stack([torch.sin(x / 17), torch.cos(y / 23), torch.sin((x + y) / 29)])[None]
+
+
+def turned(degrees: float, scale: float, centre: tuple[float, float], size: int) -> torch.Tensor:
+    """Pixels of a picture -> pixels of a crop of `size` whose middle shows `centre`."""
+    a = torch.tensor(math.radians(degrees), dtype=torch.float64)
+    linear = scale * torch.stack([torch.stack([a.cos(), -a.sin()]), torch.stack([a.sin(), a.cos()])])
+    middle = torch.tensor([[size / 2], [size / 2]], dtype=torch.float64)
+    return torch.cat([linear, middle - linear @ torch.tensor(centre, dtype=torch.float64)[:, None]], 1)
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 180, -120])
+@pytest.mark.parametrize("centre", [(150.0, 110.0), (20.0, 190.0)], ids=["inside", "partly outside"])
+@pytest.mark.parametrize("extent", [60, 300], ids=["small", "large"])
+def test_a_crop_pasted_back_reproduces_the_picture(degrees: float, centre: tuple[float, float], extent: int) -> None:
+    size, height, width = 128, 200, 260
+    picture, matrix = waves(height, width), turned(degrees, size / extent, centre, size)
+    back = torch.cat([matrix[:, :2] * torch.tensor((width, height)) / size, matrix[:, 2:] / size], -1)
+    crop = warp(picture, back, size)
+    assert (paste(picture, crop, matrix) - picture).abs().max() < 0.02
+    touched = (paste(picture, torch.zeros_like(crop), matrix) != picture).float().mean()
+    assert 0 < touched <= 1.1 * extent**2 / (height * width)
+
+
+def test_paste_takes_a_mask_and_leaves_the_rest_bit_for_bit() -> None:
+    picture, crop = torch.rand(2, 3, 400, 300), torch.rand(2, 3, 32, 32)
+    matrix = torch.stack([turned(20, 1.0, (80, 90), 32), turned(0, 1.0, (200, 300), 32)])
+    assert torch.equal(paste(picture, crop, matrix, torch.zeros(1, 1, 32, 32)), picture)
+    out = paste(picture, crop, matrix, torch.ones(2, 1, 32, 32))
+    torch.testing.assert_close(out[1, :, 290:310, 190:210], crop[1, :, 6:26, 6:26], atol=1e-4, rtol=0)
+    assert torch.equal(out[0, :, 200:], picture[0, :, 200:]) and torch.equal(out[1, :, :200], picture[1, :, :200])
+    assert torch.equal(paste(picture, crop, turned(0, 1.0, (1000, 1000), 32)), picture)
+
+
+def test_a_large_crop_is_averaged_when_it_shrinks_back() -> None:
+    stripes = torch.zeros(1, 1, 256, 256)
+    stripes[..., ::2] = 1
+    out = paste(torch.zeros(1, 1, 64, 64), stripes, turned(0, 8.0, (32, 32), 256), torch.ones(1, 1, 256, 256))
+    assert (out[..., 20:44, 20:44] - 0.5).abs().max() < 0.05

@@ -1,4 +1,4 @@
-"""Mild random changes to photographs: alike for an image and its mask, and the same again for the same seed."""
+"""Augmentation: mild random changes to photographs, alike for an image and its mask, and the same again for the same seed."""
 
 import math
 
@@ -35,16 +35,19 @@ class Augment:
     ) -> None:
         """Choose the strengths; 0 turns a change off.
 
-        flip, blur, noise, jpeg: probabilities. degrees: largest rotation. shift: largest move, as a share of the side.
-        scale, brightness, contrast, saturation: largest relative change. tint: largest relative change of one colour
-        channel. Raises UserError for probabilities outside [0, 1] and strengths outside [0, 0.99] (degrees: [0, 180]).
+        flip, blur, noise, jpeg: probabilities.
+        degrees: largest rotation.
+        shift: largest move, as a share of the side.
+        scale, brightness, contrast, saturation: largest relative change.
+        tint: largest relative change of one colour channel.
+        Raises OptionError for probabilities outside [0, 1] and strengths outside [0, 0.99] (degrees: [0, 180]).
         """
-        for option, value in {"flip": flip, "blur": blur, "noise": noise, "jpeg": jpeg}.items():
-            require_number(f"augment.{option}", value, 0, 1)
+        for argument, value in {"flip": flip, "blur": blur, "noise": noise, "jpeg": jpeg}.items():
+            require_number(argument, value, 0, 1)
         strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "tint": tint}
-        for option, value in {"shift": shift, "scale": scale, **strengths}.items():
-            require_number(f"augment.{option}", value, 0, 0.99)
-        require_number("augment.degrees", degrees, 0, 180)
+        for argument, value in {"shift": shift, "scale": scale, **strengths}.items():
+            require_number(argument, value, 0, 0.99)
+        require_number("degrees", degrees, 0, 180)
         self.flip, self.degrees, self.shift, self.scale = flip, degrees, shift, scale
         self.brightness, self.contrast, self.saturation, self.tint = brightness, contrast, saturation, tint
         self.blur, self.noise, self.jpeg = blur, noise, jpeg

@@ -1,4 +1,4 @@
-"""The first pairs of a data set, for whoever wants a fixed number of them outside of a training run."""
+"""Iterable of the first pairs of a data set, for whoever wants a fixed number of them outside of a training run."""
 
 from collections.abc import Iterator
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Data for training recognisers: labelled faces, and verification pairs of people held out."""
+"""Datasets for face recognition: labelled faces, and verification pairs of people held out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from idn.data.augment import Augment
-from idn.data.loaders import VALIDATION_SEED, StreamData, check_frame
+from idn.data.loaders import VALIDATION_SEED, StreamData, check_template
 from idn.data.photo_folder import FaceFolder
 from idn.data.photo_pairs import IdentityFolder
 from idn.data.procedural import FaceRenderer, ProceduralIdentities, verification_pairs
@@ -76,8 +76,6 @@ class RecognitionData(StreamData):
     classes: people in training. people: (classes, K) known coordinates of them, or None.
     """
 
-    group = "encoder_data"
-
     def __init__(
         self,
         train: Dataset,
@@ -98,9 +96,9 @@ def procedural_identities(
 ) -> RecognitionData:
     """`identities` procedural people, drawn anew for every batch; `pairs` verification pairs of other people.
 
-    Raises UserError if `template` is not the framing in which the faces are drawn, and for numbers that cannot be.
+    Raises OptionError if `template` is not the one in which the faces are drawn, and for numbers that cannot be.
     """
-    check_frame(renderer, template, "encoder_data.template", "encoder_data=folder encoder_data.root=DIR")
+    check_template(renderer, template)
     _check_numbers(size, pairs, seed)
     train = ProceduralIdentities(renderer, size, batch, identities, seed)
     val = RenderedPairs(renderer, size, pairs, seed + VALIDATION_SEED)
@@ -127,9 +125,9 @@ def folder_identities(
     be.
     """
     _check_numbers(size, pairs, seed)
-    require_int("encoder_data.batch", batch, 2)
-    require_callable("encoder_data.augment", augment)
-    folder = FaceFolder(root, size, template, stored_template, "identities", cache, RecognitionData.group)
+    require_int("batch", batch, 2)
+    require_callable("augment", augment)
+    folder = FaceFolder(root, size, template, stored_template, "identities", cache)
     people = IdentityFolder(folder, "train", holdout, seed, augment)
     val = FolderPairs(IdentityFolder(folder, "val", holdout, seed), pairs)
     data = RecognitionData(Shuffled(people, seed), val, len(val), people.identities, None, batch, None, workers)
@@ -138,7 +136,7 @@ def folder_identities(
 
 
 def _check_numbers(size: int, pairs: int, seed: int) -> None:
-    """Raise UserError for numbers that neither kind of data can work with."""
-    require_int("encoder_data.size", size, 16)
-    require_int("encoder_data.pairs", pairs, 2)
-    require_int("encoder_data.seed", seed)
+    """Raise OptionError for numbers that neither kind of data can work with."""
+    require_int("size", size, 16)
+    require_int("pairs", pairs, 2)
+    require_int("seed", seed)

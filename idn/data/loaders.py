@@ -1,4 +1,4 @@
-"""Data loaders for a run: an endless training stream that can be entered anywhere, and a fixed validation set."""
+"""LightningDataModules: an endless training stream that can be entered anywhere, and a fixed validation set."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from idn.data.procedural import FaceRenderer, ProceduralSwaps
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.files.option_checks import require_int
 
 VALIDATION_SEED = 1_000_003
@@ -36,12 +36,9 @@ class StreamData(pl.LightningDataModule):
     samples that `collate` joins. val_items: how many items of `val` make one validation.
     workers: loader processes; 0 makes the items in the training process.
     Several processes take turns in the training stream, and validate on the same items. A resumed run continues with
-    the item after the last one that any process trained on, however many there are now. Raises UserError for a number
+    the item after the last one that any process trained on, however many there are now. Raises OptionError for a number
     of workers that cannot be.
     """
-
-    group = "data"
-    """Config group of its options."""
 
     def __init__(
         self,
@@ -53,7 +50,7 @@ class StreamData(pl.LightningDataModule):
         workers: int = 0,
     ) -> None:
         super().__init__()
-        require_int(f"{self.group}.workers", workers, 0)
+        require_int("workers", workers, 0)
         self.train, self.val, self.val_items = train, val, val_items
         self.batch_size, self.collate, self.workers = batch_size, collate, workers
         self.entered = {"step": 0, "item": 0}
@@ -95,7 +92,7 @@ class SwapData(StreamData):
     """Source-target pairs, all crops of one size and framing.
 
     size, template: pixels and alignment template of every crop. photographs: whether they show real people, not drawn
-    ones. Raises UserError if the size is not divisible by 32.
+    ones. Raises OptionError if the size is not divisible by 32.
     """
 
     def __init__(
@@ -122,11 +119,11 @@ class SwapData(StreamData):
 
 
 def check_size(size: int) -> None:
-    """Raise UserError unless `size`, the side of a crop, is divisible by 32."""
+    """Raise OptionError unless `size`, the side of a crop, is divisible by 32."""
     if not isinstance(size, int):
-        raise UserError(f"data.size={size} is not a number of pixels: take a multiple of 32, such as 128")
+        raise OptionError("size", size, "is not a number of pixels: take a multiple of 32, such as 128")
     if size % 32 or size < 32:
-        raise UserError(f"data.size={size} is not divisible by 32: take {max(32, round(size / 32) * 32)}")
+        raise OptionError("size", size, f"is not divisible by 32: take {max(32, round(size / 32) * 32)}")
 
 
 def procedural_data(
@@ -142,12 +139,11 @@ def procedural_data(
     """Endless procedural faces; validation draws other people, all pairs of different ones.
 
     batch: pairs per step. same_ratio: share of training pairs whose source and target are one person.
-    Raises UserError if `template` is not the framing in which the faces are drawn, and for numbers that cannot be.
+    Raises OptionError if `template` is not the one in which the faces are drawn, and for numbers that cannot be.
     """
-    unless = ", unless the file of a student asks for the other framing"
-    check_frame(renderer, template, "data.template", "data=faces data.root=DIR", unless)
-    require_int("data.seed", seed)
-    require_int("data.val_batches", val_batches, 1)
+    check_template(renderer, template)
+    require_int("seed", seed)
+    require_int("val_batches", val_batches, 1)
     return SwapData(
         ProceduralSwaps(renderer, size, batch, seed, same_ratio),
         ProceduralSwaps(renderer, size, batch, seed + VALIDATION_SEED, 0.0),
@@ -158,14 +154,8 @@ def procedural_data(
     )
 
 
-def check_frame(renderer: FaceRenderer, template: str, option: str, photographs: str, unless: str = "") -> None:
-    """Raise UserError unless the renderer draws in that framing.
-
-    option: that says the framing. photographs: options that take photographs instead, which come in any. unless: when
-    the option is of no use.
-    """
+def check_template(renderer: FaceRenderer, template: str) -> None:
+    """Raise OptionError unless the renderer draws faces aligned to that template."""
     if template != renderer.template:
-        raise UserError(
-            f"{option}={template} does not fit procedural faces, which are aligned to {renderer.template}: give "
-            f"{photographs} with crops of `idn align`, or {option}={renderer.template}{unless}"
-        )
+        wanted = f"does not fit procedural faces, which are aligned to {renderer.template}"
+        raise OptionError("template", template, f"{wanted}: take that, or photographs, which come in any")

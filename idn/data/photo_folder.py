@@ -1,4 +1,4 @@
-"""Aligned face crops on disk: what a folder holds, who is on which photograph, and crops in the wanted framing."""
+"""Folder of face crops on disk: what it holds, who is on which photograph, and crops in the wanted framing."""
 
 import hashlib
 import math
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from idn.data.alignment.manifest import Record, Settings, read_manifest
-from idn.errors import UserError
-from idn.files.option_checks import require_number
+from idn.errors import OptionError
+from idn.files.option_checks import require_number, require_one_of
 from idn.files.photos import UnreadablePhoto, list_photos, photo_size, read_photo
 from idn.geometry import TEMPLATES, between_templates, realign, transform_points
 from idn.images import from_uint8, resize, to_uint8
@@ -40,27 +40,26 @@ class FaceFolder:
         stored_template: str | None = None,
         layout: str = "auto",
         cache: bool = False,
-        group: str = "data",
     ) -> None:
         """Look through the folder, and at the sizes of some pictures unless `idn align` made them.
 
-        root: a folder made by `idn align`, or any folder of square crops. size, template: pixels and alignment template of
-        the crops to deliver. stored_template: template of the crops on disk; None takes it from the manifest of
-        `idn align`. layout: "auto", "flat" or "identities".
+        root: a folder made by `idn align`, or any folder of square crops.
+        size, template: pixels and alignment template of the crops to deliver.
+        stored_template: template of the crops on disk; None takes it from the manifest of `idn align`.
+        layout: "auto", "flat" or "identities".
         cache: keep decoded crops in memory, size * size * 3 bytes each, separately in every loader process.
-        group: config group of these options, for what is said about them.
-        Raises UserError if the folder is missing, empty, of unclear layout, aligned to another template or to nobody
+        Raises OptionError if the folder is missing, empty, of unclear layout, aligned to another template or to nobody
         knows which, if most pictures are not square, and for unknown templates.
         """
-        for option, name in (("template", template), ("stored_template", stored_template)):
-            if name not in TEMPLATES and (name is not None or option == "template"):
-                raise UserError(f"{group}.{option}={name} is unknown: choose one of {', '.join(sorted(TEMPLATES))}")
-        self.root, self.size, self.template, self.group = Path(str(root)), size, template, group
+        require_one_of("template", template, TEMPLATES)
+        if stored_template is not None:
+            require_one_of("stored_template", stored_template, TEMPLATES)
+        self.root, self.size, self.template = Path(str(root)), size, template
         if not self.root.is_dir():
-            raise UserError(f"{group}.root={root} is not a folder: give a folder of face crops made by `idn align`")
+            raise OptionError("root", root, "is not a folder: give a folder of face crops made by `idn align`")
         self.names = list_photos(self.root)
         if not self.names:
-            raise UserError(f"{group}.root={root} holds no pictures: give a folder of face crops made by `idn align`")
+            raise OptionError("root", root, "holds no pictures: give a folder of face crops made by `idn align`")
         self.flat = _is_flat(self.root, self.names, layout)
         self.identities = _identities(self.names, self.flat)
         self.unreadable: dict[str, str] = {}
@@ -78,19 +77,19 @@ class FaceFolder:
         """Photographs by identity, of those to train with ("train") or of those held out ("val").
 
         A hash of its name decides about each identity, so it stays where it is when others are added or removed.
-        holdout: share of the identities to hold out. Raises UserError if fewer than two identities remain.
+        holdout: share of the identities to hold out. Raises OptionError if fewer than two identities remain.
         """
-        require_number(f"{self.group}.holdout", holdout, 0, 1)
+        require_number("holdout", holdout, 0, 1)
         if part not in ("train", "val"):
             raise ValueError(f"part must be 'train' or 'val', got {part!r}")
         chosen = [
             photos for name, photos in sorted(self.identities.items()) if (_share(name) < holdout) == (part == "val")
         ]
         if len(chosen) < 2:
-            what = "held out" if part == "val" else "left to train with"
-            raise UserError(
-                f"{self.root}: {len(chosen)} of {len(self.identities)} identities {what} at {self.group}.holdout="
-                f"{holdout}, and two are needed: add people{self._other_holdout(part)}"
+            what = "to hold out" if part == "val" else "to train with"
+            wanted = f"leaves {len(chosen)} of the {len(self.identities)} identities in {self.root} {what}"
+            raise OptionError(
+                "holdout", holdout, f"{wanted}, and two are needed: add people{self._other_holdout(part)}"
             )
         return chosen
 
@@ -100,7 +99,7 @@ class FaceFolder:
         if len(shares) < 4:
             return ""
         wanted = math.floor(shares[1] * 100 + 1) if part == "val" else math.floor(shares[-2] * 100)
-        return f", or give {self.group}.holdout={wanted / 100:.2f}"
+        return f", or give {wanted / 100:.2f}"
 
     def read(self, index: int) -> Tensor:
         """One crop in the wanted framing, (3, size, size) uint8 RGB.
@@ -149,34 +148,34 @@ class FaceFolder:
     def _framing(self, settings: Settings | None, given: str | None) -> str:
         """Alignment template of the crops on disk: the one that the manifest or, without one, the user says.
 
-        Raises UserError if they disagree or nobody says it, and for pictures that nobody cropped.
+        Raises OptionError if they disagree or nobody says it, and for pictures that nobody cropped.
         """
         if settings is not None:
             if given not in (None, settings.template):
-                raise UserError(
-                    f"{self.root} was aligned to template={settings.template}, not {given}: "
-                    f"set {self.group}.stored_template={settings.template}, or leave it out"
+                wanted = (
+                    f"contradicts {self.root}, which was aligned to {settings.template}: give that, or leave it out"
                 )
+                raise OptionError("stored_template", given, wanted)
             return settings.template
         self._check_square()
         if given is None:
-            raise UserError(
-                f"{self.root} was not made by idn align: say how its faces are aligned with "
-                f"{self.group}.stored_template={'|'.join(sorted(TEMPLATES))}, or run idn align on it"
+            raise OptionError(
+                "stored_template",
+                given,
+                f"must say how the faces of {self.root}, which was not made by idn align, are aligned: give one of "
+                f"{', '.join(sorted(TEMPLATES))}, or run idn align on it",
             )
         return given
 
     def _check_square(self) -> None:
-        """Raise UserError if most of some pictures from all over the folder are not square."""
+        """Raise OptionError if most of some pictures from all over the folder are not square."""
         sizes = {name: photo_size(self.root / name) for name in self.names[:: math.ceil(len(self.names) / _PROBES)]}
         known = {name: size for name, size in sizes.items() if size is not None}
         odd = [name for name, (width, height) in known.items() if width != height]
         if 2 * len(odd) > len(known):
             width, height = known[odd[0]]
-            raise UserError(
-                f"{self.root} holds pictures that are not square, such as {odd[0]} with {width}x{height} pixels: "
-                f"run idn align on it and give its crops as {self.group}.root"
-            )
+            wanted = f"holds pictures that are not square, such as {odd[0]} with {width}x{height} pixels"
+            raise OptionError("root", self.root, f"{wanted}: run idn align on it and give the crops instead")
 
     def tell_if_small(self) -> None:
         """Say on stderr if the crops on disk have too few pixels, so that those to deliver are enlarged.
@@ -186,8 +185,8 @@ class FaceFolder:
         stored = self._stored or self._first_side()
         if stored is not None and stored < self._enough():
             print(
-                f"{self.root} holds crops of {stored} px, which are enlarged: {self.size} px aligned to {self.template} "
-                f"need {self._enough()}, as idn align size={self._enough()} makes them",
+                f"{self.root} holds crops of {stored} px, which are enlarged: {self.size} px aligned to "
+                f"{self.template} need {self._enough()}, as idn align size={self._enough()} makes them",
                 file=sys.stderr,
             )
 
@@ -216,15 +215,17 @@ def _known_landmarks(records: list[Record]) -> dict[str, Tensor]:
 
 def _is_flat(root: Path, names: list[str], layout: str) -> bool:
     """Whether every photograph is its own identity."""
+    require_one_of("layout", layout, ("auto", "flat", "identities"))
     if layout in ("flat", "identities"):
         if layout == "identities" and any("/" not in name for name in names):
-            raise UserError(f"{root} has pictures outside of its folders: move each into the folder of its person")
+            wanted = "has pictures outside of its folders: move each into the folder of its person"
+            raise OptionError("root", root, wanted)
         return layout == "flat"
-    if layout != "auto":
-        raise UserError(f"data.layout={layout} must be auto, flat or identities")
     loose = sum("/" not in name for name in names)
     if 0 < loose < len(names):
-        raise UserError(f"{root} holds pictures both beside and inside folders: set data.layout=flat or identities")
+        raise OptionError(
+            "layout", layout, f"is not clear: {root} has pictures beside folders, give flat or identities"
+        )
     folders = {name.split("/", 1)[0] for name in names}
     return loose > 0 or all(len(f) == 5 and f.isdecimal() and f.endswith("000") for f in folders)
 

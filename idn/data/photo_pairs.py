@@ -1,4 +1,4 @@
-"""Photographs as training data: source-target pairs for swapping, labelled crops for recognition."""
+"""Datasets of photographs: source-target pairs for swapping, labelled crops for recognition."""
 
 import hashlib
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class FaceSwaps(Dataset[SwapBatch]):
         changed in two ways if `augment` is given. regions: says where the face is; None fits a face shape to the
         landmarks. Raises UserError if the part has fewer than two identities or the ratio lies outside [0, 1].
         """
-        require_number("data.same_ratio", same_ratio, 0, 1)
+        require_number("same_ratio", same_ratio, 0, 1)
         self.folder, self.same_ratio, self.augment = folder, same_ratio, augment
         self.regions = LandmarkRegions(folder.template) if regions is None else regions
         self.people = folder.split(part, holdout)
@@ -196,11 +196,11 @@ def faces_data(
     options that cannot be.
     """
     check_size(size)
-    require_int("data.batch", batch, 1)
-    require_int("data.val_batches", val_batches, 1)
-    require_int("data.seed", seed)
-    require_callable("data.augment", augment)
-    require_callable("data.regions", regions)
+    require_int("batch", batch, 1)
+    require_int("val_batches", val_batches, 1)
+    require_int("seed", seed)
+    require_callable("augment", augment)
+    require_callable("regions", regions)
     folder = FaceFolder(root, size, template, stored_template, layout, cache)
     train = FaceSwaps(folder, "train", holdout, seed, same_ratio, augment, regions)
     val = FaceSwaps(folder, "val", holdout, seed, 0.0, None, regions)

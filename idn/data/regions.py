@@ -1,12 +1,11 @@
-"""Where the face is in a crop: what a swap may change."""
+"""Face region mask of a crop: what a swap may change."""
 
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from idn.errors import UserError
-from idn.files.option_checks import require_number
+from idn.files.option_checks import require_number, require_one_of
 from idn.geometry import TEMPLATES, fit_similarity, template_points, transform_points
 
 
@@ -34,12 +33,11 @@ class LandmarkRegions:
         """Choose the shape.
 
         template: alignment template of the crops, used where no landmarks are known. edge: width of the soft edge as a
-        share of the face's radius, half of it inside, from 0.001 to 1. Raises UserError for another edge and an
+        share of the face's radius, half of it inside, from 0.001 to 1. Raises OptionError for another edge and an
         unknown template.
         """
-        require_number("regions.edge", edge, 0.001, 1)
-        if template not in TEMPLATES:
-            raise UserError(f"regions.template={template} is unknown: choose one of {', '.join(sorted(TEMPLATES))}")
+        require_number("edge", edge, 0.001, 1)
+        require_one_of("template", template, TEMPLATES)
         self.points, self.edge = template_points(template), edge
 
     def __call__(self, images: Tensor, landmarks: Tensor | None) -> Tensor:

@@ -1,21 +1,22 @@
-"""Folders that a command will write into."""
+"""Output folders: make one and try it, remove one that nothing was written into."""
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from idn.errors import UserError
+from idn.errors import OptionError
 
 
-def make_writable(option: str, folder: Path) -> None:
-    """Make `folder` and try it. Raises UserError, which calls it by the name of its option, if it cannot be written."""
+def make_writable(argument: str, folder: Path) -> None:
+    """Make `folder`, which is the value of `argument`, and try it. Raises OptionError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"{option}={folder} cannot be written ({error.strerror}): give another folder") from error
+        wanted = f"cannot be written ({error.strerror}): give another folder"
+        raise OptionError(argument, folder, wanted) from error
 
 
 def remove_unused(folder: Path, expendable: Sequence[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Whose face: from a photograph, or from a file that kept what an encoder saw, to the identity that a student reads."""
+"""Identity embedding of a source: from a photograph, or from a file that kept what an encoder saw, to the identity that a student reads."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def identity_of_photo(
     if len(faces) > 1 and faces[1].size > face.size / 2:
         raise UserError(f"{path} shows {len(faces)} faces of similar size: cut out the person that is meant")
     try:
-        crop, _, _ = cut_crop(pixels, face.landmarks, template, CROP)
+        crop = cut_crop(pixels, face.landmarks, template, CROP).image
     except UnusableLandmarks as error:
         raise UserError(f"{path}: {error}, give another photograph") from error
     return _look(encoder, crop)

@@ -6,7 +6,7 @@ import torch
 from idn.data import face_parsing as parsing
 from idn.data.face_parsing import FACE, LABELS, BiSeNet, ParsingRegions
 from idn.data.regions import LandmarkRegions
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.geometry import TEMPLATES, between_templates, template_points, transform_points
 
 
@@ -49,9 +49,9 @@ def test_region_follows_landmarks() -> None:
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^regions\.edge=0 must be a number from 0\.001 to 1$"):
+    with pytest.raises(OptionError, check=lambda e: e.argument == "edge"):
         LandmarkRegions("ffhq", edge=0)
-    with pytest.raises(UserError, match=r"^regions\.template=dlib is unknown"):
+    with pytest.raises(OptionError, check=lambda e: (e.argument, e.value) == ("template", "dlib")):
         LandmarkRegions("dlib")
 
 

@@ -1,4 +1,4 @@
-"""A folder of photographs -> a folder of aligned face crops and a manifest; can be stopped and continued anywhere."""
+"""Batch alignment: a folder of photographs -> a folder of face crops and a manifest; can be stopped and continued."""
 
 import errno
 import time
@@ -15,9 +15,9 @@ from rich.text import Text
 from idn.data.alignment.detector import Detector
 from idn.data.alignment.manifest import ManifestWriter, Record, Settings
 from idn.data.alignment.workers import Aligner, CropOptions, align_all, one_thread
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.files.folders import make_writable
-from idn.files.option_checks import require_callable, require_int, require_number
+from idn.files.option_checks import require_callable, require_int, require_number, require_one_of
 from idn.files.photos import list_photos
 from idn.geometry import TEMPLATES
 from idn.hardware import choose_device
@@ -93,13 +93,9 @@ def _tracked(found: Iterator[Record | OSError], done: int, total: int) -> Iterat
 
 
 def _check_options(options: CropOptions, picture_format: str, workers: int) -> None:
-    """Raise UserError for the first option that cannot work."""
-    for option, value, known in (
-        ("template", options.template, sorted(TEMPLATES)),
-        ("picture_format", picture_format, ["jpg", "png", "webp"]),
-    ):
-        if value not in known:
-            raise UserError(f"{option}={value} is unknown: choose one of {', '.join(known)}")
+    """Raise OptionError for the first option that cannot work."""
+    require_one_of("template", options.template, TEMPLATES)
+    require_one_of("picture_format", picture_format, ("jpg", "png", "webp"))
     require_int("size", options.size, 16, 4096)
     require_int("picture_quality", options.quality, 1, 100)
     require_number("min_face", options.min_face, 0)
@@ -107,15 +103,15 @@ def _check_options(options: CropOptions, picture_format: str, workers: int) -> N
 
 
 def _check_folders(src: Path, dst: Path) -> list[str]:
-    """The photographs to align. Raises UserError for folders that cannot work."""
+    """The photographs to align. Raises OptionError for folders that cannot work."""
     if not src.is_dir():
-        raise UserError(f"src={src} is not a folder: give the folder that holds the photographs")
+        raise OptionError("src", src, "is not a folder: give the folder that holds the photographs")
     inner, outer = src.resolve(), dst.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise UserError(f"dst={dst} and src={src} overlap: give a dst outside src that does not contain it")
+        raise OptionError("dst", dst, f"and src={src} overlap: give a folder outside src that does not contain it")
     photos = list_photos(src)
     if not photos:
-        raise UserError(f"src={src} holds no photographs (.jpg, .png, .webp, .bmp, .tif): check the path")
+        raise OptionError("src", src, "holds no photographs (.jpg, .png, .webp, .bmp, .tif): check the path")
     return photos
 
 
@@ -128,6 +124,14 @@ def _crop_names(photos: list[str], suffix: str) -> dict[str, str]:
         alone = stems[str(path.with_suffix("")).casefold()] == 1
         names[photo] = str(path.with_suffix(suffix)) if alone else f"{photo}{suffix}"
     return names
+
+
+def _made(make_detector: Callable[[], Detector]) -> Detector:
+    """The detector; what is wrong with its options is said of those of `make_detector`."""
+    try:
+        return make_detector()
+    except OptionError as error:
+        raise error.under("make_detector") from error
 
 
 def align_folder(
@@ -144,24 +148,27 @@ def align_folder(
 ) -> AlignReport:
     """Cut the largest face out of every photograph below `src` into the same place below `dst`.
 
-    make_detector: called once all else is known to work. size: side of the crops in pixels. template: alignment template;
-    "ffhq" is the widest, every other template can be cut from it later. min_face: shorter side in pixels below which a
-    face is left out. picture_format: "jpg", "png" or "webp". picture_quality: 1..100 for jpg and webp. workers: processes that share the
-    work; 0 does it in this one; the crops and the manifest are the same. device: where faces are looked for, see
-    `choose_device`.
+    make_detector: called once all else is known to work.
+    size: side of the crops in pixels.
+    template: alignment template; "ffhq" is the widest, every other template can be cut from it later.
+    min_face: shorter side in pixels below which a face is left out.
+    picture_format: "jpg", "png" or "webp".
+    picture_quality: 1..100 for jpg and webp.
+    workers: processes that share the work; 0 does it in this one; the crops and the manifest are the same.
+    device: where faces are looked for, see `choose_device`.
     Photographs without a usable face are recorded and passed over; those that the manifest already names are not looked
     at again. Prints the counts. Raises UserError for folders, options or a disk that cannot work.
     """
     options = CropOptions(size, template, min_face, picture_quality)
     _check_options(options, picture_format, workers)
-    require_callable("detector", make_detector)
+    require_callable("make_detector", make_detector)
     where, source, target = choose_device(device), Path(str(src)), Path(str(dst))
     photos = _check_folders(source, target)
     names = _crop_names(photos, f".{picture_format}")
     writer = ManifestWriter(target, Settings(str(source.resolve()), template, size))
     done = {record.photo for record in writer.records}
     waiting = [(photo, names[photo]) for photo in photos if photo not in done]
-    aligner = Aligner(source, target, waiting, make_detector(), options)
+    aligner = Aligner(source, target, waiting, _made(make_detector), options)
     make_writable("dst", target)
     found = align_all(aligner, workers, where)
     report = AlignReport(target, len(photos), len(photos) - len(waiting))
@@ -186,5 +193,5 @@ def _write(writer: ManifestWriter, found: Iterator[Record | OSError], dst: str) 
                 writer.append(record)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "is full" if full else f"cannot be written ({error.strerror})"
-        raise UserError(f"the disk of dst={dst} {what}: all crops so far are kept, make room and run again") from error
+        what = "is on a full disk" if full else f"cannot be written ({error.strerror})"
+        raise OptionError("dst", dst, f"{what}: all crops so far are kept, make room and run again") from error

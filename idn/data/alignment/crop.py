@@ -1,4 +1,6 @@
-"""One aligned face out of a photograph."""
+"""Cropping: one aligned face out of a photograph, and the matrix that `idn.geometry.paste` puts it back with."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,12 +17,27 @@ class UnusableLandmarks(UserError):
     """Landmarks that lie in one place, contradict each other or are no numbers: no face can be cut out by them."""
 
 
-def cut_crop(photo: Tensor, landmarks: Tensor, template: str, size: int) -> tuple[Tensor, Tensor, float]:
+class Crop(NamedTuple):
+    """An aligned face, and where it was."""
+
+    image: Tensor
+    """(3, S, S) uint8 RGB."""
+    landmarks: Tensor
+    """(5, 2) float64 in normalised coordinates of the crop."""
+    inside: float
+    """Share of the crop that lies inside the photograph; outside, the border is repeated."""
+    matrix: Tensor
+    """(2, 3) float64: from pixels of the photograph to pixels of the crop. Pixel i spans i to i + 1."""
+
+
+def cut_crop(photo: Tensor, landmarks: Tensor, template: str, size: int) -> Crop:
     """Cut one aligned face out of a photograph, averaging over pixels where that shrinks it.
 
-    photo: (3, H, W) uint8 RGB. landmarks: (5, 2) float64 in pixels, in the order of the templates. Returns the crop
-    (3, size, size) uint8, the landmarks in its normalised coordinates, and the share of it that lies inside the
-    photograph (outside, the border is repeated). Raises UnusableLandmarks.
+    photo: (3, H, W) uint8 RGB.
+    landmarks: (5, 2) float64 in pixels, in the order of the templates.
+    template: alignment template of the crop.
+    size: its side in pixels.
+    Raises UnusableLandmarks, and OptionError for an unknown template.
     """
     onto = fit_similarity(landmarks, template_points(template))
     share = float(onto[:, :2].det().sqrt())  # of the crop's width that a pixel of the photograph takes
@@ -36,8 +53,8 @@ def cut_crop(photo: Tensor, landmarks: Tensor, template: str, size: int) -> tupl
     steps = (torch.arange(32, dtype=torch.float64) + 0.5) / 32
     probes = transform_points(torch.cartesian_prod(steps, steps), invert_affine(onto))
     inside = ((probes >= 0) & (probes <= probes.new_tensor((photo.shape[2], photo.shape[1])))).all(-1)
-    crop = to_uint8(warp(region, to_crop, size))[0]
-    return crop, transform_points(landmarks, onto), float(inside.double().mean())
+    image = to_uint8(warp(region, to_crop, size))[0]
+    return Crop(image, transform_points(landmarks, onto), float(inside.double().mean()), onto * size)
 
 
 def _square(photo: Tensor, left: int, top: int, side: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Faces and their five landmarks in photographs of any size (YuNet, doi:10.1007/s11633-023-1423-y)."""
+"""Face detector: faces and their five landmarks in photographs of any size (YuNet, doi:10.1007/s11633-023-1423-y)."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from kornia.contrib.face_detection import YuNet
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen
@@ -58,10 +58,8 @@ def _network(weights: str | None) -> YuNet:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(WEIGHTS_URL, str(path), WEIGHTS_SHA256)
         except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"the face detector could not be fetched from {WEIGHTS_URL} ({error}): get that file another way and "
-                "give its path with detector.weights=FILE"
-            ) from error
+            wanted = f"could not be fetched from {WEIGHTS_URL} ({error}): get that file another way and give its path"
+            raise OptionError("weights", weights, wanted) from error
     net = YuNet("test", pretrained=False)
     load_strict(net, read_tensors(path), "YuNet face detector")
     return net
@@ -86,12 +84,12 @@ class YuNetDetector(Frozen):
 
         weights: path of `yunet_final.pth`; None takes it from the torch hub's cache or fetches it. longest: pixels of
         the longer side of the searched copy. threshold: least confidence in [0, 1]. overlap: intersection over union
-        above which two boxes are one face. Raises UserError for unusable weights and options out of range.
+        above which two boxes are one face. Raises UserError for unusable weights, OptionError for numbers out of range.
         """
         super().__init__()
-        require_int("detector.longest", longest, 64)
-        require_number("detector.threshold", threshold, 0.001, 0.999)
-        require_number("detector.overlap", overlap, 0.001, 0.999)
+        require_int("longest", longest, 64)
+        require_number("threshold", threshold, 0.001, 0.999)
+        require_number("overlap", overlap, 0.001, 0.999)
         self.longest, self.threshold, self.overlap = longest, threshold, overlap
         self.net = _network(weights)
         self.freeze()

@@ -1,4 +1,4 @@
-"""The list of what was aligned: `manifest.jsonl` beside the crops, one JSON object a line.
+"""JSON lines manifest of an aligned folder: `manifest.jsonl` beside the crops, one object a line.
 
 The first line says how the crops were made; every other line is one photograph, used or not. Lines are only ever
 appended, so a run that was killed leaves at most one torn line, the last, which the next run removes.
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 
 NAME = "manifest.jsonl"
 
@@ -91,9 +91,11 @@ class ManifestWriter:
         self.folder, self.settings = folder, settings
         self._known, self.records = read_manifest(folder)
         if self._known is not None and self._known != settings:
-            raise UserError(
-                f"{folder} already holds crops of {self._known.source} at template={self._known.template} "
-                f"size={self._known.size}: repeat those options to continue, or give another dst"
+            raise OptionError(
+                "dst",
+                folder,
+                f"already holds crops of {self._known.source} at template={self._known.template} "
+                f"size={self._known.size}: repeat those options to continue, or give another folder",
             )
 
     def __enter__(self) -> Self:

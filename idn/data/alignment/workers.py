@@ -1,4 +1,4 @@
-"""One photograph after the other -> crops on disk and what to note of them, in one process or in several."""
+"""DataLoader workers of `idn align`: one photograph -> its crop on disk and its record, in one or several processes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ class Aligner(Dataset[Record | OSError]):
         except OSError as error:
             return error
 
-    def _align(self, photo: str, crop: str) -> Record:
+    def _align(self, photo: str, name: str) -> Record:
         """Detect, judge, cut and write. Raises OSError if the crop cannot be written."""
         try:
             pixels = read_photo(self.src / photo)
@@ -66,19 +66,19 @@ class Aligner(Dataset[Record | OSError]):
             reason = f"the largest face has {face.size:.0f} px, min_face={options.min_face}"
             return Record(photo, "small", reason=reason, face_px=round(face.size, 1), faces=len(faces))
         try:
-            image, landmarks, inside = cut_crop(pixels, face.landmarks, options.template, options.size)
+            crop = cut_crop(pixels, face.landmarks, options.template, options.size)
         except UnusableLandmarks as error:
             return Record(photo, "no_face", reason=str(error), faces=len(faces))
-        write_photo(self.dst / crop, image, options.quality)
+        write_photo(self.dst / name, crop.image, options.quality)
         return Record(
             photo,
             "ok",
-            crop=crop,
-            landmarks=[[round(v, 5) for v in point] for point in landmarks.tolist()],
+            crop=name,
+            landmarks=[[round(v, 5) for v in point] for point in crop.landmarks.tolist()],
             score=round(face.score, 4),
             box=[round(v, 1) for v in face.box.tolist()],
             face_px=round(face.size, 1),
-            inside=round(inside, 3),
+            inside=round(crop.inside, 3),
             faces=len(faces),
         )
 

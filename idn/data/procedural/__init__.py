@@ -1,4 +1,4 @@
-"""Procedural faces: an endless data set whose exact swaps are known."""
+"""Procedural renderer of faces, and the endless data sets made with it, whose exact swaps are known."""
 
 from idn.data.procedural.pairs import ProceduralIdentities, ProceduralSwaps, verification_pairs
 from idn.data.procedural.renderer import FaceRender, FaceRenderer

@@ -1,4 +1,4 @@
-"""What is behind the head: a soft background, and the high collar that hides the neck.
+"""Background and clothes: a soft gradient, and the high collar that hides the neck.
 
 The neck is covered because its skin would belong to the identity while it lies outside the face.
 """

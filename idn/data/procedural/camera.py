@@ -1,4 +1,4 @@
-"""From linear light to the picture: exposure, white balance, tone curve, blur and noise."""
+"""Camera model: exposure, white balance, tone curve, blur and sensor noise, from linear light to the picture."""
 
 import torch
 import torch.nn.functional as F

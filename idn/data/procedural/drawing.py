@@ -1,4 +1,4 @@
-"""The few strokes that everything is drawn with. Fields are (N, H, W), colours (N, 3, 1, 1) in linear light."""
+"""Drawing primitives: bumps, ovals, soft edges, alpha blending, colour palettes. Fields are (N, H, W), colours (N, 3, 1, 1) in linear light."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How light falls on a face: wrapped diffuse light with a warm terminator, soft shadows of the relief, a sheen."""
+"""Shading: wrapped diffuse light with a warm terminator, soft shadows of the relief, a sheen."""
 
 from typing import NamedTuple
 

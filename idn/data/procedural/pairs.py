@@ -1,4 +1,4 @@
-"""Data sets of procedural faces: swaps with their exact answers, and labelled people for recognisers.
+"""Datasets of procedural faces: swaps with their exact answers, and labelled people for recognisers.
 
 Item i is a whole batch and a pure function of the constructor's arguments and i: any worker may draw any item, and
 there is no last one.
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from idn.data.procedural.renderer import FaceRenderer
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.files.option_checks import require_int, require_number
 from idn.types import SwapBatch
 
@@ -33,16 +33,16 @@ class ProceduralSwaps(Dataset[SwapBatch]):
     person instead, in that other situation, and so equals the swap.
     """
 
-    def __init__(self, renderer: FaceRenderer, size: int, batch_size: int, seed: int, same_ratio: float = 0.2) -> None:
-        """size: of the crops; batch_size: samples of an item, at least 2.
+    def __init__(self, renderer: FaceRenderer, size: int, batch: int, seed: int, same_ratio: float = 0.2) -> None:
+        """size: of the crops; batch: samples of an item, at least 2.
 
-        Raises UserError on a smaller batch and on a ratio outside [0, 1].
+        Raises OptionError on a smaller batch and on a ratio outside [0, 1].
         """
-        require_int("data.batch", batch_size, 2)
-        require_number("data.same_ratio", same_ratio, 0, 1)
+        require_int("batch", batch, 2)
+        require_number("same_ratio", same_ratio, 0, 1)
         self.renderer = renderer
         self.size = size
-        self.batch_size = batch_size
+        self.batch = batch
         self.seed = seed
         self.same_ratio = same_ratio
 
@@ -53,9 +53,9 @@ class ProceduralSwaps(Dataset[SwapBatch]):
         """
         _check_item(item)
         generator = _generator(self.seed, item)
-        identity = self.renderer.sample_identity(self.batch_size, generator)
-        attributes = self.renderer.sample_attributes(self.batch_size, generator)
-        same = torch.rand(self.batch_size, generator=generator) < self.same_ratio
+        identity = self.renderer.sample_identity(self.batch, generator)
+        attributes = self.renderer.sample_attributes(self.batch, generator)
+        same = torch.rand(self.batch, generator=generator) < self.same_ratio
         wanted = attributes.roll(-1, 0)
         base = self.renderer.render(identity, attributes, self.size)
         swap = self.renderer.render(identity, wanted, self.size)
@@ -78,28 +78,24 @@ class ProceduralIdentities(Dataset[tuple[Tensor, Tensor]]):
         self,
         renderer: FaceRenderer,
         size: int,
-        batch_size: int,
+        batch: int,
         identities: int,
         seed: int,
         images_per_identity_in_batch: int = 2,
     ) -> None:
-        """size: of the crops; batch_size: pictures of an item; identities: number of people, drawn from `seed`.
+        """size: of the crops; batch: pictures of an item; identities: number of people, drawn from `seed`.
 
-        Raises UserError unless the batch divides into groups of one person, with enough people to fill it.
+        Raises OptionError unless the batch divides into groups of one person, with enough people to fill it.
         """
-        require_int("encoder_data.batch", batch_size, images_per_identity_in_batch)
-        require_int("encoder_data.identities", identities, 2)
-        groups, rest = divmod(batch_size, images_per_identity_in_batch)
+        require_int("batch", batch, images_per_identity_in_batch)
+        require_int("identities", identities, 2)
+        groups, rest = divmod(batch, images_per_identity_in_batch)
         if rest:
-            raise UserError(
-                f"encoder_data.batch={batch_size} must be a multiple of {images_per_identity_in_batch}, the pictures "
-                "of one person in a batch"
-            )
+            wanted = f"must be a multiple of {images_per_identity_in_batch}, the pictures of one person in a batch"
+            raise OptionError("batch", batch, wanted)
         if groups > identities:
-            raise UserError(
-                f"encoder_data.batch={batch_size} shows {groups} people but there are {identities}: raise "
-                "encoder_data.identities, or lower encoder_data.batch"
-            )
+            wanted = f"shows {groups} people but there are {identities}: raise identities, or lower batch"
+            raise OptionError("batch", batch, wanted)
         self.renderer = renderer
         self.size = size
         self.seed = seed

@@ -1,4 +1,4 @@
-"""What every number of an identity and of an attribute vector means: one table each, and the only way to read them.
+"""Parameter vectors: what every number of an identity and of an attribute vector means, and how they are read.
 
 A vector holds one value in [-1, 1] per row of its table (values beyond are clamped); -1 gives `low`, 1 gives `high`, 0
 the mean. Lengths are in crop widths, angles in degrees, tones in [0, 1] along a palette, everything else has no unit.

@@ -1,4 +1,4 @@
-"""From pixels to head coordinates and back: a rigid head seen without perspective.
+"""Head pose: orthographic projection of a rigid head, from pixels to head coordinates and back.
 
 Head coordinates: x to the image right, y down, z towards the camera, in crop widths; a frontal head without framing
 error shows the point (x, y, z) at (0.5 + x, 0.5 + y) of the crop.

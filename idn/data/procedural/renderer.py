@@ -1,4 +1,4 @@
-"""Faces drawn from two vectors: who (identity) and how (attributes).
+"""Renderer: faces drawn from two vectors, who (identity) and how (attributes).
 
 The geometry, the light and everything soft are computed on a grid of half the size and enlarged; edges are drawn at
 full size with analytic anti-aliasing. A render is a pure function of its two vectors: all randomness is in them.
@@ -54,9 +54,9 @@ class FaceRenderer:
     template: str = "ffhq"
 
     def __init__(self, glasses: float = 0.15, occluders: float = 0.12) -> None:
-        """glasses, occluders: probability of each in `sample_attributes`. Raises UserError outside [0, 1]."""
-        require_number("renderer.glasses", glasses, 0, 1)
-        require_number("renderer.occluders", occluders, 0, 1)
+        """glasses, occluders: probability of each in `sample_attributes`. Raises OptionError outside [0, 1]."""
+        require_number("glasses", glasses, 0, 1)
+        require_number("occluders", occluders, 0, 1)
         self.glasses = glasses
         self.occluders = occluders
         self._textures = Textures()

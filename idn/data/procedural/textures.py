@@ -1,4 +1,4 @@
-"""Fixed tiles of noise that skin, hair and sensor take their grain from. Drawn once from a constant seed."""
+"""Noise textures: fixed tiles that skin, hair and sensor take their grain from, drawn once from a constant seed."""
 
 import torch
 import torch.nn.functional as F
