@@ -1,4 +1,4 @@
-"""Augmentation: mild random changes to photographs, alike for an image and its mask, and the same again for the same seed."""
+"""Augmentation: mild random changes, alike for an image and its mask, the same again for the same seed."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Identity embedding of a source: from a photograph, or from a file that kept what an encoder saw, to the identity that a student reads."""
+"""Identity embedding of a source: from a photograph, or from a file that kept what an encoder saw of one."""
 
 from collections.abc import Callable
 from pathlib import Path

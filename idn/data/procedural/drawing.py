@@ -1,4 +1,7 @@
-"""Drawing primitives: bumps, ovals, soft edges, alpha blending, colour palettes. Fields are (N, H, W), colours (N, 3, 1, 1) in linear light."""
+"""Drawing primitives: bumps, ovals, soft edges, alpha blending, colour palettes.
+
+Fields are (N, H, W), colours (N, 3, 1, 1) in linear light.
+"""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Face geometry by ray casting: a stack of ellipses from chin to crown, and a relief of nose, sockets, lips and cheeks on it.
+"""Face geometry by ray casting: a stack of ellipses from chin to crown, with a relief of nose, lips and cheeks on it.
 
 A point lies on the head where (x / W(y))^2 + ((z - C(y)) / D(y))^2 = (1 + relief(x, y) / DEPTH)^2. The frontal outline
 W and the profile, C and D, are polynomials of y; the relief is a sum of smooth hills in crop widths.
