@@ -20,11 +20,9 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
-from hydra import compose, initialize_config_dir
 from torch.utils.data import Dataset
 
-from idn.cli import conf_dir
-from idn.cli.instantiate import assemble
+import idn
 from idn.encoders.arcface import ArcFaceNet
 from idn.files.tensors import write_tensors
 from idn.hardware import describe, keep_large_buffers
@@ -84,8 +82,7 @@ def build(folder: Path, size: int, batch: int) -> tuple[DistillModule, Any]:
         f"data.batch={batch}",
         "data.val_batches=1",
     ]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return assemble(compose("train", options))
+    return idn.build("train", options)
 
 
 def variants(module: DistillModule, data: Any, folder: Path) -> list[Variant]:

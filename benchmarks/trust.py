@@ -2,7 +2,7 @@
 
     python benchmarks/trust.py [--wrong 0.3] [--seeds 0,1,2] [--steps 240] [option=value ...]
 
-Every run is one `idn train` with `teacher.wrong_identity=WRONG`; all runs of a seed see the same pairs and the same
+Every run is one `idn.train` with `teacher.wrong_identity=WRONG`; all runs of a seed see the same pairs and the same
 wrong answers. Trust also weakens the teacher as a whole (its mean is about 0.4 here), so the reweighted runs weigh
 the terms that imitate the teacher FACTOR times more: all runs feel about the same pull, from different answers. Prints
 swap gain against the exact swap, identity cosine and PSNR on held-out people, as a Markdown
@@ -10,13 +10,13 @@ table.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
+import idn
 from idn.hardware import describe
 
 SHOWN = {
@@ -50,9 +50,9 @@ def main() -> None:
         for seed in arguments.seeds.split(","):
             for index, (name, overrides) in enumerate(cases.items()):
                 out = Path(folder) / f"{seed}_{index}"
-                command = [sys.executable, "-m", "idn", "train", f"seed={seed}", f"hydra.run.dir={out}", *options]
-                subprocess.run([*command, *overrides], check=True, stdout=subprocess.DEVNULL)
-                results[name].append(json.loads((out / "summary.json").read_text()))
+                with redirect_stdout(sys.stderr):
+                    result = idn.train([f"seed={seed}", f"hydra.run.dir={out}", *options, *overrides])
+                results[name].append(result.metrics)
                 shown = "  ".join(f"{text} {results[name][-1][key]:.3f}" for key, text in SHOWN.items())
                 print(f"seed {seed}  {name}: {shown}", file=sys.stderr, flush=True)
 

@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from hydra import compose, initialize_config_dir
 
-from idn.cli import conf_dir
-from idn.cli.instantiate import assemble
+import idn
 from idn.data.loaders import SwapData
 from idn.hardware import describe, keep_large_buffers
 from idn.metrics.images import identity_cosine
@@ -87,8 +85,7 @@ def main() -> None:
     arguments, options = parser.parse_known_args()
     keep_large_buffers()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        module, data = assemble(compose("train", options))
+    module, data = idn.build("train", options)
     module.to(device).train()
     optimizer = module.optimizer(module.student.parameters())
     for index in range(arguments.steps + 3):

@@ -120,21 +120,3 @@ def assemble_frozen(cfg: DictConfig) -> tuple[Any, Any, Any, Any]:
     data, encoder = build(cfg.data), build(cfg.encoder)
     teacher, trust = build(cfg.teacher), build(cfg.reweight)
     return introduce(data, encoder, teacher, trust), encoder, teacher, trust
-
-
-def assemble(cfg: DictConfig) -> tuple[Any, Any]:
-    """The distillation module and the data that a composed train config describes."""
-    from idn.training.build import build_distillation
-
-    return build_distillation(
-        data=build(cfg.data),
-        encoder=build(cfg.encoder),
-        teacher=build(cfg.teacher),
-        trust=build(cfg.reweight),
-        student=build(cfg.student),
-        perceptual=build(cfg.perceptual),
-        objective=build(cfg.loss),
-        optimizer=build(cfg.optim),
-        schedule=build(cfg.schedule),
-        module=build(cfg.distillation, _partial_=True),
-    )

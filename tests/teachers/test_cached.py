@@ -17,7 +17,7 @@ from idn.errors import UserError
 from idn.images import from_uint8, to_uint8
 from idn.reweighting.trust import Trust
 from idn.teacher_cache.manifest import CacheManifest, ShardEntry, check_shards, file_sha256
-from idn.training.fit import lineage
+from idn.training.kinds import lineage
 from idn.training.modules.distillation import DistillModule
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord

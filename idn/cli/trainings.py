@@ -1,0 +1,149 @@
+"""From a composed config to a training run: what the verbs that train and `idn.train` have in common."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from idn.cli.instantiate import build, build_trainer, run_dir
+from idn.errors import UserError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from idn.training.fit import Result
+    from idn.training.kinds import EncoderRun, ScorerRun, StudentRun, TeacherRun, TrainingRun
+
+
+def run_training(verb: str, cfg: DictConfig) -> "Result":
+    """Train what the config of a verb describes, in the folder that Hydra made for it."""
+    from idn.training.fit import fit
+    from idn.training.multi_process import united
+
+    run = build_run(verb, cfg, HydraConfig.get().overrides.task, run_dir())
+    trainer = build_trainer(cfg)
+    with united(trainer):
+        return fit(trainer, run, run_dir(), cfg.resume)
+
+
+def build_run(verb: str, cfg: DictConfig, words: Sequence[str], out: Path) -> "TrainingRun":
+    """What a verb trains, on what, exactly as it would. words: what was typed after it. out: folder of the run.
+
+    Raises UserError for a trainer that does not fit, before anything is loaded.
+    """
+    import pytorch_lightning as pl
+
+    prepare, trainer = RUNS[verb], _bare_trainer(cfg)
+    _check_trainer(verb, trainer)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    return prepare(cfg, words, out, trainer)
+
+
+def _bare_trainer(cfg: DictConfig) -> "pl.Trainer":
+    """The trainer that a config describes, without loggers and callbacks: to look at before anything is loaded."""
+    return build(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+
+
+def _check_trainer(verb: str, trainer: "pl.Trainer") -> None:
+    from idn.training.modules.adversarial import check_trainer
+    from idn.training.multi_process import check_processes, check_single
+
+    if verb == "train-teacher":
+        check_trainer(trainer)
+    elif verb == "train-scorer":
+        check_single(trainer, verb, "one process makes the pictures to learn from")
+    else:
+        check_processes(trainer, HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "StudentRun":
+    from idn.training.build import build_distillation
+    from idn.training.kinds import StudentRun
+
+    module, data = build_distillation(
+        data=build(cfg.data),
+        encoder=build(cfg.encoder),
+        teacher=build(cfg.teacher),
+        trust=build(cfg.reweight),
+        student=build(cfg.student),
+        perceptual=build(cfg.perceptual),
+        objective=build(cfg.loss),
+        optimizer=build(cfg.optim),
+        schedule=build(cfg.schedule),
+        module=build(cfg.distillation, _partial_=True),
+    )
+    return StudentRun(module, data, words)
+
+
+def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "TeacherRun":
+    from idn.training.build import build_teacher_training
+    from idn.training.kinds import TeacherRun
+
+    data = build(cfg.data)
+    module = build_teacher_training(
+        data=data,
+        encoder=build(cfg.encoder),
+        network=build(cfg.teacher_network),
+        discriminator=build(cfg.discriminator),
+        objective=build(cfg.teacher_loss),
+        optimizer=build(cfg.optim),
+        schedule=build(cfg.schedule),
+        module=build(cfg.teacher_training, _partial_=True),
+    )
+    return TeacherRun(module, data, words)
+
+
+def _encoder(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "EncoderRun":
+    from idn.training.kinds import EncoderRun
+
+    data = build(cfg.encoder_data)
+    module = build(
+        cfg.encoder_training,
+        network=build(cfg.encoder_network),
+        classes=data.classes,
+        people=data.people,
+        optimizer=build(cfg.optim),
+        schedule=build(cfg.schedule),
+    )
+    return EncoderRun(module, data, cfg.licence, shlex.join(["idn", "train-encoder", *words]))
+
+
+def _scorer(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "ScorerRun":
+    from idn.data.loaders import StreamData
+    from idn.reweighting.graded.pictures import collect
+    from idn.training.build import check_acquainted
+    from idn.training.kinds import ScorerRun
+    from idn.training.modules.quality import QualityModule
+    from idn.training.resume import check_resume
+
+    if HydraConfig.get().runtime.choices["graded"] == "snapshots" and (
+        typed := [word for word in words if word.startswith(("teacher=", "teacher."))]
+    ):
+        raise UserError(
+            f"{typed[0]} has no effect with graded=snapshots, which opens the teachers of graded.folder: leave it out, "
+            "or take graded=degradations"
+        )
+    source, data, encoder = build(cfg.graded), build(cfg.data), build(cfg.encoder)
+    check_acquainted(data, encoder)
+    check_resume(cfg.resume, trainer)
+    module = QualityModule(build(cfg.scorer), build(cfg.optim), build(cfg.schedule))
+    data = source.attach(data, encoder, trainer.strategy.root_device)
+    train = collect(source, data, "train", cfg.pairs, cfg.batch, out, cfg.seed)
+    val = collect(source, data, "val", cfg.val_pairs, cfg.batch, out)
+    command = shlex.join(["idn", "train-scorer", *words])
+    return ScorerRun(module, StreamData(train, val, len(val)), source.kind, source.record, command)
+
+
+Prepare = Callable[[DictConfig, Sequence[str], Path, "pl.Trainer"], "TrainingRun"]
+
+RUNS: dict[str, Prepare] = {
+    "train": _student,
+    "train-teacher": _teacher,
+    "train-encoder": _encoder,
+    "train-scorer": _scorer,
+}
+"""By verb, what it trains."""

@@ -1,0 +1,187 @@
+"""Kinds of training run: student, teacher, scorer, encoder. What each of them saves in the end, and what it reports."""
+
+import json
+import math
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import pytorch_lightning as pl
+
+import idn
+from idn.data.loaders import StreamData, SwapData
+from idn.encoders.trained import save_trained
+from idn.reweighting.scorer import Kind, ScorerNotes, save_scorer
+from idn.students.student_file import save_student
+from idn.training.modules.adversarial import SwapperModule, check_trainer
+from idn.training.modules.distillation import DistillModule
+from idn.training.modules.quality import QualityModule
+from idn.training.modules.recognition import RecognitionModule
+from idn.training.report import tell_encoder, tell_scorer, tell_student, tell_swapper
+
+
+class Declared(Protocol):
+    """What is read of a teacher's record."""
+
+    name: str
+    licence: str
+    commercial: bool | None
+
+
+def terms(record: Declared) -> dict[str, str]:
+    """The teacher behind a file, and the terms of its weights."""
+    commercial = {True: "allowed", False: "forbidden", None: "unknown"}[record.commercial]
+    return {"teacher": record.name, "teacher_licence": record.licence, "teacher_commercial_use": commercial}
+
+
+class TrainingRun(ABC):
+    """A module, the data it learns from, and what becomes of it: all that `idn.training.fit.fit` needs to know.
+
+    A new kind of run is a subclass. `product` is the name of the file that it leaves.
+    """
+
+    product: ClassVar[str]
+    module: pl.LightningModule
+    data: pl.LightningDataModule
+
+    def begin(self, trainer: pl.Trainer) -> None:
+        """Before the first step. Raises UserError for a trainer that does not fit; says what a user must know now."""
+        return
+
+    @abstractmethod
+    def save(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """Write the product. metrics: of the last validation. Called by one process."""
+
+    @abstractmethod
+    def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """Print what was reached, where everything is and what to do next. path: of the product."""
+
+    def summary(self, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What `summary.json` says of the run: the metrics of its last validation."""
+        return dict(metrics)
+
+
+@dataclass(frozen=True)
+class StudentRun(TrainingRun):
+    """A distillation; leaves the averaged student, whose file says where it comes from and what to feed it.
+
+    options: what the user typed, repeated in the commands to try next.
+    """
+
+    module: DistillModule
+    data: SwapData
+    options: Sequence[str] = ()
+    product: ClassVar[str] = "student.safetensors"
+
+    def begin(self, trainer: pl.Trainer) -> None:
+        """Name the teacher and its terms."""
+        if trainer.is_global_zero:
+            name, licence, commercial = terms(self.module.teacher.record).values()
+            print(f"teacher: {name}; licence: {licence}; commercial use {commercial}")
+
+    def save(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """See `TrainingRun.save`."""
+        notes = {"steps": str(trainer.global_step), "metrics": json.dumps(dict(metrics))}
+        framing = {"template": self.data.template, "size": str(self.data.size)}
+        save_student(self.module.ema.network, path, lineage(self.module) | framing | notes)
+
+    def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """See `TrainingRun.report`."""
+        tell_student(metrics, path.parent, path, trainer, self.options)
+
+
+def lineage(module: DistillModule) -> dict[str, str]:
+    """Where a student comes from, for its file: teacher, encoder and quality scorer with their licences."""
+    return {
+        **terms(module.teacher.record),
+        "encoder": module.encoder.name,
+        "encoder_licence": module.encoder.licence,
+        "trained_with": f"idn-distill {idn.__version__}",
+        **({} if module.trust.scorer is None else {"quality_scorer": module.trust.scorer.origin}),
+    }
+
+
+@dataclass(frozen=True)
+class TeacherRun(TrainingRun):
+    """The training of a swapper; leaves its average, which `teachers.trained_here` opens.
+
+    options: what the user typed; those that a student must share are repeated in the command to try next.
+    """
+
+    module: SwapperModule
+    data: SwapData
+    options: Sequence[str] = ()
+    product: ClassVar[str] = "teacher.safetensors"
+
+    def begin(self, trainer: pl.Trainer) -> None:
+        """Raises UserError if the trainer does not fit two networks that train each other."""
+        check_trainer(trainer)
+
+    def save(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """See `TrainingRun.save`."""
+        self.module.save(path, trainer.global_step / trainer.max_steps)
+
+    def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """See `TrainingRun.report`."""
+        tell_swapper(metrics, path.parent, path, self.module, self.options)
+
+
+@dataclass(frozen=True)
+class EncoderRun(TrainingRun):
+    """The training of an identity encoder.
+
+    licence: of the weights that come out. command: the line that trained them, kept in the file.
+    """
+
+    module: RecognitionModule
+    data: pl.LightningDataModule
+    licence: str
+    command: str
+    product: ClassVar[str] = "encoder.safetensors"
+
+    def save(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """See `TrainingRun.save`."""
+        save_trained(self.module.network, path, self.licence, self.command, dict(metrics))
+
+    def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """See `TrainingRun.report`."""
+        tell_encoder(metrics, path)
+
+
+@dataclass(frozen=True)
+class ScorerRun(TrainingRun):
+    """The training of a quality scorer.
+
+    kind: what its labels are. record: of the teacher whose pictures it saw. command: the line that trained it, as a
+    shell takes it.
+    """
+
+    module: QualityModule
+    data: StreamData
+    kind: Kind
+    record: Declared
+    command: str
+    product: ClassVar[str] = "scorer.safetensors"
+
+    def _notes(self, metrics: Mapping[str, float]) -> ScorerNotes:
+        return ScorerNotes(kind=self.kind, **terms(self.record), command=self.command, metrics=dict(metrics))
+
+    def save(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """See `TrainingRun.save`."""
+        save_scorer(self.module.network, path, self._notes(metrics))
+
+    def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+        """See `TrainingRun.report`."""
+        words = shlex.split(self.command)
+        tell_scorer(self._notes(metrics), self.module.levels, path, trainer.global_step, words)
+
+    def summary(self, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """The metrics, and what the scorer says by grade."""
+        levels = [
+            {name: value for name, value in level._asdict().items() if math.isfinite(value)}
+            for level in self.module.levels
+        ]
+        return {**metrics, "kind": self.kind, "teacher": self.record.name, "levels": levels}

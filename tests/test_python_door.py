@@ -1,0 +1,63 @@
+"""The Python API: what `import idn` costs, and that it builds and trains as the command line does."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+
+import idn
+from idn.errors import OptionError, UserError
+from idn.students.student_file import load_student
+
+SMALL = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.accelerator=cpu"]
+
+
+def test_import_idn_imports_nothing_heavy() -> None:
+    code = "import sys, idn; assert not {'torch', 'hydra', 'omegaconf', 'pytorch_lightning', 'numpy'} & {*sys.modules}"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_it_offers_is_there_and_documented() -> None:
+    for name in idn.__all__:
+        assert name == "__version__" or inspect.getdoc(getattr(idn, name))
+    assert (Path(idn.__file__).parent / "py.typed").is_file()
+
+
+def test_a_training_is_built_as_the_command_line_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module, data = idn.build("train", [*SMALL, "distillation.ema_decay=0.5", "seed=3"])
+    again, _ = idn.build("train", [*SMALL, "seed=3"])
+    assert isinstance(module, pl.LightningModule) and data.size == 32 and module.ema.decay == 0.5
+    for key, value in module.student.state_dict().items():
+        assert torch.equal(again.student.state_dict()[key], value), key
+    assert not any(tmp_path.iterdir()) and not HydraConfig.initialized()
+
+
+@pytest.mark.parametrize("verb", ["train-teacher", "train-encoder"])
+def test_every_kind_of_training_is_built(verb: str) -> None:
+    module, data = idn.build(verb)
+    assert isinstance(module, pl.LightningModule) and isinstance(data, pl.LightningDataModule)
+
+
+def test_a_training_leaves_what_the_command_line_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    result = idn.train([*SMALL, "trainer.max_steps=1", "trainer.val_check_interval=1", f"hydra.run.dir={out}"])
+    assert result.path == out / "student.safetensors" and result.path.is_file()
+    assert {"val/loss", "val/swap_gain"} <= result.metrics.keys() and (out / "checkpoints/last.ckpt").is_file()
+    assert "seed=0" not in capsys.readouterr().err
+    load_student(result.path)
+
+
+def test_bad_options_are_refused_as_on_the_command_line() -> None:
+    with pytest.raises(OptionError) as error:
+        idn.build("align")
+    assert error.value.argument == "verb"
+    with pytest.raises(UserError, match=r"did you mean|there is no"):
+        idn.train(["data.sise=64"])
+    with pytest.raises(UserError, match=r"student\.width=9"):
+        idn.build("train", [*SMALL, "student.width=9"])
