@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytorch_lightning as pl
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.training.callbacks.checkpoints import LAST
 from idn.training.checkpoints import save_checkpoint
 from idn.training.kinds import TrainingRun
@@ -24,10 +24,10 @@ class Result(NamedTuple):
     """Of its last validation, by name, such as "val/loss"."""
 
     def metric(self, name: str) -> float:
-        """One of the metrics. Raises UserError if that was never logged."""
+        """One of the metrics. Raises OptionError if that was never logged."""
         if name not in self.metrics:
             known = ", ".join(sorted(self.metrics)) or "none"
-            raise UserError(f"metric={name} was not logged: choose one of {known}")
+            raise OptionError("metric", name, f"was not logged: choose one of {known}")
         return self.metrics[name]
 
 
