@@ -131,7 +131,7 @@ def _made(make_detector: Callable[[], Detector]) -> Detector:
     try:
         return make_detector()
     except OptionError as error:
-        raise error.under("make_detector") from error
+        raise error.renamed(f"make_detector.{error.argument}") from error
 
 
 def align_folder(
