@@ -126,14 +126,6 @@ def _crop_names(photos: list[str], suffix: str) -> dict[str, str]:
     return names
 
 
-def _made(make_detector: Callable[[], Detector]) -> Detector:
-    """The detector; what is wrong with its options is said of those of `make_detector`."""
-    try:
-        return make_detector()
-    except OptionError as error:
-        raise error.renamed(f"make_detector.{error.argument}") from error
-
-
 def align_folder(
     src: str,
     dst: str,
@@ -168,7 +160,7 @@ def align_folder(
     writer = ManifestWriter(target, Settings(str(source.resolve()), template, size))
     done = {record.photo for record in writer.records}
     waiting = [(photo, names[photo]) for photo in photos if photo not in done]
-    aligner = Aligner(source, target, waiting, _made(make_detector), options)
+    aligner = Aligner(source, target, waiting, make_detector(), options)
     make_writable("dst", target)
     found = align_all(aligner, workers, where)
     report = AlignReport(target, len(photos), len(photos) - len(waiting))
