@@ -1,20 +1,48 @@
-"""Distillation of identity-aware dynamic networks: face swappers that run on a phone. The Python API in two names.
+"""Distillation of identity-aware dynamic networks: face swappers that run on a phone. The Python API in four names.
 
-`train` trains a student, as `idn train` does; `build` only builds what that would train. Everything else lives in the
-packages below, and is imported from there.
+`load` opens a student to swap faces with. `train` trains one, as `idn train` does, and `build` only builds what that
+would train. `Swapper` is what `load` returns. Everything else lives in the packages below, and is imported from there.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pytorch_lightning as pl
 
+    from idn.swap.swapper import Swapper
     from idn.training.fit import Result
+    from idn.types import IdentityEncoder
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build", "train"]
+__all__ = ["Swapper", "__version__", "build", "load", "train"]
+
+
+def load(
+    file: "str | Path",
+    encoder: "IdentityEncoder | None" = None,
+    detector: "str | Path | None" = None,
+    device: str = "cpu",
+) -> "Swapper":
+    """Open a student to swap faces with.
+
+    file: of a student, such as `student.safetensors` of an `idn train` run.
+    encoder: the recogniser that the student was trained with, built for its template; None finds the one of procedural
+        faces, which comes with the package, by itself.
+    detector: weights of YuNet (`yunet_final.pth`), which finds the faces on photographs; crops need none.
+    device: where to compute, such as "cuda".
+
+        swapper = idn.load("student.safetensors")
+        picture = swapper.swap("source_crop.png", "target_crop.png")   # a PIL image
+        network = swapper.bake("source_crop.png")                      # a plain network of this one identity
+
+    Raises UserError if the file is no student, and if it was trained with another encoder.
+    """
+    from idn.swap.swapper import load_swapper
+
+    return load_swapper(file, encoder, detector, device)
 
 
 def build(verb: str = "train", overrides: "Sequence[str]" = ()) -> "tuple[pl.LightningModule, pl.LightningDataModule]":
@@ -48,3 +76,12 @@ def train(overrides: "Sequence[str]" = (), verb: str = "train") -> "Result":
     from idn.cli import python_door
 
     return python_door.train(overrides, verb)
+
+
+def __getattr__(name: str) -> Any:
+    """The class `Swapper`, imported when it is asked for."""
+    if name == "Swapper":
+        from idn.swap.swapper import Swapper
+
+        return Swapper
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -52,10 +52,14 @@ def read_photo(path: Path) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            pixels = np.array(_as_rgb(ImageOps.exif_transpose(image)))
+            return as_pixels(image)
     except _DAMAGE as error:
         raise UnreadablePhoto(f"{type(error).__name__}: {error}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def as_pixels(image: Image.Image) -> Tensor:
+    """An image of any Pillow mode, upright as its EXIF orientation says -> (3, H, W) uint8 RGB."""
+    return torch.from_numpy(np.array(_as_rgb(ImageOps.exif_transpose(image)))).permute(2, 0, 1).contiguous()
 
 
 def photo_size(path: Path) -> tuple[int, int] | None:

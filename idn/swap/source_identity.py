@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from idn.data.alignment.crop import UnusableLandmarks, cut_crop
+from idn.data.alignment.crop import Crop, UnusableLandmarks, cut_crop
 from idn.data.alignment.detector import Detector
 from idn.errors import UserError
 from idn.files.photos import UnreadablePhoto, read_photo
@@ -30,19 +30,29 @@ def identity_of_photo(
     pixels.
     """
     pixels = _read(path)
-    faces = make_detector()(pixels)
+    return look(encoder, cut_person(pixels, make_detector(), template, CROP, str(path)).image)
+
+
+def cut_person(pixels: torch.Tensor, detector: Detector, template: str, size: int, name: str) -> Crop:
+    """The aligned crop of the person who is meant on a photograph: the largest face, clearly larger than any other.
+
+    pixels: (3, H, W) uint8 RGB.
+    template, size: of the crop.
+    name: of the photograph, for errors.
+    Raises UserError for no face, several faces of similar size, and a face below LEAST_FACE pixels.
+    """
+    faces = detector(pixels)
     if not faces:
-        raise UserError(f"{path} shows no face: give a photograph with one, or aligned=true if it is a crop already")
+        raise UserError(f"{name} shows no face: give a photograph with one, or aligned=true if it is a crop already")
     face = faces[0]
     if face.size < LEAST_FACE:
-        raise UserError(f"the face on {path} has {face.size:.0f} px, {LEAST_FACE} are the least: give a larger one")
+        raise UserError(f"the face on {name} has {face.size:.0f} px, {LEAST_FACE} are the least: give a larger one")
     if len(faces) > 1 and faces[1].size > face.size / 2:
-        raise UserError(f"{path} shows {len(faces)} faces of similar size: cut out the person that is meant")
+        raise UserError(f"{name} shows {len(faces)} faces of similar size: cut out the person that is meant")
     try:
-        crop = cut_crop(pixels, face.landmarks, template, CROP).image
+        return cut_crop(pixels, face.landmarks, template, size)
     except UnusableLandmarks as error:
-        raise UserError(f"{path}: {error}, give another photograph") from error
-    return _look(encoder, crop)
+        raise UserError(f"{name}: {error}, give another photograph") from error
 
 
 def identity_of_crop(path: Path, encoder: IdentityEncoder) -> IdentityFeatures:
@@ -51,7 +61,7 @@ def identity_of_crop(path: Path, encoder: IdentityEncoder) -> IdentityFeatures:
     if pixels.shape[1] != pixels.shape[2]:
         height, width = pixels.shape[1:]
         raise UserError(f"{path} is {width} x {height} px: an aligned crop is square, leave aligned=true out")
-    return _look(encoder, pixels)
+    return look(encoder, pixels)
 
 
 def save_identity(path: Path, identity: IdentityFeatures, encoder: str) -> None:
@@ -81,6 +91,7 @@ def _read(path: Path) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _look(encoder: IdentityEncoder, crop: torch.Tensor) -> IdentityFeatures:
+def look(encoder: IdentityEncoder, crop: torch.Tensor) -> IdentityFeatures:
+    """Who an encoder sees on one crop, (3, S, S) uint8 RGB, in the framing that it was built for."""
     seen = encoder(from_uint8(crop)[None])
     return IdentityFeatures(seen.embedding.clone(), seen.features.contiguous().clone())
