@@ -66,23 +66,28 @@ def _obey_verb(verb: str, words: list[str]) -> None:
     """The same for what was typed after a verb."""
     from omegaconf import OmegaConf
 
+    from idn.cli.composition import forget
+    from idn.cli.flags import SHOWING, check_dashes, separated
     from idn.cli.help import help_text
     from idn.cli.instantiate import wandb_offline
     from idn.cli.launch import launch
-    from idn.cli.overrides import check, check_dashes, combinations, overrides
+    from idn.cli.near_misses import check
+    from idn.cli.overrides import combinations, overrides
     from idn.cli.preflight import check_needs
 
+    forget()
     OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
     check_dashes(verb, words)
-    several = any(word in SEVERAL for word in words)
-    options = overrides(verb, [word for word in words if word not in (*SEVERAL, *HELP)], several)
-    if any(word in HELP for word in words):
+    flags, words = separated(words)
+    several = any(flag in SEVERAL for flag in flags)
+    options = overrides(words, several)
+    if any(flag in HELP for flag in flags):
         print(help_text(verb, options))
         return
-    if not any(option.startswith("-") for option in options):
-        runs = combinations(options) if several else [options]
-        for run in runs:
-            check(verb, run)
+    runs = combinations(verb, options) if several else [options]
+    for run in runs:
+        check(verb, run)
+    if not any(flag.partition("=")[0] in SHOWING for flag in flags):
         for run in runs:
             check_needs(verb, run, several)
-    launch(verb, [*(["-m"] if several else []), *options])  # argparse wants flags before the overrides
+    launch(verb, [*flags, *options])  # argparse wants flags before the overrides

@@ -3,21 +3,22 @@
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
 
-import yaml
-from hydra import compose
-from hydra.core.default_element import ResultDefault
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from idn.cli.composition import choices, composed, text_of
+from idn.cli.config_comments import chosen_files, comments, template, title
 from idn.cli.config_tree import conf_dir
+from idn.cli.near_misses import check
 from idn.cli.option_types import leaves
-from idn.cli.overrides import check, combinations, composing
+from idn.cli.overrides import combinations
+
+Chosen = dict[str, str | list[str] | None]
+"""By group, the name of the chosen file, or of several, or nothing."""
 
 _INDENT, _NAMES, _LEAST, _MOST = 2, 34, 60, 160
 """Columns: before a line, for name=value, and of a terminal at least and at most."""
@@ -28,134 +29,75 @@ def help_text(verb: str, options: Sequence[str]) -> str:
 
     Raises UserError if these do not make a config of the verb.
     """
-    options = combinations(options)[0]
+    options = combinations(verb, options)[0]
     check(verb, options)
     width = min(max(shutil.get_terminal_size((100, 24)).columns, _LEAST), _MOST)
-    with composing():
-        config = compose(verb, list(options), return_hydra_config=True)
-        choices = _choices(verb, options, config)
-        config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        return "\n".join([_template(verb), "", *_blocks(verb, config, choices, comments(verb, options), width)])
+    config, settings = composed(verb, options)
+    chosen = _chosen(verb, options, settings)
+    return "\n".join([template(verb), "", *_blocks(verb, config, settings, chosen, comments(verb, options), width)])
 
 
-def usage_of(verb: str) -> str:
-    """The first line of a verb's usage."""
-    return re.search(r"usage: (.+?)(?:\s{3,}.*)?$", _template(verb), re.MULTILINE)[1]
-
-
-def comments(verb: str, options: Sequence[str]) -> dict[str, str]:
-    """What the config files that the options choose say about each option."""
-    found: dict[str, str] = {}
-    for default in _chosen(verb, options):
-        path = conf_dir() / f"{default.config_path}.yaml"
-        if path.is_file():
-            prefix = f"{default.package}." if default.package else ""
-            found |= {f"{prefix}{name}": comment for name, comment in remarks(path.read_text()).items()}
-    return found
-
-
-def _chosen(verb: str, options: Sequence[str]) -> list[ResultDefault]:
-    """The config files of a verb with some options, in the order in which they are laid over each other."""
-    with composing():
-        loader = GlobalHydra.instance().config_loader()
-        return loader.compute_defaults_list(verb, list(options), RunMode.RUN).defaults
-
-
-def _choices(verb: str, options: Sequence[str], config: DictConfig) -> dict[str, str | list[str] | None]:
+def _chosen(verb: str, options: Sequence[str], settings: DictConfig) -> Chosen:
     """By group, what is chosen, in the order in which the verb lists its groups."""
-    found = {group: name for group, name in config.hydra.runtime.choices.items() if "hydra/" not in group}
+    found = {group: name for group, name in settings.runtime.choices.items() if "hydra/" not in group}
     entries = [entry for entry in OmegaConf.load(conf_dir() / f"{verb}.yaml").defaults if OmegaConf.is_dict(entry)]
     for group in (group for entry in entries for group in entry if OmegaConf.is_list(entry[group])):
-        files = [Path(default.config_path) for default in _chosen(verb, options)]
+        files = [Path(default.config_path) for default in chosen_files(verb, options)]
         found[group] = [path.name for path in files if path.parent.name == group]
     return dict(reversed(found.items()))
 
 
-def remarks(text: str) -> dict[str, str]:
-    """Option -> the comment behind it in the text of a config file, or else right above it."""
-    lines, found = text.splitlines(), {}
-    head = next((k for k, line in enumerate(lines) if not line.startswith("#")), 0)
-    for name, key, value in _entries(yaml.compose(text)):
-        simple = isinstance(value, yaml.ScalarNode) and value.end_mark.line == key.start_mark.line
-        rest = lines[key.start_mark.line][value.end_mark.column if simple else key.end_mark.column :]
-        comment = re.search(r"(?:^|\s)#\s*(.+)$", rest)
-        above = lines[key.start_mark.line - 1].strip() if key.start_mark.line > head else ""
-        if comment:
-            found[name] = comment[1]
-        elif above.startswith("# "):
-            found[name] = above[2:]
-    return found
-
-
-def title(path: Path) -> str:
-    """The first line of comment of a config file, "" if it does not begin with one."""
-    first = next((line for line in path.read_text().splitlines() if not line.startswith("# @package")), "")
-    return first[1:].strip() if first.startswith("#") else ""
-
-
-def _entries(node: Any, prefix: str = "") -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield f"{prefix}{key.value}", key, value
-            yield from _entries(value, f"{prefix}{key.value}.")
-
-
-def _template(verb: str) -> str:
-    return OmegaConf.load(conf_dir() / f"{verb}.yaml").hydra.help.template.strip()
-
-
 def _blocks(
-    verb: str, config: DictConfig, choices: dict[str, str | list[str] | None], known: dict[str, str], width: int
+    verb: str, config: DictConfig, settings: DictConfig, chosen: Chosen, known: dict[str, str], width: int
 ) -> Iterator[str]:
     """Lines for the options of the verb itself, then for those of each of its groups."""
-    own, grouped = [], {group: [] for group in choices}
+    own, grouped = [], {group: [] for group in chosen}
     for name, node in leaves(config):
         if not name.rpartition(".")[2].startswith("_") and "${hydra:" not in str(node._value()):
             grouped.get(name.split(".")[0], own).append((name, node))
     yield "config (change any value as key=value):"
-    if example := next(filter(None, (_example(verb, group, choices) for group in ("data", *choices))), None):
+    if example := next(filter(None, (_example(verb, settings, group, chosen) for group in ("data", *chosen))), None):
         yield f"  options of another choice: idn {verb} {example} --help"
     yield ""
     own = [(name, node) for name, node in own if "." not in name or not node._is_interpolation()]
     yield from _lines(verb, config, sorted(own, key=lambda item: item[0] == "weights_dir"), known, width)
     for group, items in grouped.items():
         yield ""
-        yield from _header(verb, group, choices[group], width)
+        yield from _header(verb, settings, group, chosen[group], width)
         yield from _lines(verb, config, items, known, width)
 
 
-def _example(verb: str, group: str, choices: dict[str, str | list[str] | None]) -> str | None:
+def _example(verb: str, settings: DictConfig, group: str, chosen: Chosen) -> str | None:
     """A choice of a group that was not made, if it has one."""
-    others = _others(verb, group, [choices[group]]) if group in choices else []
+    others = _others(verb, settings, group, [chosen[group]]) if group in chosen else []
     return f"{group}={others[0]}" if others else None
 
 
-def _others(verb: str, group: str, names: Sequence[str]) -> list[str]:
+def _others(verb: str, settings: DictConfig, group: str, names: Sequence[str | None]) -> list[str]:
     """What else there is to choose in a group."""
-    folder = conf_dir() / group
-    if folder.name == "callbacks":  # each of them belongs to one verb
+    if group == "callbacks":  # each of them belongs to one verb
         return []
-    return [path.stem for path in sorted(folder.glob("*.yaml")) if path.stem not in names and _fits(verb, path)]
+    files = choices(settings, group)
+    return [name for name in files if name not in names and (group != "experiment" or _fits(verb, files, name))]
 
 
-def _header(verb: str, group: str, choice: str | Sequence[str] | None, width: int) -> Iterator[str]:
+def _header(
+    verb: str, settings: DictConfig, group: str, choice: str | Sequence[str] | None, width: int
+) -> Iterator[str]:
     """What is chosen in a group, what that is, and what else there is."""
-    folder = conf_dir() / group
     names = [choice] if isinstance(choice, str) else list(choice or [])
     shown = choice if isinstance(choice, str) else "null" if choice is None else f"[{','.join(names)}]"
-    about = " ".join(filter(None, (title(folder / f"{name}.yaml") for name in names)))
+    about = " ".join(filter(None, (title(text_of(settings, f"{group}/{name}") or "") for name in names)))
     yield from _wrapped(f"{group}={shown}", about, width, 0)
-    if others := _others(verb, group, names):
+    if others := _others(verb, settings, group, names):
         yield from textwrap.wrap(f"or {', '.join(others)}", width, initial_indent="  ", subsequent_indent="     ")
 
 
-def _fits(verb: str, path: Path) -> bool:
-    """Whether an experiment is one of the verb; true for all other files."""
-    if path.parent.name != "experiment":
-        return True
-    file = OmegaConf.load(path)
-    others = [path.with_name(f"{name}.yaml") for name in file.get("defaults", []) if name != "_self_"]
-    return ("stages" in file or any(_fits("pipeline", other) for other in others)) == (verb == "pipeline")
+def _fits(verb: str, files: Mapping[str, Traversable], name: str) -> bool:
+    """Whether an experiment is one of the verb. files: of all experiments."""
+    file = OmegaConf.create(files[name].read_text(encoding="utf-8"))
+    others = [other for other in file.get("defaults", []) if other in files]
+    return ("stages" in file or any(_fits("pipeline", files, other) for other in others)) == (verb == "pipeline")
 
 
 def _lines(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.overrides import check, overrides
+from idn.cli.near_misses import check
+from idn.cli.overrides import overrides
 from idn.cli.preflight import check_files
 from idn.errors import UserError
 
@@ -49,7 +50,7 @@ def _with_more(stage: "Stage", cfg: DictConfig, typed: list[str]) -> "Stage":
     if cfg.rehearsal:
         stage = stage.rehearsed(cfg.few.get(stage.verb, ()))
     try:
-        options = overrides(stage.verb, stage.options, several=False)
+        options = overrides(stage.options, several=False)
         check(stage.verb, options)
         check_files(stage.verb, options)
     except UserError as error:

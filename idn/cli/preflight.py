@@ -5,13 +5,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from idn.cli.help import comments, usage_of
+from idn.cli.composition import composed
+from idn.cli.config_comments import comments, usage_of
 from idn.cli.option_types import leaves
-from idn.cli.overrides import composing
 from idn.errors import UserError
 
 
@@ -20,7 +19,7 @@ def check_needs(verb: str, options: Sequence[str], several: bool = False) -> Non
 
     options: which make a config. several: whether the run is one of a sweep.
     """
-    config, settings = _composed(verb, options)
+    config, settings = composed(verb, options)
     _check_values(verb, options, config)
     _check_weights(verb, config, settings.runtime.choices)
     if (folder := _folder(settings, several)) is not None:
@@ -29,15 +28,8 @@ def check_needs(verb: str, options: Sequence[str], several: bool = False) -> Non
 
 def check_files(verb: str, options: Sequence[str]) -> None:
     """Raise UserError that names the published files which the options want and which are not there."""
-    config, settings = _composed(verb, options)
+    config, settings = composed(verb, options)
     _check_weights(verb, config, settings.runtime.choices)
-
-
-def _composed(verb: str, options: Sequence[str]) -> tuple[DictConfig, DictConfig]:
-    """The verb's config, and Hydra's own."""
-    with composing():
-        config = compose(verb, list(options), return_hydra_config=True)
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), config.hydra
 
 
 def files(node: DictConfig) -> Iterator[str]:

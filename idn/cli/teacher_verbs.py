@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from idn.cli.config_tree import conf_dir
+from idn.cli.composition import choices, search
 from idn.cli.instantiate import assemble_frozen, build
 from idn.cli.preflight import files, missing_files
 from idn.errors import UserError
@@ -37,7 +37,7 @@ def _described(cfg: DictConfig, names: Collection[str]) -> DictConfig:
     """The config of a training with the teacher to be examined. UserError for options that it does not have."""
     if cfg.check not in names:
         raise UserError(f"check={cfg.check} is no teacher: choose one of {', '.join(names)}")
-    described = compose("train", [f"teacher={cfg.check}"])
+    described = compose("train", [*search(HydraConfig.get().overrides.hydra), f"teacher={cfg.check}"])
     for key in ("data", "encoder", "weights_dir", "seed"):
         described[key] = cfg[key]
     if unknown := cfg.teacher.keys() - described.teacher.keys():
@@ -56,12 +56,13 @@ def _described(cfg: DictConfig, names: Collection[str]) -> DictConfig:
 
 def teacher_files(weights_dir: str) -> dict[str, list[str]]:
     """By teacher, the files in `weights_dir` that its config asks for, its own first; "" for one only the user has."""
-    found = {}
-    for path in sorted((conf_dir() / "teacher").glob("*.yaml")):
-        cfg = compose("train", [f"teacher={path.stem}"])
-        cfg.weights_dir = weights_dir
-        found[path.stem] = list(dict.fromkeys(files(cfg.teacher)))
-    return found
+    settings = HydraConfig.get()
+    names = choices(settings, "teacher")
+    every = [f"+teacher@{name}={name}" for name in names]  # in one config: composing takes a tenth of a second
+    config = compose(overrides=[*search(settings.overrides.hydra), *every])
+    with open_dict(config):
+        config.weights_dir = weights_dir
+    return {name: list(dict.fromkeys(files(config[name]))) for name in names}
 
 
 def cache(cfg: DictConfig) -> None:

@@ -7,7 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from idn import cli
-from idn.cli.help import help_text, remarks, title, usage_of
+from idn.cli.config_comments import remarks, title, usage_of
+from idn.cli.help import help_text
 from idn.errors import UserError
 
 
@@ -83,7 +84,7 @@ def test_comments_are_read_behind_and_above_an_option() -> None:
     "path", sorted(cli.conf_dir().glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
 )
 def test_every_choice_says_what_it_is(path: Path) -> None:
-    assert title(path)
+    assert title(path.read_text())
 
 
 @pytest.mark.parametrize("words", [["train", "-h"], ["help", "train"], ["train", "seed=1", "--help"]])

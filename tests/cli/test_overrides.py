@@ -5,12 +5,13 @@ import os
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from idn.cli.overrides import overrides
+from idn.cli.overrides import combinations, overrides
+from idn.errors import UserError
 
 
 def value(word: str) -> object:
     """What Hydra reads, once the word is an override."""
-    (option,) = overrides("train", [word], several=False)
+    (option,) = overrides([word], several=False)
     return OverridesParser.create().parse_override(option).value()
 
 
@@ -35,11 +36,11 @@ def test_a_path_reaches_the_config_as_it_was_typed(path):
 
 @pytest.mark.parametrize(("word", "meant"), [("x=3", 3), ("x=null", None), ("x=[a,b]", ["a", "b"]), ("x='a b'", "a b")])
 def test_what_hydra_understands_is_left_alone(word, meant):
-    assert overrides("train", [word], several=False) == [word] and value(word) == meant
+    assert overrides([word], several=False) == [word] and value(word) == meant
 
 
 def test_commas_separate_the_runs_of_a_sweep():
-    assert overrides("train", ["data.root=/a,/b"], several=True) == ["data.root=/a,/b"]
+    assert overrides(["data.root=/a,/b"], several=True) == ["data.root=/a,/b"]
 
 
 def test_the_folder_of_a_run_stands_for_its_newest_checkpoint(tmp_path):
@@ -48,5 +49,64 @@ def test_the_folder_of_a_run_stands_for_its_newest_checkpoint(tmp_path):
     for age, name in enumerate(("last_good.ckpt", "last.ckpt")):
         (folder / name).touch()
         os.utime(folder / name, (1_000_000 - age, 1_000_000 - age))
-    (option,) = overrides("train", [f"resume={tmp_path / 'run'}"], several=False)
+    (option,) = overrides([f"resume={tmp_path / 'run'}"], several=False)
     assert option == f"resume={folder / 'last_good.ckpt'}"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("data.root=~/photos", "{}/photos"),
+        ("out=~", "{}"),
+        ("hydra.run.dir=~/a b", "{}/a b"),
+        ("graded.folders=[~/a,~/b]", ["{}/a", "{}/b"]),
+        ("hydra.searchpath=[file://~/conf]", ["file://{}/conf"]),
+        ("data.root=/a/~/b", "/a/~/b"),
+        ("name=a~b", "a~b"),
+    ],
+)
+def test_the_home_folder_is_written_out(word, meant, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = [part.format(tmp_path) for part in meant] if isinstance(meant, list) else meant.format(tmp_path)
+    assert value(word) == expected
+
+
+def test_what_is_deleted_from_a_config_is_no_home_folder():
+    assert overrides(["~logger", "~callbacks.picture"], several=False) == ["~logger", "~callbacks.picture"]
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("reweight=glob(i*)", ["identity", "identity_quality"]),
+        ("reweight=glob(*,exclude=i*)", ["none"]),
+        ("optim.lr=choice(0.1,0.2)", ["0.1", "0.2"]),
+        ("seed=range(2)", ["0", "1"]),
+        ("seed=shuffle(range(1,3))", None),
+        ("data.root='a,b'", ["'a,b'"]),
+        ("loss.reweighted=[a,b]", ["[a,b]"]),
+    ],
+)
+def test_the_values_of_a_sweep(option, values):
+    name = option.partition("=")[0]
+    found = [run[0].removeprefix(f"{name}=") for run in combinations("train", [option])]
+    assert found == values if values else sorted(found) == ["1", "2"]
+
+
+def test_a_pattern_that_fits_nothing_names_what_there_is():
+    with pytest.raises(
+        UserError, match=r"reweight=glob\(x\*\) fits nothing: choose of identity, identity_quality, none"
+    ):
+        combinations("train", ["reweight=glob(x*)"])
+
+
+def test_both_ends_of_an_interval_are_looked_at_where_the_sweeper_can_search(tmp_path):
+    (tmp_path / "hydra/sweeper").mkdir(parents=True)
+    (tmp_path / "hydra/sweeper/searching.yaml").write_text("_target_: my.Sweeper\n")
+    option = "optim.lr=interval(0.0001,0.01)"
+    with pytest.raises(UserError, match="add hydra/sweeper=optuna; or give values"):
+        combinations("train", [option])
+    sweeper = [f"hydra.searchpath=[file://{tmp_path}]", "hydra/sweeper=searching"]
+    assert combinations("train", [*sweeper, option]) == [[*sweeper, f"optim.lr={end}"] for end in (0.0001, 0.01)]
+    tagged = combinations("train", [*sweeper, "data.batch=tag(log, int(interval(1, 8)))"])
+    assert [run[-1] for run in tagged] == ["data.batch=1", "data.batch=8"]

@@ -8,8 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from idn.cli import conf_dir
+from idn.cli.flags import check_dashes, separated
+from idn.cli.near_misses import check
 from idn.cli.option_types import ALSO, FRACTIONS, RANGES, WORDS
-from idn.cli.overrides import check, check_dashes, combinations, overrides
+from idn.cli.overrides import combinations, overrides
 from idn.cli.preflight import check_needs, missing_files
 from idn.errors import UserError
 
@@ -173,23 +175,28 @@ def test_dashes_are_answered_with_what_to_type(verb: str, words: list[str], said
 
 
 def test_flags_of_hydra_pass() -> None:
-    check_dashes("train", ["-m", "--help", "--cfg", "job", "--config-name=x", "seed=1"])
+    words = ["-m", "--help", "--cfg", "job", "--info", "seed=1", "--config-dir=."]
+    check_dashes("train", words)
+    assert separated(words[:-1]) == (["-m", "--help", "--cfg", "job", "--info"], ["seed=1"])
+    for refused in ("--config-name=x", "--config-path=x", "--experimental-rerun=x"):
+        with pytest.raises(UserError, match=r"is no option|there is no"):
+            check_dashes("train", [refused])
 
 
 def test_a_sweep_is_taken_apart_into_its_runs() -> None:
-    assert combinations(["a=1,2", "b=x", "c=range(3)"]) == [
+    assert combinations("train", ["a=1,2", "b=x", "c=range(3)"]) == [
         [f"a={a}", "b=x", f"c={c}"] for a, c in itertools.product((1, 2), range(3))
     ]
-    many = combinations(["a=range(10)", "b=range(10)", "c=[1,2]"])
+    many = combinations("train", ["a=range(10)", "b=range(10)", "c=[1,2]"])
     assert len(many) == 19 and all(["a=0", f"b={b}", "c=[1,2]"] in many for b in range(10))
 
 
 def test_the_folder_of_a_run_means_its_last_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "run/checkpoints").mkdir(parents=True)
-    assert overrides("train", ["resume=run"], several=False) == ["resume=run"]
+    assert overrides(["resume=run"], several=False) == ["resume=run"]
     (tmp_path / "run/checkpoints/last.ckpt").touch()
     for folder in ("run", "run/checkpoints"):
-        assert overrides("train", [f"resume={folder}"], several=False) == ["resume=run/checkpoints/last.ckpt"]
+        assert overrides([f"resume={folder}"], several=False) == ["resume=run/checkpoints/last.ckpt"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""Composing: the config of a verb with some options, and the config files behind it, with those of a search path."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from idn.cli.config_tree import conf_dir
+
+SEARCH = "hydra.searchpath="
+"""Beginning of the option that adds folders or packages of config files."""
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Where configs can be composed, inside a run of Hydra's or outside."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+
+
+def composed(verb: str, options: Sequence[str] = ()) -> tuple[DictConfig, DictConfig]:
+    """The config of a verb with some options, and Hydra's own settings, which are not to be changed.
+
+    Raises what Hydra raises for options that do not make a config.
+    """
+    config = _composed(verb, tuple(options))
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), config.hydra
+
+
+@lru_cache(maxsize=128)
+def _composed(verb: str, options: tuple[str, ...]) -> DictConfig:
+    with composing():
+        return compose(verb, list(options), return_hydra_config=True)
+
+
+def forget() -> None:
+    """Compose anew from now on: for the next command of the same process, before which files may have changed."""
+    _composed.cache_clear()
+
+
+def search(options: Sequence[str]) -> list[str]:
+    """Those of the options that say where else config files are."""
+    return [option for option in options if option.startswith(SEARCH)]
+
+
+def folders(settings: DictConfig) -> list[Traversable]:
+    """The folders of config files of a composed config, in the order in which they are looked through."""
+    found: list[Traversable] = []
+    for source in settings.runtime.config_sources:
+        if source.provider in ("hydra", "schema"):
+            continue
+        found.append(resources.files(source.path) if source.schema == "pkg" else Path(source.path))
+    return [folder for folder in found if folder.is_dir()]
+
+
+def groups(settings: DictConfig) -> set[str]:
+    """The names of all groups of config files."""
+    return {path.name for folder in folders(settings) for path in folder.iterdir() if path.is_dir()}
+
+
+def choices(settings: DictConfig, group: str) -> dict[str, Traversable]:
+    """By name, the files that can be chosen in a group, in alphabetical order."""
+    found: dict[str, Traversable] = {}
+    for folder in folders(settings):
+        here = folder.joinpath(group)
+        for path in here.iterdir() if here.is_dir() else ():
+            if path.name.endswith(".yaml"):
+                found.setdefault(path.name.removesuffix(".yaml"), path)
+    return dict(sorted(found.items()))
+
+
+def text_of(settings: DictConfig, path: str) -> str | None:
+    """The text of a config file, such as "data/faces"; None if it is Hydra's own."""
+    for folder in folders(settings):
+        file = folder.joinpath(f"{path}.yaml")
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    return None
