@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from importlib.resources.abc import Traversable
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -78,7 +79,7 @@ def _suggestion(verb: str, options: Sequence[str], name: str) -> str:
         option = next((option for option in options if option.lstrip("+").startswith(f"{name}=")), f"{name}=VALUE")
         return f'its stages have such options: more.all="{option}", or more.VERB for the stages of one verb'
     files = choices(composed(verb, search(options))[1], group) if key else {}
-    owners = [name for name, path in files.items() if key in OmegaConf.create(path.read_text(encoding="utf-8"))]
+    owners = [name for name, file in files.items() if key in _keys(file)]
     if owners:
         more = f" and {len(owners) - _SHOWN} others" if len(owners) > _SHOWN else ""
         return f"it belongs to {', '.join(f'{group}={owner}' for owner in owners[:_SHOWN])}{more}"
@@ -88,6 +89,11 @@ def _suggestion(verb: str, options: Sequence[str], name: str) -> str:
     parent = selected(config, name.rpartition(".")[0]) if key else None
     passes = isinstance(parent, DictConfig) and "_target_" in parent
     return f"{hint} (+{name}=... would pass it on as it is)" if passes else hint
+
+
+def _keys(file: Traversable) -> set[str]:
+    """Top-level keys of a config file, also of those that have no value yet."""
+    return set(OmegaConf.create(file.read_text(encoding="utf-8")))
 
 
 def near_names(name: str, names: Sequence[str]) -> list[str]:
