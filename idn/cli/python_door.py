@@ -10,9 +10,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from idn.cli.composition import forget
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import wandb_offline
-from idn.cli.overrides import check, overrides
+from idn.cli.near_misses import check
+from idn.cli.overrides import overrides
 from idn.cli.preflight import check_needs
 from idn.cli.trainings import RUNS, build_run, run_training
 from idn.errors import OptionError
@@ -58,7 +60,8 @@ def train(words: Sequence[str], verb: str) -> "Result":
 def _checked(verb: str, words: Sequence[str]) -> list[str]:
     if verb not in RUNS:
         raise OptionError("verb", verb, f"trains nothing: choose one of {', '.join(RUNS)}")
-    options = overrides(verb, list(words), several=False)
+    forget()
+    options = overrides(words, several=False)
     check(verb, options)
     return options
 
