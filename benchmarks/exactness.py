@@ -27,7 +27,7 @@ from idn.export.bench import measured
 from idn.export.bench_worker import Request
 from idn.export.card import fingerprint
 from idn.export.contract import Format
-from idn.export.formats.registry import FORMATS, format_named
+from idn.export.formats import FORMATS, format_named
 from idn.export.parity import Parity, compare_each, reference
 from idn.export.products import Product, bake_product, dynamic_product
 from idn.hardware import describe

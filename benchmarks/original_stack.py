@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from turns import Subject, serve
 
 from idn.export.card import CARD, read_card
-from idn.export.formats.registry import format_named
+from idn.export.formats import format_named
 from idn.hardware import describe, keep_large_buffers
 from idn.students.mobilefaceswap.static import StaticIDN
 from idn.students.mobilefaceswap.static_graph import rewrite

@@ -60,6 +60,15 @@ def test_imports_run_in_one_direction(path: Path) -> None:
     assert ours - {""} <= allowed  # `import idn`, for its version
 
 
+def test_only_a_student_knows_its_own_package() -> None:
+    packages = {path.parent.name for path in ROOT.glob("idn/students/*/__init__.py")}
+    assert "mobilefaceswap" in packages
+    for path in modules():
+        others = {f"idn.students.{name}" for name in packages if ROOT / "idn/students" / name not in path.parents}
+        if path.name != "import_published.py":  # asks each package whether it knows a published file
+            assert not [name for name in imported(path) if ".".join(name.split(".")[:3]) in others], path
+
+
 def test_every_room_is_named_and_no_two_import_each_other() -> None:
     rooms = {path.parent.name for path in ROOT.glob("idn/*/__init__.py")} - ANYTHING
     assert rooms | {"teachers"} == MAY_IMPORT.keys()

@@ -9,6 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from idn.cli.instantiate import build
 from idn.errors import UserError
 
+MEASURED = (128, 512, 7)
+"""Sizes of the encoder of a student that is built only to be measured: those of MobileFaceNet."""
+
 NOBODY = "none"
 """Value of `source` that leaves the choice of a person to the app."""
 
@@ -22,15 +25,13 @@ def export(cfg: DictConfig) -> None:
     """Write a student in the chosen formats, and prove each file."""
     from idn.export.export import Plan
     from idn.export.export import export as write_all
-    from idn.export.products import bake_product, dynamic_product
+    from idn.export.products import bake_product, check_size, dynamic_product
     from idn.hardware import describe
     from idn.students.student_file import load_student, read_student_file
     from idn.swap.source_identity import save_identity
     from idn.training.build import check_acquainted
 
     path, out = Path(cfg.weights), Path(cfg.out)
-    if cfg.size is not None and (not isinstance(cfg.size, int) or cfg.size % 32 or cfg.size < 32):
-        raise UserError(f"size={cfg.size} is not divisible by 32: choose one such as 128 or 224")
     if cfg.source is None:
         raise UserError("whose face? give source=PHOTO, or source=none for an app that lets people choose")
     formats = _formats(cfg)
@@ -38,8 +39,10 @@ def export(cfg: DictConfig) -> None:
     plan = Plan(formats, precisions, OmegaConf.to_container(cfg.floor), out)
     file = read_student_file(path)
     cfg.data.template = file.template or cfg.data.template
-    cfg.data.size = cfg.size or file.size or cfg.data.size
-    data, student = build(cfg.data), load_student(path).eval()
+    cfg.data.size = cfg.size if cfg.size is not None else file.size or cfg.data.size
+    student = load_student(path).eval()
+    check_size(cfg.data.size, student.stride)
+    data = build(cfg.data)
     calibration = cfg.calibration if "int8" in precisions else 0
     if cfg.source == NOBODY:
         encoder = build(cfg.encoder, crop_template=build(cfg.encoder).template)
@@ -61,7 +64,7 @@ def export(cfg: DictConfig) -> None:
 def _formats(cfg: DictConfig) -> dict[str, Any]:
     """The chosen formats, or the one that `prepared` stands for."""
     if cfg.prepared is not None:
-        from idn.export.formats.prepared import PreparedFormat
+        from idn.export.prepared import PreparedFormat
 
         if cfg.source == NOBODY:
             raise UserError("prepared=FILE wants a new person: add source=PHOTO")
@@ -80,18 +83,28 @@ def _identity(cfg: DictConfig, encoder: Any) -> Any:
         return load_identity(person, encoder.name)
     if cfg.aligned:
         return identity_of_crop(person, encoder)
-    return identity_of_photo(person, encoder, cfg.data.template, partial(build, cfg.detector))
+    who = identity_of_photo(person, encoder, cfg.data.template, partial(build, cfg.detector))
+    if getattr(encoder, "drawn_only", False):
+        raise UserError(
+            f"source={person} is a photograph, and this student reads an encoder that knows drawn faces only: export a "
+            "student of photographs, or give the crop of a drawn face with aligned=true; encoder.photographs=true "
+            "takes the photograph all the same"
+        )
+    return who
 
 
 def bench(cfg: DictConfig) -> None:
     """Time every file of an export, and PyTorch."""
     from idn.export.bench import bench as measure_all
     from idn.hardware import describe
+    from idn.students.student_file import describe_student
+    from idn.types import EncoderDescription
 
     paths = {name: None if cfg[name] is None else Path(cfg[name]) for name in ("folder", "weights", "csv")}
+    student = paths["weights"] or describe_student(build(cfg.student)(EncoderDescription(*MEASURED)))
     measure_all(
         folder=paths["folder"],
-        student=paths["weights"],
+        student=student,
         size=cfg.size,
         threads=_listed(cfg.threads),
         seconds=cfg.seconds,

@@ -1,22 +1,25 @@
-"""How fast, how large, how hungry: every file of an export, and PyTorch itself, side by side."""
+"""Benchmark: latency, throughput, memory and size of every file of an export, and of PyTorch, side by side."""
 
 import csv
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from idn.errors import UserError
-from idn.export.bench_worker import SUBJECTS, Outcome, Request
+from idn.errors import OptionError, UserError
+from idn.export.bench_worker import Outcome, Request, student_of
 from idn.export.card import read_card
+from idn.export.isolated import death
+from idn.export.products import check_size
 from idn.files.atomic import atomic_write
+from idn.files.option_checks import require_int
 
 
 class Row(NamedTuple):
@@ -34,7 +37,7 @@ class Row(NamedTuple):
 
 def bench(
     folder: Path | None,
-    student: Path | None,
+    student: Path | Mapping[str, Any],
     size: int | None,
     threads: Sequence[int],
     seconds: float,
@@ -45,18 +48,25 @@ def bench(
 ) -> list[Row]:
     """Measure every file that the card in `folder` names, and PyTorch with `student`, in `rounds` that take turns.
 
-    folder: written by `idn export`, None measures PyTorch alone; student: None takes random weights, which are as fast;
-    size: of the targets in PyTorch, None takes the card's, or 224; precision: of the files, None takes all; csv_path:
-    the table once more. Of the rounds, the one with the lowest median counts. Prints the table. Raises UserError for a
-    folder without a card, files that are missing, a size that no student has, and options without meaning.
+    folder: written by `idn export`, None measures PyTorch alone.
+    student: its file, or a description by `describe_student`, whose random weights are as fast.
+    size: of the targets in PyTorch, None takes the card's, or 224.
+    threads, seconds: of each measurement.
+    precision: of the files, None takes all.
+    csv_path: the table once more.
+
+    Of the rounds, the one with the lowest median counts. Prints the table. What one subject cannot do does not stop the
+    others. Raises UserError for a folder without a card, files that are missing, a size that the student has not and
+    options without meaning; and, after all the others were measured, for what could not be.
     """
     card = None if folder is None else read_card(folder)
     _check(threads, seconds, rounds)
     size = size or (224 if card is None else card["size"])
-    if size % 32 or size < 32:
-        raise UserError(f"size={size} is not divisible by 32: take {max(32, round(size / 32) * 32)}")
-    known = None if student is None else str(student)
-    subjects = [Request(name, n, seconds, size, known) for name in SUBJECTS for n in threads]
+    known = str(student) if isinstance(student, Path) else student
+    network = student_of(known)
+    check_size(size, network.stride)
+    names = network.deployment().timed(size)
+    subjects = [Request(name, n, seconds, size, known) for name in names for n in threads]
     sizes: dict[str, float] = {}
     kinds: dict[str, str] = {}
     for record in () if card is None else card["files"]:
@@ -71,13 +81,31 @@ def bench(
         subjects += [
             Request(name, n, seconds, card["size"], known, str(path), record["format"], shapes) for n in threads
         ]
-    turns = [measured(request) for request in track(subjects * rounds, "measuring", console=Console(stderr=True))]
-    best = [min(turns[index :: len(subjects)], key=lambda outcome: outcome.median_ms) for index in range(len(subjects))]
-    rows = [_row(request, outcome, sizes, kinds) for request, outcome in zip(subjects, best, strict=True)]
-    _print(rows, size, machine)
-    if csv_path is not None:
-        _write(rows, csv_path)
+    found, failed = _take_turns(subjects, rounds)
+    rows = [_row(subjects[index], outcome, sizes, kinds) for index, outcome in found.items()]
+    if rows:
+        _print(rows, size, machine)
+        if csv_path is not None:
+            _write(rows, csv_path)
+    if failed:
+        raise UserError("; ".join(dict.fromkeys(failed)))
     return rows
+
+
+def _take_turns(subjects: Sequence[Request], rounds: int) -> tuple[dict[int, Outcome], list[str]]:
+    """The best outcome of every subject by its number, without those that failed once, and what these said."""
+    turns: list[list[Outcome]] = [[] for _ in subjects]
+    failed: dict[int, str] = {}
+    order = [index for _ in range(rounds) for index in range(len(subjects))]
+    for index in track(order, "measuring", console=Console(stderr=True)):
+        if index in failed:
+            continue
+        try:
+            turns[index].append(measured(subjects[index]))
+        except UserError as error:
+            failed[index] = str(error)
+    whole = {index: outcomes for index, outcomes in enumerate(turns) if index not in failed}
+    return {k: min(v, key=lambda outcome: outcome.median_ms) for k, v in whole.items()}, list(failed.values())
 
 
 def measured(request: Request) -> Outcome:
@@ -86,16 +114,18 @@ def measured(request: Request) -> Outcome:
     command = [sys.executable, "-m", "idn.export.bench_worker", json.dumps(request._asdict())]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise UserError(f"{request.subject} could not be measured ({said[-1]}): leave it out of the folder's card")
+        said = done.stderr.strip().splitlines() if done.returncode > 0 else []
+        reason = said[-1] if said else death(done.returncode)
+        raise UserError(f"{request.subject} could not be measured ({reason}): leave it out of the folder's card")
     return Outcome(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 def _check(threads: Sequence[int], seconds: float, rounds: int) -> None:
     if not threads or any(not isinstance(n, int) or n < 1 for n in threads):
-        raise UserError(f"threads={list(threads)} must be whole numbers, at least 1")
-    if seconds <= 0 or not isinstance(rounds, int) or rounds < 1:
-        raise UserError(f"seconds={seconds} must be more than 0, and rounds={rounds} at least 1")
+        raise OptionError("threads", list(threads), "must be whole numbers, at least 1")
+    if seconds <= 0:
+        raise OptionError("seconds", seconds, "must be more than 0")
+    require_int("rounds", rounds, 1)
 
 
 def _row(request: Request, outcome: Outcome, sizes: dict[str, float], kinds: dict[str, str]) -> Row:

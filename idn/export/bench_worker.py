@@ -6,21 +6,18 @@ A process per measurement, because thread counts and allocators are set once, an
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from idn.export.formats.registry import format_named
+from idn.export.formats import format_named
 from idn.export.latency import measure
 from idn.hardware import keep_large_buffers
-from idn.students.mobilefaceswap.static_graph import baked
-from idn.students.mobilefaceswap.student import Student
-from idn.students.student_file import load_student
-from idn.types import EncoderDescription
+from idn.students.protocol import SwapStudent
+from idn.students.student_file import build_student, load_student
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 """Where Linux tells a process about its memory, and where it is asked to forget the peak."""
@@ -30,13 +27,13 @@ class Request(NamedTuple):
     """What to measure. Paths are texts, so that it travels as JSON."""
 
     subject: str
-    """A name of `SUBJECTS`, or that of a file."""
+    """One of what the student's deployment has to time, or the name of a file."""
     threads: int
     seconds: float
     size: int
     """Of the target, in pixels."""
-    student: str | None = None
-    """Its file; None for random weights, which are as fast."""
+    student: str | Mapping[str, Any] = ""
+    """Its file, or what to build one of random weights from; not asked for a file."""
     file: str | None = None
     format: str | None = None
     shapes: Sequence[Sequence[int]] = ()
@@ -66,7 +63,8 @@ def run(request: Request) -> Outcome:
         latency = measure(lambda: runner(*inputs), request.seconds)
     else:
         with torch.inference_mode():
-            latency = measure(SUBJECTS[request.subject](request), request.seconds)
+            subject = student_of(request.student).deployment().timed(request.size)[request.subject]()
+            latency = measure(subject, request.seconds)
     after = _peak()
     grown = None if before is None or after is None else max(0.0, after - before)
     return Outcome(latency.median, latency.p95, latency.calls, grown)
@@ -92,58 +90,12 @@ def _peak() -> float | None:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def _student(request: Request) -> Student:
+def student_of(known: str | Mapping[str, Any]) -> SwapStudent:
+    """The student of a file, or one of random weights, always the same, of a description by `describe_student`."""
+    if isinstance(known, str):
+        return load_student(known).eval()
     torch.manual_seed(0)
-    student = Student(EncoderDescription(128, 512)) if request.student is None else load_student(request.student)
-    return student.eval()
-
-
-def _identity(student: Student) -> tuple[torch.Tensor, torch.Tensor]:
-    dim, channels, side = student.injection.expected
-    return F.normalize(torch.rand(1, dim) - 0.5), torch.rand(1, channels, side, side)
-
-
-def _published(request: Request) -> Callable[[], object]:
-    student = _student(request)
-    static, target = student.bake(*_identity(student)), torch.rand(1, 3, request.size, request.size)
-    return lambda: static(target)
-
-
-def _rewritten(request: Request, compiled: bool = False) -> Callable[[], object]:
-    student = _student(request)
-    network = baked(student.bake(*_identity(student)), request.size)
-    module = network.module.to(memory_format=torch.channels_last)
-    target = network.inputs["target"].contiguous(memory_format=torch.channels_last)
-    if compiled:
-        module = torch.compile(module)
-    return lambda: module(target)
-
-
-def _compiled(request: Request) -> Callable[[], object]:
-    return _rewritten(request, compiled=True)
-
-
-def _injection(request: Request) -> Callable[[], object]:
-    student = _student(request)
-    identity = _identity(student)
-    return lambda: student.inject(*identity)
-
-
-def _baking(request: Request) -> Callable[[], object]:
-    student = _student(request)
-    identity = _identity(student)
-    return lambda: baked(student.bake(*identity), request.size)
-
-
-SUBJECTS: dict[str, Callable[[Request], Callable[[], object]]] = {
-    "torch eager": _published,
-    "torch rewritten": _rewritten,
-    "torch compiled": _compiled,
-    "inject identity": _injection,
-    "inject and bake": _baking,
-}
-"""PyTorch itself: the published order of operations, the rewritten one in channels-last, the same compiled; and what a
-new identity takes: the prediction of the weights, and the network with them in place."""
+    return build_student(known).eval()
 
 
 if __name__ == "__main__":

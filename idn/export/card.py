@@ -23,10 +23,8 @@ _RANGES = {
     "image": "RGB in [0, 1], already fused with the target",
     "mask": "[0, 1], 1 where the generated face is used",
     "embedding": "of length 1",
-    "features": "any",
-    "identity": "any",
 }
-"""By name of an input or output."""
+"""By name of an input or output; others may hold any number."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def signature(network: Network) -> dict[str, list[dict[str, Any]]]:
     outputs = network.module(*network.inputs.values())
     named = {"inputs": network.inputs.items(), "outputs": zip(network.outputs, outputs, strict=True)}
     return {
-        side: [{"name": name, "shape": list(value.shape), "range": _RANGES[name]} for name, value in pairs]
+        side: [{"name": name, "shape": list(value.shape), "range": _RANGES.get(name, "any")} for name, value in pairs]
         for side, pairs in named.items()
     }
 
@@ -117,7 +115,7 @@ def _markdown(card: Mapping[str, Any]) -> str:
         "",
         card["notice"],
         "",
-        f"- student: {student['width']} x the published width, {student['weights']:,} convolution weights, "
+        f"- student: {_architecture(student)}, {student['weights']:,} convolution weights, "
         f"{student['macs']:,} multiply-accumulates per {card['size']} px frame",
         f"- teacher: {student['teacher']}; licence: {student['teacher_licence']}; commercial use: "
         f"{student['teacher_commercial_use']}",
@@ -150,6 +148,11 @@ def _markdown(card: Mapping[str, Any]) -> str:
     lines += [_row(record) for record in card["files"]]
     lines += ["", *(f"- `{record['path']}`: sha256 {record['sha256']}" for record in card["files"]), ""]
     return "\n".join(lines)
+
+
+def _architecture(student: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{name}={value}" for name, value in student["config"].items())
+    return f"{student['architecture']} ({options})" if options else student["architecture"]
 
 
 def _points(template: Mapping[str, Any]) -> str:

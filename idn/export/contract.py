@@ -40,10 +40,13 @@ class Format(Protocol):
     runtime_kernels: bool
     """Whether it runs convolutions whose kernels are inputs well; if not, it is given the sum over taps instead."""
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    own_process: bool
+    """Whether its converter or runtime works in a process of its own: one that can take its process down."""
+
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """What a file computes in, where the machine can: a higher precision if only its weights are kept in this one.
 
-        network: its name.
+        per_frame: whether its network runs once per frame.
         """
         ...
 

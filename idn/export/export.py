@@ -6,10 +6,12 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import product as product_of
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -17,17 +19,17 @@ from rich.table import Table
 
 import idn
 from idn.data.loaders import SwapData
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.export.card import CARD, FileRecord, fingerprint, framing, read_card, signature, write_card
 from idn.export.contract import Arrays, Format, Precision
+from idn.export.isolated import Call, elsewhere, here
 from idn.export.latency import measure
 from idn.export.parity import Parity, compare, reference
 from idn.export.products import Product
 from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
-from idn.files.tensors import read_metadata
 from idn.students.count import conv_macs, conv_weights
-from idn.students.student_file import load_student
+from idn.students.student_file import load_student, read_student_file
 from idn.types import Network
 
 LINEAGE = ("teacher", "teacher_licence", "teacher_commercial_use", "encoder", "encoder_licence")
@@ -53,7 +55,7 @@ class Plan:
     def __post_init__(self) -> None:
         for precision in self.precisions:
             if precision not in self.floors:
-                raise UserError(f"precision={precision} is unknown: choose of {', '.join(self.floors)}")
+                raise OptionError("precision", precision, f"is unknown: choose of {', '.join(self.floors)}")
             for name, form in self.formats.items():
                 if precision not in form.precisions:
                     known = ", ".join(form.precisions)
@@ -71,11 +73,11 @@ def export(student: Path, product: Product, data: SwapData, plan: Plan, machine:
     records = _kept(plan.out, facts)
     failed, written = [], []
     expected = {n.name: reference(n, product.examples[n.name]) for n in product.networks[True]}
-    for form in plan.formats.values():
-        for precision in plan.precisions:
-            for network in product.networks[form.runtime_kernels]:
+    for name, form in plan.formats.items():
+        with elsewhere(f"format={name}") if form.own_process else nullcontext(here) as call:
+            for precision, network in product_of(plan.precisions, product.networks[form.runtime_kernels]):
                 try:
-                    record = _one(form, network, precision, product, expected[network.name], plan)
+                    record = _one(call, form, network, precision, product, expected[network.name], plan)
                 except UserError as error:
                     failed.append(str(error))
                     continue
@@ -91,6 +93,7 @@ def export(student: Path, product: Product, data: SwapData, plan: Plan, machine:
 
 
 def _one(
+    call: Call,
     form: Format,
     network: Network,
     precision: Precision,
@@ -104,32 +107,57 @@ def _one(
     """
     name = f"{network.name}{'' if precision == 'fp32' else f'.{precision}'}{form.suffix}"
     floor = plan.floors[precision]
+    given = product.calibration[network.name], product.examples[network.name], expected
     with atomic_write(plan.out / name) as path:
-        form.write(network, path, precision, product.calibration[network.name])
-        runtime, parity, latency = form.runtime(), None, None
-        if runtime is not None:
-            examples = product.examples[network.name]
-            parity = compare(network, form.open(path, 1), examples, expected)
-            if not parity.psnr >= floor:
-                raise UserError(
-                    f"{name} ({form.name}, {precision}) was deleted: its {parity.output} has a PSNR of "
-                    f"{parity.psnr:.1f} dB to PyTorch, floor.{precision}={floor:g} is the least"
-                )
-            latency = _latency(form, path, examples[0])
+        proof = call(prove, form, network, precision, path, *given)
+        if proof.parity is not None and not proof.parity.psnr >= floor:
+            raise UserError(
+                f"{name} ({form.name}, {precision}) was deleted: its {proof.parity.output} has a PSNR of "
+                f"{proof.parity.psnr:.1f} dB to PyTorch, floor.{precision}={floor:g} is the least"
+            )
         size, digest = fingerprint(path)
     return FileRecord(
         path=name,
         network=network.name,
         format=form.name,
         precision=precision,
-        computed_in=form.computed_in(network.name, precision),
+        computed_in=form.computed_in(network.per_frame, precision),
         layout=form.layout,
         bytes=size,
         sha256=digest,
-        runtime=runtime,
-        latency_ms=latency,
-        **_proof(parity),
+        runtime=proof.runtime,
+        latency_ms=proof.latency,
+        **_told(proof.parity),
     )
+
+
+class Proof(NamedTuple):
+    """What was seen of a written file; None where nothing here can run it."""
+
+    runtime: str | None
+    parity: Parity | None
+    latency: dict[str, float] | None
+    """Median milliseconds of one call by number of threads."""
+
+
+def prove(
+    form: Format,
+    network: Network,
+    precision: Precision,
+    path: Path,
+    calibration: Sequence[Arrays],
+    examples: Sequence[Arrays],
+    expected: Sequence[Arrays],
+) -> Proof:
+    """Write one file and, where something here can run it, compare it with PyTorch and time it.
+
+    expected: what PyTorch answers to `examples`. Raises UserError as the format does.
+    """
+    form.write(network, path, precision, calibration)
+    runtime = form.runtime()
+    if runtime is None:
+        return Proof(None, None, None)
+    return Proof(runtime, compare(network, form.open(path, 1), examples, expected), _latency(form, path, examples[0]))
 
 
 def _latency(form: Format, path: Path, example: Arrays) -> dict[str, float]:
@@ -141,7 +169,7 @@ def _latency(form: Format, path: Path, example: Arrays) -> dict[str, float]:
     return found
 
 
-def _proof(parity: Parity | None) -> dict[str, Any]:
+def _told(parity: Parity | None) -> dict[str, Any]:
     if parity is None:
         return {"psnr": None, "max_abs": None, "output": None}
     psnr = None if math.isinf(parity.psnr) else round(parity.psnr, 2)
@@ -150,12 +178,11 @@ def _proof(parity: Parity | None) -> dict[str, Any]:
 
 def _facts(student: Path, product: Product, data: SwapData, machine: str) -> dict[str, Any]:
     """Everything that the card says besides the files."""
-    notes = read_metadata(student)
-    network = load_student(student).eval()
-    config, encoder = network.config, product.encoder
-    dim, channels, side = network.injection.expected
-    static = network.bake(torch.zeros(1, dim), torch.zeros(1, channels, side, side))
-    origin = {key: notes.get(key, "unknown") for key in LINEAGE}
+    file, encoder = read_student_file(student), product.encoder
+    deployment = load_student(student).eval().deployment()
+    plain = deployment.plain(deployment.anybody())
+    origin = {key: file.notes.get(key, "unknown") for key in LINEAGE}
+    origin["encoder"] = file.encoder.name or "unknown"
     return {
         "product": product.name,
         "size": data.size,
@@ -169,9 +196,10 @@ def _facts(student: Path, product: Product, data: SwapData, machine: str) -> dic
         },
         "student": {
             "sha256": hashlib.sha256(student.read_bytes()).hexdigest(),
-            "width": config["width"],
-            "weights": conv_weights(static),
-            "macs": conv_macs(static, torch.zeros(1, 3, data.size, data.size)),
+            "architecture": file.architecture,
+            "config": file.config,
+            "weights": conv_weights(plain),
+            "macs": conv_macs(plain, torch.zeros(1, 3, data.size, data.size)),
             **origin,
         },
         "identity": product.identity,

@@ -5,16 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from idn.data.first_pairs import FirstPairs, Part
 from idn.data.loaders import SwapData
+from idn.errors import OptionError
 from idn.export.contract import Arrays
 from idn.export.encoder_network import encoder_network
 from idn.geometry import realign
-from idn.students.mobilefaceswap.dynamic_graph import dynamic
-from idn.students.mobilefaceswap.static_graph import baked
-from idn.students.mobilefaceswap.student import Student
+from idn.students.protocol import SwapStudent
 from idn.types import IdentityEncoder, IdentityFeatures, Network
 
 
@@ -36,29 +35,38 @@ class Product:
     """Of the dynamic product."""
 
 
-def bake_product(
-    student: Student, who: IdentityFeatures, data: SwapData, crops: int, calibration: int, blocks: bool
-) -> Product:
-    """The static network of one identity.
+def check_size(size: object, stride: int) -> None:
+    """Raise OptionError unless a student whose sides are multiples of `stride` takes targets of `size` px."""
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1 or size % stride:
+        near = max(stride, round(size / stride) * stride) if isinstance(size, int | float) else 7 * stride
+        raise OptionError("size", size, f"is not divisible by {stride}: take {near}")
 
-    crops, calibration: how many targets to compare on and to calibrate with; blocks: see `InferenceGraph`.
+
+def bake_product(
+    student: SwapStudent, who: IdentityFeatures, data: SwapData, crops: int, calibration: int, blocks: bool
+) -> Product:
+    """The network of one identity.
+
+    student: in eval mode.
+    crops, calibration: how many targets to compare on and to calibrate with.
+    blocks: see Deployment.
     """
-    network = baked(student.bake(who.embedding, who.features), data.size, blocks)
-    fit = {"swap": [(t[None].numpy(),) for t in _targets(data, "val", crops)]}
-    tune = {"swap": [(t[None].numpy(),) for t in _targets(data, "train", calibration)]}
+    network = student.deployment().baked(who, data.size, blocks)
+    fit = {network.name: [(t[None].numpy(),) for t in _targets(data, "val", crops)]}
+    tune = {network.name: [(t[None].numpy(),) for t in _targets(data, "train", calibration)]}
     digest = hashlib.sha256(who.embedding.contiguous().numpy().tobytes()).hexdigest()
     return Product("baked", digest, {True: [network], False: [network]}, fit, tune, None)
 
 
 def dynamic_product(
-    student: Student, encoder: IdentityEncoder, data: SwapData, crops: int, calibration: int, blocks: bool
+    student: SwapStudent, encoder: IdentityEncoder, data: SwapData, crops: int, calibration: int, blocks: bool
 ) -> Product:
-    """Encoder, injection network and IDN apart. encoder: built for crops of its own template; the rest as above."""
-    first = encoder_network(encoder)
-    networks = {kernels: [first, *dynamic(student, data.size, kernels, blocks)] for kernels in (True, False)}
-    injection = networks[True][1].module
-    fit = _chain(first.module, injection, encoder, data, "val", crops)
-    tune = _chain(first.module, injection, encoder, data, "train", calibration)
+    """The encoder and the networks of any person. encoder: built for crops of its own template; the rest as above."""
+    first, deployment = encoder_network(encoder, student.reads), student.deployment()
+    networks = {kernels: [first, *deployment.dynamic(data.size, kernels, blocks)] for kernels in (True, False)}
+    fit, tune = (
+        _chain(networks[True], encoder, data, part, count) for part, count in (("val", crops), ("train", calibration))
+    )
     return Product("dynamic", None, networks, fit, tune, encoder)
 
 
@@ -77,14 +85,15 @@ def _pairs(data: SwapData, part: Part, count: int) -> Iterator[tuple[Tensor, Ten
 
 @torch.inference_mode()
 def _chain(
-    encode: nn.Module, inject: nn.Module, encoder: IdentityEncoder, data: SwapData, part: Part, count: int
+    networks: Sequence[Network], encoder: IdentityEncoder, data: SwapData, part: Part, count: int
 ) -> dict[str, list[Arrays]]:
-    """Inputs of the three networks, each from the outputs of the one before."""
-    found: dict[str, list[Arrays]] = {"encoder": [], "injection": [], "swap": []}
+    """Inputs of every network, from the outputs of those before."""
+    found: dict[str, list[Arrays]] = {network.name: [] for network in networks}
     for source, target in _pairs(data, part, count):
         crop = realign(source[None], data.template, encoder.template, encoder.input_size)
-        seen = encode(crop)
-        found["encoder"].append((crop.numpy(),))
-        found["injection"].append(tuple(value.numpy() for value in seen))
-        found["swap"].append((target[None].numpy(), inject(*seen)[0].numpy()))
+        known = {"crop": crop, "target": target[None]}
+        for network in networks:
+            inputs = [known[name] for name in network.inputs]
+            found[network.name].append(tuple(value.numpy() for value in inputs))
+            known |= dict(zip(network.outputs, network.module(*inputs), strict=True))
     return found

@@ -145,7 +145,7 @@ def build_network(name: str, recipe: Mapping[str, Any]) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         deployment = build_student(recipe).eval().deployment()
-    if recipe["product"] == "baked":
-        return deployment.baked(deployment.anybody(), recipe["size"], recipe["blocks"]).module
-    networks = deployment.dynamic(recipe["size"], True, recipe["blocks"])
+        if recipe["product"] == "baked":
+            return deployment.baked(deployment.anybody(), recipe["size"], recipe["blocks"]).module
+        networks = deployment.dynamic(recipe["size"], True, recipe["blocks"])
     return {network.name: network.module for network in networks}[name]

@@ -33,8 +33,9 @@ class Traced:
     runs: bool = True
     computes: Mapping[str, str] = field(default_factory=dict)
     name, suffix, layout, precisions, runtime_kernels = "traced", ".pt", "NCHW", ("fp32", "int8"), True
+    own_process = False
 
-    def computed_in(self, network: str, precision: str) -> str:
+    def computed_in(self, per_frame: bool, precision: str) -> str:
         return self.computes.get(precision, precision)
 
     def write(self, network: Network, path: Path, precision: str, calibration: Sequence[Arrays]) -> None:

@@ -1,7 +1,7 @@
 """Converters that want other versions of PyTorch than the rest: each in an environment of its own, made once.
 
-`idn install-converter` makes them, in the user's cache folder or in the folder that the variable IDN_CONVERTERS names. They
-hold the converter alone: a network goes there as a file, and `to_<name>.py` is what runs.
+`idn install-converter` makes them, in the user's cache folder or in the folder that the variable IDN_CONVERTERS names.
+They hold the converter alone: a network goes there as a file, and `to_<name>.py` is what runs.
 """
 
 import importlib.metadata

@@ -12,8 +12,8 @@ import torch
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner
-from idn.export.formats.quiet import quiet
-from idn.export.formats.torch_runtime import TorchRunner, converted
+from idn.export.quiet import quiet
+from idn.export.torch_runtime import TorchRunner, converted
 from idn.files.atomic import atomic_write
 from idn.types import Network
 
@@ -40,8 +40,9 @@ class AOTInductorFormat:
     layout: ClassVar[Literal["NCHW"]] = "NCHW"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16")
     runtime_kernels: ClassVar[bool] = True
+    own_process: ClassVar[bool] = True
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""
         return precision
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.export.contract import Arrays, Precision, Runner, require
-from idn.export.formats.quiet import muted
+from idn.export.quiet import muted
 from idn.files.atomic import atomic_write
 from idn.types import Network
 
@@ -38,16 +38,15 @@ class CoreMLFormat:
     layout: ClassVar[Literal["NCHW"]] = "NCHW"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
     runtime_kernels: ClassVar[bool] = True
+    own_process: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.name, "coremltools")
         known = _targets()
         if self.minimum_target not in known:
-            raise UserError(
-                f"format.coreml.minimum_target={self.minimum_target} is unknown: choose of {', '.join(known)}"
-            )
+            raise OptionError("minimum_target", self.minimum_target, f"is unknown: choose of {', '.join(known)}")
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""
         return "fp16" if precision == "int8" else precision
 

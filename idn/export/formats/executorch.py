@@ -14,8 +14,8 @@ from torch import Tensor, fx, nn
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner, require
-from idn.export.formats.quiet import muted
-from idn.export.formats.torch_runtime import converted
+from idn.export.quiet import muted
+from idn.export.torch_runtime import converted
 from idn.files.atomic import atomic_write
 from idn.types import Network
 
@@ -39,11 +39,12 @@ class ExecuTorchFormat:
     layout: ClassVar[Literal["NCHW"]] = "NCHW"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
     runtime_kernels: ClassVar[bool] = False
+    own_process: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require("executorch", "executorch", "torchao")
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""
         return precision
 
@@ -128,7 +129,7 @@ def _quantised(network: Network, calibration: Sequence[Arrays]) -> nn.Module:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     module = torch.export.export(converted(network, "fp32"), tuple(network.inputs.values())).module()
-    delicate = _delicate(module.graph, network.outputs)
+    delicate = _delicate(module.graph, network)
     quantizer = XNNPACKQuantizer()
     for operator in (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default):
         quantizer.set_operator_type(operator, get_symmetric_quantization_config(is_per_channel=True))
@@ -139,12 +140,12 @@ def _quantised(network: Network, calibration: Sequence[Arrays]) -> nn.Module:
     return convert_pt2e(prepared)
 
 
-def _delicate(graph: fx.Graph, outputs: Sequence[str]) -> set[str]:
-    """Names of the nodes that int8 leaves alone: what makes the mask and nothing else, whose maps are so uneven that
-    eight bits per map cost 8 dB, and what a sigmoid turns into pixels.
+def _delicate(graph: fx.Graph, network: Network) -> set[str]:
+    """Names of the nodes that int8 leaves alone: what makes delicate outputs and nothing else, as a mask whose maps are
+    so uneven that eight bits per map cost 8 dB, and what a sigmoid turns into pixels.
     """
-    results = dict(zip(outputs, graph.output_node().args[0], strict=True))
-    spared = {results["mask"]} if "mask" in results else set()
+    results = dict(zip(network.outputs, graph.output_node().args[0], strict=True))
+    spared = {results[name] for name in network.delicate}
     for node in reversed(graph.nodes):
         if node.users and all(user in spared for user in node.users):
             spared.add(node)

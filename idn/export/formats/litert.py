@@ -13,20 +13,17 @@ from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.converters import environment
 from idn.export.converters.program import write_program
-from idn.export.formats.quiet import muted, quiet
+from idn.export.quiet import muted, quiet
 from idn.files.atomic import atomic_write
 from idn.types import Network
-
-PER_FRAME = "swap"
-"""Name of the network whose speed matters; the others run once per identity."""
 
 
 @dataclass(frozen=True)
 class LiteRTFormat:
     """One .tflite file with a signature that names the inputs and outputs; its maps are (N, H, W, C).
 
-    The converter, litert-torch, wants another PyTorch than this package: see `idn.export.converters.environment`. fp16 keeps the
-    weights in half precision. int8 keeps them per channel; the network that runs once per frame computes with
+    The converter, litert-torch, wants another PyTorch than this package: see converters/environment.py. fp16 keeps
+    the weights in half precision. int8 keeps them per channel; the network that runs once per frame computes with
     calibrated int8 activations too, but for the layers that feed a sigmoid. Inputs and outputs are float32 in every
     file. Raises UserError unless the `litert` extra is installed.
     """
@@ -36,13 +33,14 @@ class LiteRTFormat:
     layout: ClassVar[Literal["NHWC"]] = "NHWC"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
     runtime_kernels: ClassVar[bool] = True
+    own_process: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.name, "ai_edge_litert")
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""
-        return "int8" if precision == "int8" and network == PER_FRAME else "fp32"
+        return "int8" if precision == "int8" and per_frame else "fp32"
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """Convert `network` into `path`; see `Format.write`.
@@ -54,7 +52,7 @@ class LiteRTFormat:
             folder = draft.parent
             with quiet():
                 write_program(network.module, tuple(network.inputs.values()), folder)
-            integers = self.computed_in(network.name, precision) == "int8"
+            integers = self.computed_in(network.per_frame, precision) == "int8"
             if integers:
                 columns = (np.concatenate(column) for column in zip(*calibration, strict=True))
                 np.savez(folder / "calibration.npz", **dict(zip(network.inputs, columns, strict=True)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner, require
-from idn.export.formats.quiet import muted
+from idn.export.quiet import muted
 from idn.files.atomic import atomic_write
 from idn.types import Network
 
@@ -35,11 +35,12 @@ class NcnnFormat:
     layout: ClassVar[Literal["CHW"]] = "CHW"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16")
     runtime_kernels: ClassVar[bool] = True
+    own_process: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.name, "ncnn", "pnnx")
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""
         return precision
 

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch.export import Dim, ExportedProgram
 
 import idn
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.export.contract import Arrays, Precision, require
-from idn.export.formats.quiet import quiet
+from idn.export.quiet import quiet
 from idn.files.atomic import atomic_write
-from idn.students.mobilefaceswap.network import STRIDE
 from idn.types import Network
 
 if TYPE_CHECKING:
@@ -33,9 +32,10 @@ round is seen in the picture at once."""
 class OnnxFormat:
     """One file per network; its initializers carry the names of the module's state dict.
 
-    opset: ONNX operator set, one of `OPSETS`. dynamic_batch: any number of pictures per call; all pictures of a call of
-    the dynamic product share one identity. dynamic_size: any height and width divisible by 32. Raises UserError for
-    another operator set, and if the extra is not installed.
+    opset: ONNX operator set, one of `OPSETS`.
+    dynamic_batch: any number of pictures per call; they share the inputs that the network calls shared.
+    dynamic_size: any height and width of the target that the network can work on.
+    Raises OptionError for another operator set, UserError if the extra is not installed.
 
     Precision fp16 computes in half precision; int8 quantises the convolutions (weights per output channel) and leaves
     the rest in float32. Inputs and outputs are float32 in every file.
@@ -50,13 +50,14 @@ class OnnxFormat:
     layout: ClassVar[Literal["NCHW"]] = "NCHW"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
     runtime_kernels: ClassVar[bool] = True
+    own_process: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:
-            raise UserError(f"format.onnx.opset={self.opset} is not supported: choose {OPSETS[0]} to {OPSETS[-1]}")
+            raise OptionError("opset", self.opset, f"is not supported: choose {OPSETS[0]} to {OPSETS[-1]}")
         require(self.name, "onnx", "onnxruntime", "onnxscript")
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""
         return precision
 
@@ -93,8 +94,10 @@ class OnnxFormat:
 
     def _trace(self, network: Network) -> ExportedProgram:
         """The graph of the network, with the dimensions that stay open as symbols."""
-        symbols = {"batch": Dim("batch"), "height": STRIDE * Dim("rows"), "width": STRIDE * Dim("columns")}
-        dimensions = self._dimensions(network)
+        dimensions, stride = self._dimensions(network), network.stride or 1
+        rows, columns = Dim("rows"), Dim("columns")
+        sides = (rows, columns) if stride == 1 else (stride * rows, stride * columns)
+        symbols = {"batch": Dim("batch"), "height": sides[0], "width": sides[1]}
         shapes = tuple({axis: symbols[name] for axis, name in dimensions[key].items()} for key in network.inputs)
         # a batch of one would be taken for a constant
         examples = (x.repeat(2, *[1] * (x.ndim - 1)) if 0 in dimensions[k] else x for k, x in network.inputs.items())
@@ -102,12 +105,10 @@ class OnnxFormat:
 
     def _dimensions(self, network: Network) -> dict[str, dict[int, str]]:
         """Name of every open dimension, by input and axis."""
-        open_ = {0: "batch"} if self.dynamic_batch else {}
-        if network.name != "swap":
-            return {name: open_ for name in network.inputs}
-        if self.dynamic_size:
-            open_ |= {2: "height", 3: "width"}
-        return {name: open_ if x.ndim == 4 else {} for name, x in network.inputs.items()}
+        batch = {0: "batch"} if self.dynamic_batch else {}
+        sides = {2: "height", 3: "width"} if self.dynamic_size and network.stride else {}
+        found = {name: {} if name in network.shared else batch for name in network.inputs}
+        return {name: axes | (sides if name == "target" else {}) for name, axes in found.items()}
 
     def open(self, path: Path, threads: int) -> "OnnxRunner":
         """See `Format`. Runs on the CPU."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, require
 from idn.export.formats.onnx import FEW
-from idn.export.formats.quiet import quiet
+from idn.export.quiet import quiet
 from idn.files.atomic import atomic_write
 from idn.types import Network
 
@@ -41,11 +41,12 @@ class OpenVinoFormat:
     layout: ClassVar[Literal["NCHW"]] = "NCHW"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "bf16", "int8")
     runtime_kernels: ClassVar[bool] = True
+    own_process: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.name, "openvino", "nncf")
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""
         return "fp32" if precision == "fp16" else precision
 

@@ -53,7 +53,8 @@ class Recogniser(nn.Module):
 
 def frozen(name: str, module: nn.Module, side: int, inputs: str, outputs: tuple[str, ...]) -> Network:
     example = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    return Network(name, module.eval().requires_grad_(False), {inputs: example}, outputs)
+    delicate = tuple(output for output in outputs if output == "mask")
+    return Network(name, module.eval().requires_grad_(False), {inputs: example}, outputs, delicate=delicate)
 
 
 TINY = frozen("swap", Tiny(), 16, "target", ("image", "mask"))

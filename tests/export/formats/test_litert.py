@@ -99,7 +99,7 @@ class Split(torch.nn.Module):
 
 
 def split(name: str) -> Network:
-    return Network(name, Split(), {"target": torch.rand(1, 3, 8, 8)}, ("image", "mask"))
+    return Network(name, Split(), {"target": torch.rand(1, 3, 8, 8)}, ("image", "mask"), per_frame=name == "swap")
 
 
 def test_the_worker_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,23 @@
-"""The formats that programs name are those that users choose."""
+"""Every file of the package of formats is a format with a config of its name."""
 
 import importlib.util
+from importlib import import_module
 
 import pytest
 from omegaconf import OmegaConf
 
 from idn.cli import conf_dir
-from idn.errors import UserError
-from idn.export.formats.registry import FORMATS, format_named
+from idn.errors import OptionError
+from idn.export.formats import FORMATS, format_named
 
 
-def test_configs_and_table_name_the_same_classes() -> None:
+def test_every_format_can_be_chosen() -> None:
     configs = {path.stem: path for path in (conf_dir() / "format").glob("*.yaml")}
-    assert {name: OmegaConf.load(path)._target_ for name, path in configs.items()} == {
-        name: f"idn.export.formats.{place}" for name, place in FORMATS.items()
-    }
-    assert all(path.read_text().startswith(f"# @package format.{name}\n") for name, path in configs.items())
+    assert sorted(configs) == FORMATS
+    for name, path in configs.items():
+        module, kind = OmegaConf.load(path)._target_.rsplit(".", 1)
+        assert module == f"idn.export.formats.{name}" and getattr(import_module(module), kind).name == name
+        assert path.read_text().startswith(f"# @package format.{name}\n")
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
@@ -28,16 +30,17 @@ def test_a_format_bears_its_name_and_has_no_state(name: str, monkeypatch: pytest
     assert form.name == name and form == format_named(name)
     with pytest.raises(AttributeError):
         form.name = "another"
-    assert {form.computed_in("swap", precision) for precision in form.precisions} <= set(form.precisions)
+    assert {form.computed_in(True, precision) for precision in form.precisions} <= set(form.precisions)
 
 
 def test_weights_alone_are_called_so() -> None:
     pytest.importorskip("coremltools")
-    assert format_named("coreml").computed_in("swap", "int8") == "fp16"
-    assert format_named("safetensors").computed_in("swap", "bf16") == "fp32"
-    assert format_named("pt2").computed_in("swap", "bf16") == "bf16"
+    assert format_named("coreml").computed_in(True, "int8") == "fp16"
+    assert format_named("safetensors").computed_in(True, "bf16") == "fp32"
+    assert format_named("pt2").computed_in(True, "bf16") == "bf16"
 
 
 def test_another_name_is_refused() -> None:
-    with pytest.raises(UserError, match="format=tensorrt is unknown: choose of safetensors, onnx"):
+    with pytest.raises(OptionError, match=r"choose of aotinductor, .*safetensors") as error:
         format_named("tensorrt")
+    assert (error.value.argument, error.value.value) == ("format", "tensorrt")

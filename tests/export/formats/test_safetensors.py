@@ -6,20 +6,19 @@ import torch
 from torch import nn
 
 from idn.errors import UserError
-from idn.export.formats.safetensors import GRAPH, SafetensorsFormat
+from idn.export.formats.safetensors import NETWORK, SafetensorsFormat
 from idn.export.parity import compare, reference
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
-from idn.students.mobilefaceswap.dynamic_graph import dynamic
-from idn.students.mobilefaceswap.static_graph import baked
 from idn.students.student_file import save_student
-from idn.types import Network
+from idn.types import IdentityFeatures, Network
 from tests.export.conftest import student
 
 FORMAT = SafetensorsFormat()
 
 
 def swap(width: float = 0.25, blocks: bool = True) -> Network:
-    return baked(student(width).bake(torch.randn(1, 16), torch.rand(1, 32, 7, 7)), 64, blocks)
+    who = IdentityFeatures(torch.randn(1, 16), torch.rand(1, 32, 7, 7))
+    return student(width).deployment().baked(who, 64, blocks)
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def parity(network: Network, path: Path) -> float:
 @pytest.mark.parametrize(("width", "blocks"), [(0.25, True), (0.25, False), (0.3, True), (0.45, True)])
 def test_the_file_alone_makes_every_network_again(tmp_path: Path, width: float, blocks: bool) -> None:
     path = tmp_path / "any.safetensors"
-    for network in (swap(width, blocks), *dynamic(student(width), 64, FORMAT.runtime_kernels, blocks)):
+    for network in (swap(width, blocks), *student(width).deployment().dynamic(64, FORMAT.runtime_kernels, blocks)):
         FORMAT.write(network, path, "fp32", [])
         assert parity(network, path) < 1e-5
 
@@ -51,14 +50,16 @@ def test_half_precision_takes_half_the_space(tmp_path: Path, file: Path, precisi
 
 
 def test_the_metadata_say_what_the_tensors_are(file: Path) -> None:
-    facts = json.loads(read_metadata(file)[GRAPH])
-    assert facts == {
-        "graph": "baked",
-        "width": 0.25,
+    facts = json.loads(read_metadata(file)[NETWORK])
+    assert facts.pop("recipe") == {
+        "architecture": "mobilefaceswap",
+        "config": {"width": 0.25},
+        "encoder": {"embedding_dim": 16, "feature_channels": 32, "feature_size": 7},
+        "product": "baked",
+        "size": 64,
         "blocks": True,
-        "inputs": {"target": [1, 3, 64, 64]},
-        "outputs": ["image", "mask"],
     }
+    assert facts == {"name": "swap", "inputs": {"target": [1, 3, 64, 64]}, "outputs": ["image", "mask"]}
     assert set(read_tensors(file)) == set(swap().module.state_dict())
 
 
@@ -78,8 +79,8 @@ def test_an_encoder_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_variant_that_opens_otherwise_is_not_written(tmp_path: Path) -> None:
-    _, by_taps = dynamic(student(), 64, runtime_kernels=False)
-    with pytest.raises(ValueError, match="other weights"):
+    _, by_taps = student().deployment().dynamic(64, runtime_kernels=False)
+    with pytest.raises(UserError, match="not swap"):
         FORMAT.write(by_taps, tmp_path / "swap.safetensors", "fp32", [])
 
 
@@ -97,10 +98,19 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path, file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "facts", ["[]", "{}", '{"graph": "other", "width": 0.25, "blocks": true, "inputs": {}}', "no json"]
+    "facts",
+    [
+        "[]",
+        "{}",
+        "no json",
+        '{"name": "swap", "recipe": {"architecture": "other"}}',
+        '{"name": "swap", "recipe": {"architecture": "mobilefaceswap", "encoder": {}, "config": {}}}',
+        '{"name": "odd", "recipe": {"architecture": "mobilefaceswap", "product": "dynamic", "size": 64, "blocks": true,'
+        ' "config": {"width": 0.25}, "encoder": {"embedding_dim": 16, "feature_channels": 32}}}',
+    ],
 )
 def test_odd_metadata_are_refused(file: Path, tmp_path: Path, facts: str) -> None:
-    write_tensors(tmp_path / "odd.safetensors", read_tensors(file), {GRAPH: facts})
+    write_tensors(tmp_path / "odd.safetensors", read_tensors(file), {NETWORK: facts})
     with pytest.raises(UserError, match="names a network that does not exist"):
         FORMAT.open(tmp_path / "odd.safetensors", 1)
 

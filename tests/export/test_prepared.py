@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.export.formats.onnx import OnnxFormat
-from idn.export.formats.prepared import PreparedFormat, PreparedOnnx
+from idn.export.prepared import PreparedFormat, PreparedOnnx
 from idn.students.mobilefaceswap.static import StaticIDN
 from idn.students.mobilefaceswap.static_graph import baked
 from idn.students.mobilefaceswap.student import Student
@@ -99,7 +99,7 @@ class Tiny(nn.Module):
 
 def tiny(*names: str) -> Network:
     shapes = {"target": (1, 3, 64, 64), "identity": (1, 1, 1, 1)}
-    return Network("swap", Tiny().eval(), {name: torch.rand(shapes[name]) for name in names}, ("image",))
+    return Network("swap", Tiny().eval(), {name: torch.rand(shapes[name]) for name in names}, ("image",), stride=32)
 
 
 def test_open_sizes_stay_open(tmp_path: Path) -> None:
@@ -128,9 +128,7 @@ def test_targets_of_another_size_are_refused(prepared: Path, tmp_path: Path) -> 
     other = static(lively_student(), 2)
     with pytest.raises(UserError, match=r"prepared=.*swap\.onnx is for 64 px: give size=64"):
         form.write(baked(other, 96), tmp_path / "swap.onnx", "fp32", [])
-    assert (
-        list(tmp_path.iterdir()) == [] and form.precisions == ("fp32",) and form.computed_in("swap", "fp32") == "fp32"
-    )
+    assert list(tmp_path.iterdir()) == [] and form.precisions == ("fp32",) and form.computed_in(True, "fp32") == "fp32"
     form.write(baked(other, 64), tmp_path / "swap.onnx", "fp32", [])
     assert np.abs(run(tmp_path / "swap.onnx")[0] - run(prepared)[0]).max() > 1e-2
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.export.pt2_archive import _package
 
 from idn.errors import UserError
-from idn.export.formats.torch_export import TorchExportFormat
+from idn.export.formats.pt2 import TorchExportFormat
 from idn.export.parity import compare, reference
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.types import Network
@@ -72,10 +72,19 @@ def test_open_dimensions(network: Network, file: Path, tmp_path: Path) -> None:
             FORMAT.open(closed, 1)(np.zeros(shape, np.float32))
 
 
+def test_all_pictures_of_a_call_share_one_identity(tmp_path: Path) -> None:
+    _, swap = dynamic(student(), 64, runtime_kernels=True)
+    TorchExportFormat(dynamic_batch=True).write(swap, tmp_path / "swap.pt2", "fp32", [])
+    target, identity = torch.rand(3, 3, 64, 64), swap.inputs["identity"]
+    both = FORMAT.open(tmp_path / "swap.pt2", 1)(target.numpy(), identity.numpy())
+    each = [swap.module(picture[None], identity)[0] for picture in target]
+    torch.testing.assert_close(torch.from_numpy(both[0]), torch.cat(each), atol=1e-5, rtol=0)
+
+
 def test_a_batch_that_the_network_cannot_leave_open(tmp_path: Path) -> None:
     _, swap = dynamic(student(), 64, runtime_kernels=True)
     with pytest.raises(UserError, match="dynamic_batch"):
-        TorchExportFormat(dynamic_batch=True).write(swap, tmp_path / "swap.pt2", "fp32", [])
+        TorchExportFormat(dynamic_batch=True).write(swap._replace(shared=()), tmp_path / "swap.pt2", "fp32", [])
     assert list(tmp_path.iterdir()) == []
 
 

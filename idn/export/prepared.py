@@ -81,7 +81,7 @@ class PreparedFormat:
     Raises UserError as `PreparedOnnx` does.
     """
 
-    runtime_kernels = True
+    runtime_kernels, own_process = True, False
 
     def __init__(self, path: Path) -> None:
         self._onnx, self._prepared = OnnxFormat(), PreparedOnnx(path)
@@ -89,9 +89,9 @@ class PreparedFormat:
         self.precisions: tuple[Precision, ...] = (self._prepared.precision,)
         self._path = path
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""
-        return self._onnx.computed_in(network, precision)
+        return self._onnx.computed_in(per_frame, precision)
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """See `Format`. Raises UserError also for targets of another size."""

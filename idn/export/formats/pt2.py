@@ -10,11 +10,10 @@ from torch import fx
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner
-from idn.export.formats.quiet import quiet
-from idn.export.formats.torch_runtime import TorchRunner, converted
+from idn.export.quiet import quiet
+from idn.export.torch_runtime import TorchRunner, converted
 from idn.files.atomic import atomic_write
 from idn.files.torch_programs import load_program
-from idn.students.mobilefaceswap.network import STRIDE
 from idn.types import Network
 
 if TYPE_CHECKING:
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 class TorchExportFormat:
     """A program of torch.export, run by PyTorch operator by operator, in the type of its weights.
 
-    dynamic_batch: any number of pictures per call; dynamic_size: any height and width of the target that 32 divides, 64
-    or more. Both False: the sizes of the examples, nothing else.
+    dynamic_batch: any number of pictures per call; they share the inputs that the network calls shared.
+    dynamic_size: any height and width of the target that the network can work on, from twice its stride on.
+    Both False: the sizes of the examples, nothing else.
 
     `open` refuses a file that holds more than tensors and operators on them, see `idn.files.torch_programs`. That is no
     sandbox: open files of people you trust.
@@ -40,14 +40,16 @@ class TorchExportFormat:
     layout: ClassVar[Literal["NCHW"]] = "NCHW"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "bf16")
     runtime_kernels: ClassVar[bool] = True
+    own_process: ClassVar[bool] = False
 
-    def computed_in(self, network: str, precision: Precision) -> Precision:
+    def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""
         return precision
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
         """As Format. Raises UserError if the network works for one picture, or for one size only."""
-        inputs = (torch.cat([value] * 2) if self.dynamic_batch else value for value in network.inputs.values())
+        batched = set(network.inputs) - set(network.shared) if self.dynamic_batch else set()
+        inputs = (torch.cat([x] * 2) if name in batched else x for name, x in network.inputs.items())
         module, sizes = converted(network, precision), self._sizes(network, precision)
         try:
             with quiet():
@@ -57,7 +59,7 @@ class TorchExportFormat:
                 raise
             raise UserError(
                 f"format=pt2 cannot leave the batch or the size of {network.name} open: "
-                "set format.pt2.dynamic_batch and format.pt2.dynamic_size to false"
+                "set its dynamic_batch and dynamic_size to false"
             ) from error
         with atomic_write(path) as draft, quiet():
             torch.export.save(_anonymous(program), draft)
@@ -83,9 +85,12 @@ class TorchExportFormat:
             return None
         batch = {0: torch.export.Dim("batch", min=1)} if self.dynamic_batch else {}
         sides = {}
-        if self.dynamic_size:
-            sides = {2: STRIDE * torch.export.Dim("rows", min=2), 3: STRIDE * torch.export.Dim("columns", min=2)}
-        sizes = tuple(batch | (sides if name == "target" else {}) for name in network.inputs)
+        if self.dynamic_size and network.stride:
+            rows, columns = torch.export.Dim("rows", min=2), torch.export.Dim("columns", min=2)
+            one = network.stride == 1
+            sides = {2: rows, 3: columns} if one else {2: network.stride * rows, 3: network.stride * columns}
+        known = {name: {} if name in network.shared else batch for name in network.inputs}
+        sizes = tuple(axes | (sides if name == "target" else {}) for name, axes in known.items())
         return sizes if precision == "fp32" else (sizes,)
 
 

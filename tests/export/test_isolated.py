@@ -1,0 +1,52 @@
+"""Work in another process: what it returns, what it refuses, and what is left when it dies."""
+
+import os
+import signal
+
+import pytest
+
+from idn.errors import OptionError, UserError
+from idn.export.isolated import death, elsewhere, here
+
+
+def remember(value: int, seen: list[int] = []) -> tuple[int, list[int]]:  # noqa: B006 - what the process keeps
+    seen.append(value)
+    return os.getpid(), list(seen)
+
+
+def refuse() -> None:
+    raise OptionError("floor", 3, "is too low")
+
+
+def fail() -> None:
+    raise RuntimeError("no kernel\nfor this")
+
+
+def die(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_one_process_serves_all_calls_and_another_takes_over_after_a_crash() -> None:
+    with elsewhere("format=odd") as call:
+        first, seen = call(remember, 1)
+        assert seen == [1] and first != os.getpid()
+        assert call(remember, 2) == (first, [1, 2])
+        with pytest.raises(UserError, match=r"^floor=3 is too low$"):
+            call(refuse)
+        with pytest.raises(UserError, match=r"^format=odd failed: RuntimeError: no kernel$"):
+            call(fail)
+        with pytest.raises(UserError, match=r"^format=odd crashed \(SIGSEGV\): leave it out$"):
+            call(die, signal.SIGSEGV)
+        second, seen = call(remember, 3)
+        assert second != first and seen == [3]
+    with pytest.raises(ProcessLookupError):
+        os.kill(second, 0)
+
+
+def test_here_is_this_process() -> None:
+    assert here(remember, 4)[0] == os.getpid()
+
+
+def test_a_death_in_words() -> None:
+    assert death(-11) == "SIGSEGV" and death(3) == "exit status 3" and "answer" in death(None)
+    assert death(-250) == "signal 250"
