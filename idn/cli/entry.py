@@ -72,6 +72,7 @@ def _obey_verb(verb: str, words: list[str]) -> None:
     from idn.cli.instantiate import wandb_offline
     from idn.cli.launch import launch
     from idn.cli.near_misses import check
+    from idn.cli.new_folder import claimed
     from idn.cli.overrides import combinations, overrides
     from idn.cli.preflight import check_needs
 
@@ -87,7 +88,9 @@ def _obey_verb(verb: str, words: list[str]) -> None:
     runs = combinations(verb, options) if several else [options]
     for run in runs:
         check(verb, run)
+    folder = []
     if not any(flag.partition("=")[0] in SHOWING for flag in flags):
         for run in runs:
             check_needs(verb, run, several)
-    launch(verb, [*flags, *options])  # argparse wants flags before the overrides
+        folder = claimed(verb, runs[0], several)
+    launch(verb, [*flags, *options, *folder], several)  # argparse wants flags before the overrides

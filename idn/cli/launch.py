@@ -3,18 +3,20 @@
 import contextlib
 import errno
 import logging
+import math
 import os
 import re
 import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import run_dir
@@ -32,6 +34,9 @@ LIBRARY_NOISE = (
 )
 """Warnings of the libraries that say nothing a user could act on."""
 
+EXPLAINED = (UserError, OmegaConfBaseException, OSError, RuntimeError)
+"""Kinds of errors that users can mend, among others; see `explain`."""
+
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """What PyTorch says of a GPU, and of the machine, without any left."""
 
@@ -48,6 +53,8 @@ def explain(error: Exception) -> str | None:
         name = re.search(r"[Mm]issing mandatory value: (\S+)|full_key: (\S+)", str(error))
         option = next(filter(None, name.groups())).rstrip(".") if name else "an option"
         return f"{option} has no value yet: give it as {option if name else 'name'}=VALUE"
+    if isinstance(error, OmegaConfBaseException):
+        return _of_config(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full: free some space and run again; what was already written is kept"
     if isinstance(error, RuntimeError) and any(said in str(error) for said in OUT_OF_MEMORY):
@@ -57,28 +64,87 @@ def explain(error: Exception) -> str | None:
     return None
 
 
+def _of_config(error: OmegaConfBaseException) -> str:
+    """What a value of a config is wrong about, such as a variable of the environment that is not set."""
+    said = str(error.msg or error).splitlines()[0].removesuffix("'").rstrip(".")
+    return f"{error.full_key}: {said}" if error.full_key else said
+
+
 def is_helper() -> bool:
     """Whether the trainer of another process started this one, to train on another device for the same run."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
-def guarded(verb: str, task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+class Failure(NamedTuple):
+    """A run of a sweep that came to no result."""
+
+    options: list[str]
+    """Those in which it differs from the others."""
+    folder: Path
+    reason: str
+
+    def line(self) -> str:
+        """What the end of the sweep says of it."""
+        return f"{' '.join(self.options) or 'a run'} in {self.folder}: {self.reason}"
+
+
+class Sweep:
+    """The runs of a sweep: one that fails is noted, and the others go on."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words, self.runs, self.failures = words, 0, []
+
+    def tried(self, run: Callable[[], Any]) -> Any:
+        """The result of one run; NaN, which sweepers that search take for a failure, if it has none."""
+        self.runs += 1
+        try:
+            return run()
+        except Exception as error:
+            reason = explain(error)
+            if reason is None:
+                traceback.print_exc()
+                reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'see above'}"
+            options = [option for option in HydraConfig.get().overrides.task if option not in self.words]
+            self.failures.append(Failure(options, run_dir(), reason))
+            print(f"idn: {self.failures[-1].line()}", file=sys.stderr)
+            return math.nan
+
+    def check(self) -> None:
+        """Raise UserError, a line for each, if runs have failed."""
+        if self.failures:
+            lines = "".join(f"\n  {failure.line()}" for failure in self.failures)
+            raise UserError(f"{len(self.failures)} of {self.runs} runs failed:{lines}")
+
+
+def guarded(task: Callable[[DictConfig], Any], sweep: Sweep | None = None) -> Callable[[DictConfig], Any]:
     """The task of a verb with its user errors printed as one sentence and turned into exit status 2.
 
+    sweep: that it is a part of, which collects them instead.
     What fails before it wrote anything leaves no folder behind. Meanwhile `sys.argv` is what was typed: a trainer with
     several devices starts its other processes with it. Those say nothing but why they fail, and remove nothing.
     """
     typed = list(sys.argv)
 
-    def run(cfg: DictConfig) -> Any:
-        sys.argv = typed
-        out = Path(str(OmegaConf.select(cfg, "out", throw_on_missing=False) or "."))
-        ours = not out.exists()
+    def named(cfg: DictConfig) -> Any:
         try:
             with contextlib.redirect_stderr(Path(os.devnull).open("w")) if is_helper() else contextlib.nullcontext():
                 return task(cfg)
-        except (UserError, MissingMandatoryValue, InterpolationToMissingValueError, OSError, RuntimeError) as error:
-            sentence = explain(located(unwrapped(error), cfg))
+        except Exception as error:
+            known = located(unwrapped(error), cfg)
+            if known is error:
+                raise
+            raise known from error
+
+    def run(cfg: DictConfig) -> Any:
+        sys.argv = typed
+        if sweep is not None:
+            return sweep.tried(lambda: named(cfg))
+        out = Path(str(OmegaConf.select(cfg, "out", throw_on_missing=False) or "."))
+        ours = not out.exists()
+        try:
+            return named(cfg)
+        except EXPLAINED as error:
+            sentence = explain(error)
             if sentence is None:
                 raise
             print(f"idn: {sentence}", file=sys.stderr)
@@ -91,12 +157,14 @@ def guarded(verb: str, task: Callable[[DictConfig], Any]) -> Callable[[DictConfi
     return run
 
 
-def launch(verb: str, words: list[str]) -> None:
-    """Let Hydra run the task of a verb, as often as the words say."""
+def launch(verb: str, words: list[str], several: bool = False) -> None:
+    """Let Hydra run the task of a verb, as often as the words say. Raises UserError if a run of a sweep failed."""
     keep_large_buffers()
     for noise in LIBRARY_NOISE:
         warnings.filterwarnings("ignore", message=noise)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    task = guarded(verb, VERBS[verb].task())
+    sweep = Sweep(words) if several else None
     sys.argv = [f"idn {verb}", *words]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(guarded(VERBS[verb].task(), sweep))()
+    if sweep is not None:
+        sweep.check()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from idn.cli.composition import composed
 from idn.cli.config_comments import comments, usage_of
@@ -21,8 +21,9 @@ def check_needs(verb: str, options: Sequence[str], several: bool = False) -> Non
     """
     config, settings = composed(verb, options)
     _check_values(verb, options, config)
+    _check_interpolations(config)
     _check_weights(verb, config, settings.runtime.choices)
-    if (folder := _folder(settings, several)) is not None:
+    if (folder := _folder(config, settings, several)) is not None:
         _check_folder(f"hydra.{'sweep' if several else 'run'}.dir", folder)
 
 
@@ -67,6 +68,29 @@ def _check_values(verb: str, options: Sequence[str], config: DictConfig) -> None
     raise UserError(f"{_listed(missing)} {have} no value yet: write {usage}")
 
 
+def _check_interpolations(config: DictConfig) -> None:
+    """Raise UserError for an option that hangs on something that is not there, such as an unset variable."""
+    wrong = {}
+    for name, node in leaves(config):
+        text = str(node._value())
+        if not node._is_interpolation() or "${hydra:" in text or "${now:" in text:
+            continue
+        try:
+            OmegaConf.select(config, name)
+        except InterpolationToMissingValueError:
+            continue
+        except OmegaConfBaseException as error:
+            wrong[name] = (text, _said(error))
+    for name, (text, said) in wrong.items():
+        if text[2:-1] not in wrong:  # it does not only take over another one that is wrong
+            raise UserError(f"{name}={text} has no value: {said}")
+
+
+def _said(error: OmegaConfBaseException) -> str:
+    said = str(error.msg or error).splitlines()[0]
+    return re.sub(r'^\w+ raised while resolving interpolation: "?', "", said).removesuffix('"')
+
+
 def _check_weights(verb: str, config: DictConfig, choices: Mapping[str, str | None]) -> None:
     """Raise UserError for published files that are not where they are looked for."""
     said = []
@@ -78,16 +102,19 @@ def _check_weights(verb: str, config: DictConfig, choices: Mapping[str, str | No
         raise UserError(f"{'; '.join(said)}; `idn teachers` lists what is there, docs/teachers.md where it comes from")
 
 
-def _folder(settings: DictConfig, several: bool) -> Path | None:
+def _folder(config: DictConfig, settings: DictConfig, several: bool) -> Path | None:
     """The folder that Hydra will make, or the part of it that is known before; None for where the program starts."""
     if settings.output_subdir is None and not several:
         return None
-    node = (settings.sweep if several else settings.run)._get_node("dir")
+    name = "sweep" if several else "run"
+    text = str(settings[name]._get_node("dir")._value())
+    fixed = re.split(r"/[^/]*\$\{now:", text)[0]
     try:
-        fixed = re.split(r"/[^/]*\$\{now:", str(node._value()))[0]
-        return Path(OmegaConf.create({"hydra": settings, "dir": fixed}).dir)
-    except OmegaConfBaseException:
-        return None
+        return Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": fixed}).folder))
+    except OmegaConfBaseException as error:
+        if "${hydra:" in text:
+            return None
+        raise UserError(f"hydra.{name}.dir={text} has no value: {_said(error)}") from error
 
 
 def _check_folder(option: str, folder: Path) -> None:

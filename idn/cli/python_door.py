@@ -14,6 +14,7 @@ from idn.cli.composition import forget
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import wandb_offline
 from idn.cli.near_misses import check
+from idn.cli.new_folder import claimed
 from idn.cli.overrides import overrides
 from idn.cli.preflight import check_needs
 from idn.cli.trainings import RUNS, build_run, run_training
@@ -43,6 +44,7 @@ def train(words: Sequence[str], verb: str) -> "Result":
     """See `idn.train`."""
     options, results, errors = _checked(verb, words), [], []
     check_needs(verb, options, several=False)
+    options += claimed(verb, options, several=False)
 
     def task(cfg: DictConfig) -> None:
         try:

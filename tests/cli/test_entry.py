@@ -239,7 +239,7 @@ def test_errors_of_the_user_end_with_status_2(error: Exception, said: str, capsy
         raise error
 
     with pytest.raises(SystemExit) as stop:
-        launch.guarded("train", task)(DictConfig({}))
+        launch.guarded(task)(DictConfig({}))
     assert stop.value.code == 2 and said in capsys.readouterr().err
 
 
@@ -256,7 +256,7 @@ def test_defects_of_the_program_keep_their_traceback() -> None:
         raise OSError("unexpected")
 
     with pytest.raises(OSError, match="unexpected"):
-        launch.guarded("train", task)(DictConfig({}))
+        launch.guarded(task)(DictConfig({}))
 
 
 def test_teachers_lists_all_and_says_which_files_are_there(idn_cli, tmp_path: Path, monkeypatch) -> None:

@@ -211,3 +211,20 @@ def test_a_schedule_that_cannot_be_meant_is_refused(numbers: dict[str, int], sai
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(UserError, match=f"schedule.{said}"):
         warmup_cosine(optimizer, total_steps=10, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("optim.lr=${oc.env:IDN_NOT_SET}", "optim.lr=${oc.env:IDN_NOT_SET} has no value: Environment variable"),
+        ("weights_dir=${oc.env:IDN_NOT_SET}", "weights_dir=${oc.env:IDN_NOT_SET} has no value: Environment variable"),
+        ("trainer.max_steps=${nothing.here}", "trainer.max_steps=${nothing.here} has no value: Interpolation key"),
+        ("optim.lr=${colour:1}", "optim.lr=${colour:1} has no value: Unsupported interpolation type colour"),
+        ("hydra.run.dir=${oc.env:IDN_NOT_SET}", "hydra.run.dir=${oc.env:IDN_NOT_SET} has no value: Environment"),
+    ],
+)
+def test_a_value_that_hangs_on_nothing_is_named(option: str, said: str) -> None:
+    check("train", [option])
+    with pytest.raises(UserError) as refusal:
+        check_needs("train", [option])
+    assert str(refusal.value).startswith(said)

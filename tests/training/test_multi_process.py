@@ -224,7 +224,7 @@ def test_another_process_says_only_why_it_fails_and_removes_nothing(
 
     monkeypatch.setenv("LOCAL_RANK", rank)
     with pytest.raises(SystemExit):
-        launch.guarded("align", task)(OmegaConf.create({"out": str(tmp_path / "out")}))
+        launch.guarded(task)(OmegaConf.create({"out": str(tmp_path / "out")}))
     err = capsys.readouterr().err
     assert "idn: no" in err and ("crops are small" in err) == (rank == "0") == (not (tmp_path / "out").exists())
 

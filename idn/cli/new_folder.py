@@ -1,0 +1,38 @@
+"""The folder of a run or of a sweep: a new one for each, however many are started in the same second."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from idn.cli.composition import composed
+
+
+def claimed(verb: str, options: Sequence[str], several: bool) -> list[str]:
+    """An option that names the folder of a run, which is made here and is nobody else's.
+
+    options: which make a config; of a sweep, those of its first run. several: whether it is a sweep. Nothing where the
+    user named a folder, and for a verb that leaves none. Raises OSError if it cannot be made.
+    """
+    config, settings = composed(verb, options)
+    if settings.output_subdir is None and not several:
+        return []
+    where = "sweep" if several else "run"
+    pattern = str(settings[where]._get_node("dir")._value())
+    if "${now:" not in pattern:
+        return []
+    wanted = Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": pattern}).folder))
+    return [f'hydra.{where}.dir="{_made(wanted)}"']
+
+
+def _made(wanted: Path) -> Path:
+    """The folder `wanted`, or the first with a number behind it, that was not there before."""
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    folder, number = wanted, 1
+    while True:
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:  # of a run that began in the same second
+            number += 1
+            folder = wanted.with_name(f"{wanted.name}-{number}")

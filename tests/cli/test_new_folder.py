@@ -1,0 +1,45 @@
+"""Every run and every sweep has a folder of its own."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from idn.cli.new_folder import claimed
+
+HOURLY = "dir=out/${data.size}_${now:%Y-%m-%d_%H}"
+
+
+@pytest.fixture(autouse=True)
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("where", "several"), [("run", False), ("sweep", True)])
+def test_those_that_begin_at_once_share_no_folder(where: str, several: bool, tmp_path: Path) -> None:
+    options = [f"hydra.{where}.{HOURLY}"]
+    claimed("train", options, several)
+    with ThreadPoolExecutor(8) as pool:
+        found = [made for (made,) in pool.map(lambda _: claimed("train", options, several), range(20))]
+    folders = {path.name for path in (tmp_path / "out").iterdir()}
+    assert len({*found}) == 20 and len(folders) >= 21, "the hour may have passed"
+    assert all(name.startswith("96_") for name in folders)
+    assert all(Path(option.partition("=")[2].strip('"')).is_dir() for option in found)
+
+
+@pytest.mark.parametrize("options", [["hydra.run.dir=mine"], ["hydra.run.dir=mine/${data.size}"]])
+def test_a_folder_that_the_user_names_is_taken_as_it_is(options: list[str], tmp_path: Path) -> None:
+    assert claimed("train", options, several=False) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["align", "export", "bench", "cache", "teachers"])
+def test_what_writes_elsewhere_makes_none(verb: str, tmp_path: Path) -> None:
+    assert claimed(verb, [], several=False) == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_run_writes_into_the_folder_that_it_says(idn_cli, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    status, out, err = idn_cli("train", "data=faces", "data.root=nowhere", "data.stored_template=ffhq")
+    assert status == 2 and "nowhere" in out + err
+    assert not list((tmp_path / "outputs").rglob("config")), "what never began leaves no folder"
