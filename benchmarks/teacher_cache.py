@@ -29,7 +29,7 @@ from idn.hardware import describe, keep_large_buffers
 from idn.losses.perceptual_features import TimmFeatures
 from idn.teacher_cache.shards import PictureFormat
 from idn.teacher_cache.write import write_cache
-from idn.training.modules.distillation import DistillModule
+from idn.training.modules.swap_training import SwapTraining
 from idn.types import SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.cached import CachedTeacher
@@ -70,7 +70,7 @@ def write_weights(folder: Path) -> None:
     write_tensors(folder / "vgg16.safetensors", vgg.state_dict())
 
 
-def build(folder: Path, size: int, batch: int) -> tuple[DistillModule, Any]:
+def build(folder: Path, size: int, batch: int) -> tuple[SwapTraining, Any]:
     """The module and data of `idn train teacher=simswap_224 encoder=arcface`."""
     options = [
         "teacher=simswap_224",
@@ -85,9 +85,9 @@ def build(folder: Path, size: int, batch: int) -> tuple[DistillModule, Any]:
     return idn.build("train", options)
 
 
-def variants(module: DistillModule, data: Any, folder: Path) -> list[Variant]:
+def variants(module: SwapTraining, data: Any, folder: Path) -> list[Variant]:
     """Live, every format, and nothing to do."""
-    live, batch = module.teacher, len(data.train[0].target)
+    live, batch = module.supervisor.teacher, len(data.train[0].target)
     data.train = InMemory([data.train[index] for index in range(ITEMS)])
     found = [Variant("live teacher", live, data.train, 0)]
     for name, (kind, quality) in FORMATS.items():
@@ -104,28 +104,29 @@ def variants(module: DistillModule, data: Any, folder: Path) -> list[Variant]:
     return [*found, Variant("in memory", last.teacher, kept, 0)]
 
 
-def step(module: DistillModule, optimizer: torch.optim.Optimizer, pairs: Dataset, index: int) -> tuple[float, ...]:
+def step(module: SwapTraining, optimizer: torch.optim.Optimizer, pairs: Dataset, index: int) -> tuple[float, ...]:
     """Milliseconds to read the pairs, to ask the frozen networks, and to learn."""
     times = [time.perf_counter()]
     batch = pairs[index]
     times.append(time.perf_counter())
-    lesson = module.supervise(batch)
+    with torch.no_grad():
+        module.supervisor.supervise(batch, module.encoder(batch.source), module.encoder)
     times.append(time.perf_counter())
-    prediction = module.predict(module.student, lesson)
-    module.objective(prediction, lesson.supervision, lesson.trust)[0].backward()
+    seen = module.observe(batch, module.network)
+    module.objective(seen.prediction, seen.supervision, seen.supervised.trust)[0].backward()
     optimizer.step()
     optimizer.zero_grad()
     times.append(time.perf_counter())
     return tuple((b - a) * 1e3 for a, b in pairwise(times))
 
 
-def measure(module: DistillModule, ways: list[Variant], rounds: int) -> dict[str, list[float]]:
+def measure(module: SwapTraining, ways: list[Variant], rounds: int) -> dict[str, list[float]]:
     """Medians by variant; the first round warms up."""
-    optimizer = module.optimizer(module.student.parameters())
+    optimizer = module.optimizer(module.network.parameters())
     seen: dict[str, list[tuple[float, ...]]] = {way.name: [] for way in ways}
     for index in range(rounds + 1):
         for way in ways:
-            module.teacher = way.teacher
+            module.supervisor.teacher = way.teacher
             times = step(module, optimizer, way.pairs, index)
             seen[way.name] += [times] if index else []
             print(f"round {index}  {way.name}: {sum(times):.0f} ms", file=sys.stderr, flush=True)

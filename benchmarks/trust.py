@@ -21,7 +21,7 @@ from idn.hardware import describe
 
 SHOWN = {
     "val/swap_gain": "swap gain, dB",
-    "val/identity_student": "identity cosine",
+    "val/identity_swap": "identity cosine",
     "val/psnr_truth": "PSNR to truth, dB",
 }
 

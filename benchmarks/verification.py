@@ -13,7 +13,7 @@ import torch
 from idn.data.procedural import FaceRenderer, verification_pairs
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.hardware import describe
-from idn.training.modules.recognition import verify
+from idn.metrics.verification import verify
 
 
 def cosines(encoder: TrainedMobileFaceNet, size: int, pairs: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

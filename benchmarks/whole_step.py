@@ -17,8 +17,8 @@ import torch
 import idn
 from idn.data.loaders import SwapData
 from idn.hardware import describe, keep_large_buffers
-from idn.metrics.images import identity_cosine
-from idn.training.modules.distillation import DistillModule
+from idn.metrics.identity import identity_cosine
+from idn.training.modules.swap_training import SwapTraining
 from idn.types import Prediction, Supervision
 
 TIMES: dict[str, list[float]] = defaultdict(list)
@@ -34,7 +34,7 @@ def timed(name: str) -> Iterator[None]:
     TIMES[name].append((time.perf_counter() - start) * 1e3)
 
 
-def step(module: DistillModule, optimizer: torch.optim.Optimizer, data: SwapData, index: int, device: str) -> None:
+def step(module: SwapTraining, optimizer: torch.optim.Optimizer, data: SwapData, index: int, device: str) -> None:
     """One training step, taken apart."""
     with timed("data: draw or load"):
         items = (
@@ -47,35 +47,37 @@ def step(module: DistillModule, optimizer: torch.optim.Optimizer, data: SwapData
         with timed("encoder: source"):
             source = module.encoder(batch.source)
         with timed("teacher"):
-            answer = module.teacher(batch, source)
+            answer = module.supervisor.teacher(batch, source)
         with timed("encoder: teacher's picture"):
             seen = module.encoder(answer)
         with timed("perceptual: teacher's picture"):
-            maps = module.perceptual(answer, seen) if module.needs_perceptual else ()
+            maps = module.perceptual(answer, seen) if "perceptual" in module.objective.needs else ()
         with timed("trust"):
-            trust = module.trust(identity_cosine(seen.embedding, source.embedding), answer, batch.cached_quality)
-    supervision = Supervision(answer, source.embedding, batch.face, maps)
+            trust = module.supervisor.trust(
+                identity_cosine(seen.embedding, source.embedding), answer, batch.cached_quality
+            )
+    supervision = Supervision(batch.target, source.embedding, batch.face, batch.same, answer, maps)
     with timed("student: injection, forward"):
-        weights = module.student.inject(source.embedding, source.features)
+        weights = module.network.inject(source.embedding, source.features)
     with timed("student: IDN, forward"):
-        out = module.student.swap(batch.target, weights)
+        out = module.network.swap(batch.target, weights)
     image, mask = (answer.detach().requires_grad_() for answer in out)
     with timed("encoder: student's picture, forward"):
         seen = module.encoder(image)
     with timed("perceptual: student's picture, forward"):
-        maps = module.perceptual(image, seen) if module.needs_perceptual else ()
+        maps = module.perceptual(image, seen) if "perceptual" in module.objective.needs else ()
     with timed("losses"):
-        total, _ = module.objective(Prediction(image, mask, seen.embedding, maps), supervision, trust)
+        total, _ = module.objective(Prediction(image, seen.embedding, mask, maps), supervision, trust)
     with timed("backward: losses, perceptual, encoder"):
         total.backward()
     with timed("backward: student"):
         torch.autograd.backward(list(out), [image.grad, mask.grad])
     with timed("optimizer, clipping"):
-        torch.nn.utils.clip_grad_norm_(module.student.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(module.network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
     with timed("moving average"):
-        module.ema.update(module.student)
+        module.ema.update(module.network)
 
 
 def main() -> None:
@@ -87,7 +89,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module, data = idn.build("train", options)
     module.to(device).train()
-    optimizer = module.optimizer(module.student.parameters())
+    optimizer = module.optimizer(module.network.parameters())
     for index in range(arguments.steps + 3):
         step(module, optimizer, data, index, device)
     medians = {name: statistics.median(values[3:]) for name, values in TIMES.items()}

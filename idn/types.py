@@ -102,67 +102,51 @@ def goes_by(encoder: IdentityEncoder, name: str) -> bool:
     return name in (encoder.name, getattr(encoder, "former_name", encoder.name))
 
 
-class Prediction(NamedTuple):
-    """The student's answer, with what the losses need to know about it."""
-
-    image: Tensor
-    """(N, 3, S, S) in [0, 1]."""
-    mask: Tensor | None
-    """(N, 1, S, S) in [0, 1], of a student that has one."""
-    embedding: Tensor
-    """(N, D): identity of `image`, L2-normalised, with gradient."""
-    perceptual: tuple[Tensor, ...] = ()
-    """Feature maps of `image` for the perceptual loss, (N, C_i, h_i, w_i) each, with gradient."""
-
-
-class Supervision(NamedTuple):
-    """What the student is compared with. Nothing in it carries a gradient."""
-
-    image: Tensor
-    """(N, 3, S, S) in [0, 1]: the teacher's swap."""
-    embedding: Tensor
-    """(N, D): identity of the source, L2-normalised."""
-    face: Tensor
-    """(N, 1, S, S) in [0, 1]: as in SwapBatch."""
-    perceptual: tuple[Tensor, ...] = ()
-    """Feature maps of the teacher's swap, as in Prediction."""
-
-
 class Verdict(NamedTuple):
     """What a discriminator says of N pictures."""
 
-    logits: tuple[Tensor, ...]
+    logits: tuple[Tensor, ...] = ()
     """One map per scale, (N, 1, h_i, w_i): higher where the picture looks more like a photograph of the data."""
-    features: tuple[tuple[Tensor, ...], ...]
+    features: tuple[tuple[Tensor, ...], ...] = ()
     """Per scale, the maps on the way there, (N, C_j, h_j, w_j) each, from shallow to deep."""
 
 
-class SwapAttempt(NamedTuple):
-    """A swap by a network that learns without a teacher, with what the losses need to know about it, with gradient."""
+class Prediction(NamedTuple):
+    """N swaps by a network that learns, with what the losses need to know about them, with gradient."""
 
     image: Tensor
     """(N, 3, S, S)."""
     embedding: Tensor
     """(N, D): identity of `image`, L2-normalised."""
-    verdict: Verdict
-    """Of `image`."""
+    mask: Tensor | None = None
+    """(N, 1, S, S) in [0, 1], as in SwapOutput."""
+    perceptual: tuple[Tensor, ...] = ()
+    """Feature maps of `image` for the perceptual loss, (N, C_i, h_i, w_i) each."""
+    verdict: Verdict = Verdict()
+    """Of `image`, where there is a discriminator."""
     attributes: tuple[Tensor, ...] = ()
-    """Attribute maps of `image`, (N, C_i, h_i, w_i) each, where the swapper has such an encoder."""
+    """Attribute maps of `image`, (N, C_i, h_i, w_i) each, where the network has an encoder of attributes."""
+    target_attributes: tuple[Tensor, ...] = ()
+    """The same of the target: that encoder learns from both."""
 
 
-class SwapReference(NamedTuple):
-    """What such a swap is compared with: the pair itself."""
+class Supervision(NamedTuple):
+    """What N swaps are compared with. A term of the losses that asks for a field gets it; others may be empty."""
 
     target: Tensor
     """(N, 3, S, S) in [0, 1]."""
     embedding: Tensor
     """(N, D): identity of the source, L2-normalised."""
+    face: Tensor
+    """(N, 1, S, S) in [0, 1]: as in SwapBatch."""
     same: Tensor
     """(N,) bool: as in SwapBatch."""
-    verdict: Verdict
-    """Of `target`."""
-    attributes: tuple[Tensor, ...] = ()
-    """Attribute maps of `target`."""
+    answer: Tensor | None = None
+    """(N, 3, S, S) in [0, 1]: what the swap should look like, by a teacher or exactly."""
+    perceptual: tuple[Tensor, ...] = ()
+    """Feature maps of `answer`, as in Prediction."""
+    verdict: Verdict = Verdict()
+    """A discriminator's, of `target`."""
 
 
 class Network(NamedTuple):

@@ -12,6 +12,7 @@ from idn.errors import UserError
 from idn.files.tensors import write_tensors
 from idn.frozen import build_uninitialised
 from idn.images import denormalize, normalize, to_01, to_pm1
+from idn.types import IdentityFeatures, SwapOutput
 from teachers.published.ghost import GhostNet, PyramidEncoder
 from teachers.published.simswap import VARIANTS, SimSwapNet
 
@@ -32,17 +33,25 @@ class TrainableSwapper(nn.Module, ABC):
     config: dict[str, int | str]
     net: nn.Module
 
-    def forward(self, target: Tensor, embedding: Tensor) -> Tensor:
-        """Put N identities into N targets.
+    def forward(self, target: Tensor, identity: IdentityFeatures) -> SwapOutput:
+        """Put N identities, by their embeddings, into N targets, (N, 3, S, S) RGB in [0, 1].
 
-        target: (N, 3, S, S) RGB in [0, 1]. embedding: (N, dim), L2-normalised. Returns (N, 3, S, S) RGB in [0, 1].
         Raises ValueError for a size that cannot be swapped.
         """
-        return self.swap(target, embedding)[0]
+        return self.swap_with_attributes(target, identity)[0]
+
+    def swap_with_attributes(self, target: Tensor, identity: IdentityFeatures) -> tuple[SwapOutput, tuple[Tensor, ...]]:
+        """What `forward` returns and, from the same pass, the `attributes` of the target."""
+        image, maps = self.swap(target, identity.embedding)
+        return SwapOutput(image), maps
 
     @abstractmethod
     def swap(self, target: Tensor, embedding: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What `forward` returns and, from the same pass, the `attributes` of the target."""
+        """(N, 3, S, S) RGB in [0, 1] and, from the same pass, the `attributes` of the target.
+
+        target: (N, 3, S, S) RGB in [0, 1].
+        embedding: (N, dim), L2-normalised.
+        """
 
     @abstractmethod
     def fault(self, size: int) -> str | None:

@@ -39,7 +39,7 @@ class OwnTeacher(FrozenTeacher):
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """target: (N, 3, s, s) RGB in [0, 1]. Returns (N, 3, s, s) RGB in [0, 1]."""
-        return self.net(target, self.identity(batch, source))
+        return self.net.swap(target, self.identity(batch, source))[0]
 
 
 def _notes(path: Path) -> dict[str, str]:

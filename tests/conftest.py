@@ -28,9 +28,11 @@ from idn.losses.objective import Objective
 from idn.losses.perceptual_features import IdentityShallow
 from idn.reweighting.trust import Trust
 from idn.students.mobilefaceswap.student import Student
+from idn.students.student_file import save_student
 from idn.teacher_cache.shards import PictureFormat
 from idn.teacher_cache.write import CacheReport, write_cache
-from idn.training.modules.distillation import DistillModule
+from idn.training.modules.supervision import TeacherSupervision
+from idn.training.modules.swap_training import SwapTraining
 from idn.training.optimization.schedules import warmup_cosine
 from idn.types import EncoderDescription, IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
@@ -102,7 +104,7 @@ class TruthTeacher(FrozenTeacher):
 
 
 @pytest.fixture
-def make_module() -> Callable[..., DistillModule]:
+def make_module() -> Callable[..., SwapTraining]:
     """A distillation module of tiny parts, always with the same random weights."""
 
     def make(
@@ -111,15 +113,15 @@ def make_module() -> Callable[..., DistillModule]:
         teacher: FrozenTeacher | None = None,
         perceptual: nn.Module | None = None,
         **options: Any,
-    ) -> DistillModule:
+    ) -> SwapTraining:
         torch.manual_seed(0)
         encoder = TinyEncoder()
-        return DistillModule(
-            student=Student(EncoderDescription(8, 16), width=0.25),
-            teacher=TruthTeacher() if teacher is None else teacher,
+        return SwapTraining(
+            network=Student(EncoderDescription(8, 16), width=0.25),
+            supervisor=TeacherSupervision(TruthTeacher() if teacher is None else teacher, Trust(variant)),
+            write=save_student,
             encoder=encoder,
             perceptual=IdentityShallow() if perceptual is None else perceptual,
-            trust=Trust(variant),
             objective=Objective(
                 {
                     "pixel": PixelDistillation(),
@@ -134,7 +136,7 @@ def make_module() -> Callable[..., DistillModule]:
             optimizer=partial(torch.optim.AdamW, lr=5e-3),
             schedule=partial(warmup_cosine, total_steps=total_steps, warmup_steps=1),
             rates={"prediction": 0.003, "modulation": 3.0},
-            **options,
+            **{"ema_decay": 0.999} | options,
         )
 
     return make
@@ -151,7 +153,7 @@ def make_data() -> Callable[..., SwapData]:
 
 
 @pytest.fixture
-def make_cache(make_module: Callable[..., DistillModule], make_data: Callable[..., SwapData]) -> Callable[..., Any]:
+def make_cache(make_module: Callable[..., SwapTraining], make_data: Callable[..., SwapData]) -> Callable[..., Any]:
     """Kept answers to coloured pictures: 5 items of 4 pairs to train with in 3 files, 2 held-out items in one."""
 
     def make(
@@ -170,7 +172,7 @@ def make_cache(make_module: Callable[..., DistillModule], make_data: Callable[..
         return write_cache(
             out=out,
             data=make_data() if data is None else data,
-            teacher=module.teacher if teacher is None else teacher,
+            teacher=module.supervisor.teacher if teacher is None else teacher,
             encoder=module.encoder if encoder is None else encoder,
             scorer=scorer,
             pairs=pairs,

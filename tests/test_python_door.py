@@ -33,7 +33,7 @@ def test_a_training_is_built_as_the_command_line_builds_it(tmp_path: Path, monke
     module, data = idn.build("train", [*SMALL, "distillation.ema_decay=0.5", "seed=3"])
     again, _ = idn.build("train", [*SMALL, "seed=3"])
     assert isinstance(module, pl.LightningModule) and data.size == 32 and module.ema.decay == 0.5
-    for key, value in module.student.state_dict().items():
+    for key, value in module.network.state_dict().items():
         assert torch.equal(again.student.state_dict()[key], value), key
     assert not any(tmp_path.iterdir()) and not HydraConfig.initialized()
 

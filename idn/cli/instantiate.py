@@ -110,7 +110,8 @@ def build_trainer(cfg: DictConfig) -> Any:
     loggers = list(build(cfg.logger).values())
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-    return build(cfg.trainer, callbacks=list(build(cfg.callbacks).values()), logger=loggers)
+    clipping = {} if cfg.get("discriminator") is None else {"gradient_clip_val": None}  # its training clips by itself
+    return build(cfg.trainer, callbacks=list(build(cfg.callbacks).values()), logger=loggers, **clipping)
 
 
 def assemble_frozen(cfg: DictConfig) -> tuple[Any, Any, Any, Any]:

@@ -37,7 +37,9 @@ def check(verb: str, options: Sequence[str]) -> None:
 def _check_experiment(verb: str, options: Sequence[str], config: DictConfig) -> None:
     """Raise UserError for an experiment of another verb, whose settings would be there without any effect."""
     added = {option.lstrip("+").partition("=")[0].split(".")[0] for option in options if option.startswith("+")}
-    if foreign := sorted(config.keys() - composed(verb, search(options))[0].keys() - added):
+    plain, settings = composed(verb, search(options))
+    groups = settings.runtime.choices.keys()  # also those of which nothing is chosen
+    if foreign := sorted(config.keys() - plain.keys() - groups - added):
         chosen = next((option for option in options if option.startswith("experiment=")), "this experiment")
         theirs = "idn pipeline" if "stages" in foreign else "another verb"
         raise UserError(f"{chosen} sets {foreign[0]}, which idn {verb} does not have: it is for {theirs}")

@@ -38,7 +38,7 @@ def build_run(verb: str, cfg: DictConfig, words: Sequence[str], out: Path) -> "T
     import pytorch_lightning as pl
 
     prepare, trainer = RUNS[verb], _bare_trainer(cfg)
-    _check_trainer(verb, trainer)
+    _check_trainer(verb, trainer, cfg.get("discriminator") is not None)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     return prepare(cfg, words, out, trainer)
 
@@ -48,11 +48,11 @@ def _bare_trainer(cfg: DictConfig) -> "pl.Trainer":
     return build(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
 
-def _check_trainer(verb: str, trainer: "pl.Trainer") -> None:
+def _check_trainer(verb: str, trainer: "pl.Trainer", adversarial: bool) -> None:
     from idn.training.modules.adversarial import check_trainer
     from idn.training.multi_process import check_processes, check_single
 
-    if verb == "train-teacher":
+    if adversarial:
         check_trainer(trainer)
     elif verb == "train-scorer":
         check_single(trainer, verb, "one process makes the pictures to learn from")
@@ -75,6 +75,8 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
         module=build(cfg.distillation, _partial_=True),
+        discriminator=None if cfg.get("discriminator") is None else build(cfg.discriminator, _partial_=True),
+        clip=cfg.trainer.gradient_clip_val,
     )
     return StudentRun(module, data, words)
 
@@ -88,11 +90,13 @@ def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         data=data,
         encoder=build(cfg.encoder),
         network=build(cfg.teacher_network),
-        discriminator=build(cfg.discriminator),
+        discriminator=build(cfg.discriminator, _partial_=True),
         objective=build(cfg.teacher_loss),
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
         module=build(cfg.teacher_training, _partial_=True),
+        licence=cfg.licence,
+        clip=cfg.trainer.gradient_clip_val,
     )
     return TeacherRun(module, data, words)
 

@@ -1,15 +1,17 @@
-"""The terms that train a swapper without a teacher: one class per equation, one value per sample, no weight, no
-network. The identity term is `idn.losses.distillation.IdentityLoss`, as in distillation."""
+"""Adversarial loss terms, and those that train without a teacher: one class per equation, one value per sample, no
+weight, no network. The identity term is `idn.losses.distillation.IdentityLoss`, as in distillation."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_int, require_one_of
 from idn.images import normalize
-from idn.types import SwapAttempt, SwapReference, Verdict
+from idn.losses.objective import Need
+from idn.types import Prediction, Supervision, Verdict
 
 Norm = Literal["l1", "half_l2"]
 Form = Literal["linear", "hinge"]
@@ -25,7 +27,8 @@ class HingeDiscriminator(nn.Module):
 
     def __init__(self, scales: Scales = "mean") -> None:
         super().__init__()
-        self.scales = _known("teacher_training.scales", scales, Scales)
+        require_one_of("scales", scales, get_args(Scales))
+        self.scales = scales
 
     def forward(self, real: Verdict, fake: Verdict) -> Tensor:
         """Verdicts of N real and N made pictures. Raises ValueError if there is nothing to judge."""
@@ -34,20 +37,26 @@ class HingeDiscriminator(nn.Module):
 
 
 class HingeGenerator(nn.Module):
-    """What the swapper minimises against the hinge, mean over positions; scales: then "mean" or "sum". Returns (N,).
+    """What a network that swaps minimises against the hinge, mean over positions. Returns (N,).
 
     form: "linear", -D(swap), which always pulls (arXiv:1705.02894), or "hinge", max(0, 1 - D(swap)), which leaves
-    positions alone that already pass for real by the margin, as GHOST has it. Raises UserError for others.
+        positions alone that already pass for real by the margin, as GHOST has it.
+    scales: "mean" or "sum", what becomes of the values at several scales.
+
+    Raises OptionError for others.
     """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"verdict"})
 
     def __init__(self, form: Form = "linear", scales: Scales = "mean") -> None:
         super().__init__()
-        self.form = _known("teacher_loss.terms.adversarial.form", form, Form)
-        self.scales = _known("teacher_loss.terms.adversarial.scales", scales, Scales)
+        require_one_of("form", form, get_args(Form))
+        require_one_of("scales", scales, get_args(Scales))
+        self.form, self.scales = form, scales
 
-    def forward(self, attempt: SwapAttempt, reference: SwapReference) -> Tensor:
-        """attempt.verdict.logits: (N, 1, h_i, w_i) each."""
-        logits = attempt.verdict.logits
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
+        """prediction.verdict.logits: (N, 1, h_i, w_i) each."""
+        logits = prediction.verdict.logits
         return _over_scales([-one if self.form == "linear" else F.relu(1 - one) for one in logits], self.scales)
 
 
@@ -59,15 +68,16 @@ class WeakFeatureMatching(nn.Module):
     Raises UserError unless deepest is at least 1.
     """
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"verdict", "target_verdict"})
+
     def __init__(self, deepest: int = 1) -> None:
         super().__init__()
-        if deepest < 1:
-            raise UserError(f"deepest={deepest} of the feature matching must be 1 or more; its weight turns it off")
+        require_int("deepest", deepest, 1)
         self.deepest = deepest
 
-    def forward(self, attempt: SwapAttempt, reference: SwapReference) -> Tensor:
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
         """Features of both verdicts. No gradient reaches those of the target."""
-        pairs = zip(attempt.verdict.features, reference.verdict.features, strict=True)
+        pairs = zip(prediction.verdict.features, supervision.verdict.features, strict=True)
         return _mean([_mean(self._distances(ours, theirs)) for ours, theirs in pairs])
 
     def _distances(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> list[Tensor]:
@@ -79,13 +89,16 @@ class AttributePreservation(nn.Module):
     """Half the mean squared difference of the attribute maps of swap and target, summed over the maps
     (arXiv:1912.13457). The attribute encoder learns from both, as in FaceShifter and GHOST. Returns (N,)."""
 
-    def forward(self, attempt: SwapAttempt, reference: SwapReference) -> Tensor:
+    needs: ClassVar[frozenset[Need]] = frozenset({"attributes"})
+
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
         """Attributes of both. Raises UserError if the swapper has none."""
-        if not attempt.attributes:
+        if not prediction.attributes:
             raise UserError(
-                "this swapper has no attribute encoder: set teacher_loss.weights.attributes=0, or choose teacher_network=ghost"
+                "this network has no encoder of attributes to compare: give the loss term a weight of 0, or choose a "
+                "network that has one, such as ghost"
             )
-        pairs = zip(attempt.attributes, reference.attributes, strict=True)
+        pairs = zip(prediction.attributes, prediction.target_attributes, strict=True)
         return sum(0.5 * _per_sample((a.float() - b.float()).square()) for a, b in pairs)
 
 
@@ -103,18 +116,19 @@ class SamePersonReconstruction(nn.Module):
 
     def __init__(self, norm: Norm = "l1", share: float = 1.0, std: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
         super().__init__()
-        self.norm = _known("teacher_loss.terms.reconstruction.norm", norm, Norm)
+        require_one_of("norm", norm, get_args(Norm))
         if not 0 < share <= 1:
-            raise UserError(f"share={share} of pairs that show one person must be above 0 and at most 1")
+            raise OptionError("share", share, "must be above 0 and at most 1: the share of pairs that show one person")
         if len(std) != 3 or min(std) <= 0:
-            raise UserError(f"std={list(std)} of the reconstruction must be three numbers above 0, one per colour")
+            raise OptionError("std", list(std), "must be three numbers above 0, one per colour")
+        self.norm = norm
         self.share, self.std = share, tuple(std)
 
-    def forward(self, attempt: SwapAttempt, reference: SwapReference) -> Tensor:
-        """attempt.image and reference.target: (N, 3, S, S); reference.same: (N,) bool."""
-        difference = normalize(attempt.image - reference.target, (0.0, 0.0, 0.0), self.std)
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
+        """prediction.image and supervision.target: (N, 3, S, S); supervision.same: (N,) bool."""
+        difference = normalize(prediction.image - supervision.target, (0.0, 0.0, 0.0), self.std)
         value = difference.abs() if self.norm == "l1" else 0.5 * difference.square()
-        return _per_sample(value) * reference.same / self.share
+        return _per_sample(value) * supervision.same / self.share
 
 
 def _per_sample(values: Tensor) -> Tensor:
@@ -125,13 +139,6 @@ def _per_sample(values: Tensor) -> Tensor:
 def _over_scales(maps: Sequence[Tensor], how: Scales) -> Tensor:
     values = [_per_sample(one) for one in maps]
     return _mean(values) * (len(values) if how == "sum" else 1)
-
-
-def _known(option: str, value: str, choices: Any) -> str:
-    """`value`, one of a Literal's. Raises UserError that names the option otherwise."""
-    if value not in get_args(choices):
-        raise UserError(f"{option}={value} is unknown: choose {' or '.join(get_args(choices))}")
-    return value
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -1,27 +1,34 @@
-"""The terms of the distillation objective: one class per equation, one value per sample, no weight and no network."""
+"""Loss terms of distillation: one class per equation, one value per sample, no weight and no network."""
+
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from idn.types import Prediction, Supervision, SwapAttempt, SwapReference
+from idn.losses.objective import Need
+from idn.types import Prediction, Supervision
 
 
 class PixelDistillation(nn.Module):
-    """L1 distance between the student's and the teacher's picture: the first half of L_kd (arXiv:2201.03808, sec. 3.3).
+    """L1 distance between the swap and the answer: the first half of L_kd (arXiv:2201.03808, sec. 3.3).
 
     Returns (N,): mean absolute difference over channels and pixels, in units of the [0, 1] range.
     """
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"answer"})
+
     def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
-        """prediction.image and supervision.image: (N, 3, S, S)."""
-        return (prediction.image - supervision.image).abs().flatten(1).mean(1)
+        """prediction.image and supervision.answer: (N, 3, S, S)."""
+        return (prediction.image - supervision.answer).abs().flatten(1).mean(1)
 
 
 class PerceptualDistillation(nn.Module):
-    """Distance between feature maps of the student's and the teacher's picture: the other half of L_kd.
+    """Distance between feature maps of the swap and the answer: the other half of L_kd.
 
-    Every map contributes its mean absolute difference, relative to the mean magnitude of the teacher's map of the same
+    Every map contributes its mean absolute difference, relative to the mean magnitude of the answer's map of the same
     sample, so maps of any scale count alike and no weight per layer is needed. Returns (N,).
     """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"answer", "perceptual"})
 
     def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
         """Maps (N, C_i, h_i, w_i), as many in both. Raises ValueError if there are none or their numbers differ."""
@@ -41,7 +48,7 @@ class IdentityLoss(nn.Module):
     """1 - cos(z(swap), z(source)): distillation alone leaves identity behind the teacher's (sec. 3.3), and without a
     teacher nothing else asks for it (arXiv:2106.06340)."""
 
-    def forward(self, prediction: Prediction | SwapAttempt, supervision: Supervision | SwapReference) -> Tensor:
+    def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
         """Embeddings (N, D), L2-normalised. Returns (N,) in [0, 2]."""
         return 1 - (prediction.embedding * supervision.embedding).sum(1)
 
@@ -51,6 +58,8 @@ class BackgroundMask(nn.Module):
 
     Returns (N,): mean of the mask over the background pixels of its sample, 0 where a sample has no background.
     """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"mask"})
 
     def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
         """prediction.mask and supervision.face: (N, 1, S, S) in [0, 1]."""
@@ -65,6 +74,8 @@ class FaceCoverage(nn.Module):
     gradient through to open it again. Held open while the generated face learns, it no longer wants to close.
     Returns (N,): mean of 1 - mask over the pixels of the face, 0 where a sample shows none.
     """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"mask"})
 
     def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
         """prediction.mask and supervision.face: (N, 1, S, S) in [0, 1]."""

@@ -1,7 +1,6 @@
-"""Numbers that say how close a swap came, one per sample. Images are RGB in [0, 1], (N, 3, H, W)."""
+"""Image similarity (PSNR, SSIM, mean absolute error, swap gain), one value per sample; RGB in [0, 1], (N, 3, H, W)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -29,11 +28,6 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
         _same(a, b), b, data_range=1.0, reduction="none", return_full_image=True
     )
     return values if mask is None else _mean(full, mask)
-
-
-def identity_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of the angle between embeddings, (N,) in [-1, 1]. a, b: (N, D), of any length above 0."""
-    return F.cosine_similarity(_same(a, b), b, dim=1)
 
 
 def absolute_error(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:

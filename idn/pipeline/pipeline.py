@@ -128,7 +128,7 @@ class Pipeline:
     def show(self) -> None:
         """Print what the shown stages reached, means over their seeds with all values."""
         rows = {name: [_summary(run.out) for run in self.runs[name]] for name, s in self.stages.items() if s.shown}
-        columns = [key for key in SHOWN if any(key in one for several in rows.values() for one in several)]
+        columns = [key for key in _columns() if any(key in one for several in rows.values() for one in several)]
         table = Table(title=f"{self.out}: held-out people", title_justify="left")
         for column in ("stage", *columns):
             table.add_column(column, no_wrap=column == "stage")
@@ -215,12 +215,11 @@ class Pipeline:
         return code
 
 
-SHOWN = {
-    "swap gain, dB": ("val/swap_gain",),
-    "identity": ("val/identity_student", "val/identity_swap"),
-    "PSNR to truth, dB": ("val/psnr_truth",),
-}
-"""Columns of the closing table; each shows the first of its metrics that a run has."""
+def _columns() -> dict[str, str]:
+    """Head of every column of the closing table, and the metric in it."""
+    from idn.metrics.swaps import SWAP_METRICS  # not above: it brings PyTorch, which only the stages need
+
+    return {metric.column: metric.key for metric in SWAP_METRICS if metric.column is not None}
 
 
 def _write(path: Path, record: dict) -> None:
@@ -231,8 +230,7 @@ def _write(path: Path, record: dict) -> None:
 def _summary(out: Path) -> dict[str, float]:
     path = out / "summary.json"
     values = json.loads(path.read_text()) if path.is_file() else {}
-    found = {title: next((values[key] for key in keys if key in values), None) for title, keys in SHOWN.items()}
-    return {title: value for title, value in found.items() if value is not None}
+    return {column: values[key] for column, key in _columns().items() if key in values}
 
 
 def _cell(values: list[float]) -> str:

@@ -25,7 +25,7 @@ from idn.errors import UserError
 from idn.files.folders import make_writable
 from idn.hardware import choose_device
 from idn.images import from_uint8, to_uint8
-from idn.metrics.images import identity_cosine
+from idn.metrics.identity import identity_cosine
 from idn.teacher_cache.manifest import (
     MANIFEST,
     PARTS,

@@ -13,8 +13,9 @@ from idn.errors import UserError
 from idn.losses.objective import Objective
 from idn.reweighting.trust import Trust
 from idn.students.protocol import SwapStudent
-from idn.training.modules.adversarial import SwapperModule
-from idn.training.modules.distillation import DistillModule
+from idn.students.student_file import save_student
+from idn.training.modules.supervision import PairSupervision, TeacherSupervision
+from idn.training.modules.swap_training import SwapTraining
 from idn.training.optimization.optimizers import Build
 from idn.types import EncoderDescription, IdentityEncoder
 
@@ -68,8 +69,10 @@ def build_distillation(
     objective: Objective,
     optimizer: Build,
     schedule: Callable[[Optimizer], LRScheduler],
-    module: Callable[..., DistillModule] = DistillModule,
-) -> tuple[DistillModule, SwapData]:
+    module: Callable[..., SwapTraining],
+    discriminator: Callable[[], nn.Module] | None = None,
+    clip: float | None = None,
+) -> tuple[SwapTraining, SwapData]:
     """What a distillation trains, and what it trains on.
 
     data: pairs of crops.
@@ -80,21 +83,26 @@ def build_distillation(
     perceptual: maps that the perceptual loss compares.
     objective: what the student minimises.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
-    module: DistillModule, perhaps with some of its options, such as `partial(DistillModule, ema_decay=0.99)`.
+    module: SwapTraining with its options, such as `partial(SwapTraining, rates=None)`.
+    discriminator: constructor of one, where the student learns adversarially as well.
+    clip: largest norm of the gradients beside a discriminator.
 
     The weights of the student follow torch's seed. Returns the module and the data as this teacher wants them. Raises
     UserError if two of the parts do not fit each other.
     """
     data = introduce(data, encoder, teacher, trust)
     made = module(
-        student=fitting(student, encoder),
-        teacher=teacher,
+        network=fitting(student, encoder),
+        supervisor=TeacherSupervision(teacher, trust),
         encoder=encoder,
         perceptual=perceptual,
-        trust=trust,
+        discriminator=None if discriminator is None else discriminator(),
         objective=objective,
         optimizer=optimizer,
         schedule=schedule,
+        notes={"template": data.template, "size": str(data.size)},
+        write=save_student,
+        clip=clip,
     )
     return made, data
 
@@ -104,30 +112,40 @@ def build_teacher_training(
     data: SwapData,
     encoder: Any,
     network: Callable[..., nn.Module],
-    discriminator: nn.Module,
+    discriminator: Callable[[], nn.Module],
     objective: Objective,
     optimizer: Build,
     schedule: Callable[[Optimizer], LRScheduler],
-    module: Callable[..., SwapperModule],
-) -> SwapperModule:
+    module: Callable[..., SwapTraining],
+    licence: str,
+    clip: float | None = None,
+) -> SwapTraining:
     """What trains a swapper that may become a teacher.
 
     data: pairs of crops.
     encoder: frozen identity encoder, an IdentityEncoder.
     network: constructor of a swapper that only lacks `dim`, the length of the encoder's embeddings.
-    discriminator: tells photographs from swaps.
+    discriminator: constructor of one, which tells photographs from swaps.
     objective: what the swapper minimises.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
-    module: SwapperModule with its options.
+    module: SwapTraining with its options.
+    licence: of the weights that come out.
+    clip: largest norm of either network's gradient; None for no limit.
 
     Raises UserError if two of the parts do not fit each other.
     """
     check_acquainted(data, encoder)
+    made = network(dim=encoder.embedding_dim)
+    made.check_size(data.size)
     return module(
-        swapper=network(dim=encoder.embedding_dim),
-        discriminator=discriminator,
+        network=made,
+        supervisor=PairSupervision(),
+        discriminator=discriminator(),
         encoder=encoder,
         objective=objective,
         optimizer=optimizer,
         schedule=schedule,
+        notes={"template": data.template, "size": str(data.size), "licence": licence},
+        write=type(made).save,
+        clip=clip,
     )

@@ -11,15 +11,13 @@ from typing import Any, ClassVar, Protocol
 
 import pytorch_lightning as pl
 
-import idn
 from idn.data.loaders import StreamData, SwapData
 from idn.encoders.trained import save_trained
 from idn.reweighting.scorer import Kind, ScorerNotes, save_scorer
-from idn.students.student_file import save_student
-from idn.training.modules.adversarial import SwapperModule, check_trainer
-from idn.training.modules.distillation import DistillModule
+from idn.training.modules.adversarial import check_trainer
 from idn.training.modules.quality import QualityModule
 from idn.training.modules.recognition import RecognitionModule
+from idn.training.modules.swap_training import SwapTraining
 from idn.training.report import tell_encoder, tell_scorer, tell_student, tell_swapper
 
 
@@ -71,37 +69,28 @@ class StudentRun(TrainingRun):
     options: what the user typed, repeated in the commands to try next.
     """
 
-    module: DistillModule
+    module: SwapTraining
     data: SwapData
     options: Sequence[str] = ()
     product: ClassVar[str] = "student.safetensors"
 
     def begin(self, trainer: pl.Trainer) -> None:
-        """Name the teacher and its terms."""
+        """Name the teacher and its terms. Raises UserError if the trainer does not fit a discriminator."""
+        if self.module.adversary is not None:
+            check_trainer(trainer)
         if trainer.is_global_zero:
-            name, licence, commercial = terms(self.module.teacher.record).values()
-            print(f"teacher: {name}; licence: {licence}; commercial use {commercial}")
+            notes = self.module.lineage()
+            licence, commercial = notes["teacher_licence"], notes["teacher_commercial_use"]
+            print(f"teacher: {notes['teacher']}; licence: {licence}; commercial use {commercial}")
 
     def save(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.save`."""
-        notes = {"steps": str(trainer.global_step), "metrics": json.dumps(dict(metrics))}
-        framing = {"template": self.data.template, "size": str(self.data.size)}
-        save_student(self.module.ema.network, path, lineage(self.module) | framing | notes)
+        fraction = trainer.global_step / trainer.max_steps
+        self.module.save(path, fraction, {"metrics": json.dumps(dict(metrics))})
 
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
         tell_student(metrics, path.parent, path, trainer, self.options)
-
-
-def lineage(module: DistillModule) -> dict[str, str]:
-    """Where a student comes from, for its file: teacher, encoder and quality scorer with their licences."""
-    return {
-        **terms(module.teacher.record),
-        "encoder": module.encoder.name,
-        "encoder_licence": module.encoder.licence,
-        "trained_with": f"idn-distill {idn.__version__}",
-        **({} if module.trust.scorer is None else {"quality_scorer": module.trust.scorer.origin}),
-    }
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,7 @@ class TeacherRun(TrainingRun):
     options: what the user typed; those that a student must share are repeated in the command to try next.
     """
 
-    module: SwapperModule
+    module: SwapTraining
     data: SwapData
     options: Sequence[str] = ()
     product: ClassVar[str] = "teacher.safetensors"

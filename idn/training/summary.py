@@ -2,13 +2,14 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from idn.files.atomic import atomic_write
+from idn.metrics.metric import Metric, known
 
 SHARED = ("data", "encoder=", "encoder.", "seed")
 """Beginnings of options that a student must be given exactly as its teacher, scorer or cache was."""
@@ -24,15 +25,14 @@ def command(verb: str, *options: str) -> str:
     return shlex.join(["idn", verb, *options])
 
 
-def metric_table(title: str, metrics: Mapping[str, float], meanings: Mapping[str, str]) -> Table:
-    """A row for every metric that is there, in the order of `meanings`."""
+def metric_table(title: str, values: Mapping[str, float], metrics: Sequence[Metric]) -> Table:
+    """A row for every metric that has a value, in their order. values: by `val/NAME`."""
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("meaning")
-    for key, meaning in meanings.items():
-        if key in metrics:
-            table.add_row(key.removeprefix("val/"), f"{metrics[key]:.4f}", meaning)
+    for metric, value in known(metrics, values):
+        table.add_row(metric.name, f"{value:.4f}", metric.meaning)
     return table
 
 

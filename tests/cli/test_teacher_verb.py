@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from idn import cli
 from idn.cli.instantiate import build
 from idn.files.tensors import read_metadata
-from idn.types import SwapAttempt, SwapReference, Verdict
+from idn.types import Prediction, Supervision, Verdict
 
 FAST = ["data.size=32", "data.batch=4", "data.val_batches=1", "teacher_network.width=4", "discriminator.width=4"]
 FAST += ["trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.accelerator=cpu"]
@@ -48,23 +48,25 @@ def test_a_run_is_resumed_and_ends_between_validations(idn_cli, tmp_path: Path) 
     ("words", "said"),
     [
         (["trainer.precision=16-true"], "trainer.precision=16-true does not fit"),
-        (["trainer.gradient_clip_val=1"], "teacher_training.clip"),
         (["trainer.accumulate_grad_batches=2"], "raise data.batch"),
         (
             ["teacher_network=ghost_small", "teacher_network.width=4", "data.size=32"],
             "teacher_network.halvings=5 and data.size=32",
         ),
         (["teacher_network.halvings=5"], "data.size=32 does not fit teacher_network.halvings=5"),
-        (["teacher_loss=ghost"], "teacher_network=ghost"),
+        (["teacher_loss=ghost"], "choose a network that has one, such as ghost"),
         (["discriminator.scales=6"], "discriminator.scales"),
         (["discriminator=projected", "discriminator.weights=nowhere.pth"], "nowhere.pth"),
         (["callbacks.snapshots.fractions=[2]"], "callbacks.snapshots.fractions"),
         (["resume=nowhere.ckpt"], "resume=nowhere.ckpt does not exist"),
         (["teacher=trained_here"], "there is no option teacher: did you mean teacher_loss?"),
-        (["teacher_loss.weights.identity=-1"], "teacher_loss.weights.identity is negative"),
-        (["teacher_training.real=both"], "teacher_training.real=both is unknown: choose target or source"),
-        (["teacher_training.scales=max"], "teacher_training.scales=max is unknown: choose mean or sum"),
-        (["teacher_loss.terms.adversarial.form=log"], "form=log is unknown: choose linear or hinge"),
+        (["teacher_loss.weights.identity=-1"], "teacher_loss.weights.identity=-1 must be a number, at least 0"),
+        (["teacher_training.real=both"], "teacher_training.real=both is unknown: choose one of source, target"),
+        (["teacher_training.scales=max"], "teacher_training.scales=max is unknown: choose one of mean, sum"),
+        (
+            ["teacher_loss.terms.adversarial.form=log"],
+            "teacher_loss.terms.adversarial.form=log is unknown: choose one of hinge, linear",
+        ),
     ],
 )
 def test_bad_options_get_one_sentence(words: list[str], said: str, idn_cli) -> None:
@@ -170,9 +172,9 @@ def test_the_numbers_of_an_objective_are_those_of_the_published_code(recipe: str
     identity = (1 - (ours * source).sum(1)).mean()
     expected = adversarial + 10 * attributes + (20 if recipe == "ghost" else 5) * identity + 10 * rebuilt
     objective = build(composed(f"recipe={recipe}").teacher_loss)
-    attempt = SwapAttempt(swap, ours, Verdict(tuple(logits), ()), tuple(kept))
-    reference = SwapReference(target, source, same, Verdict((), ()), tuple(wanted))
-    total, _ = objective(attempt, reference, torch.ones(10))
+    verdict = Verdict(tuple(logits), ())
+    prediction = Prediction(swap, ours, verdict=verdict, attributes=tuple(kept), target_attributes=tuple(wanted))
+    total, _ = objective(prediction, Supervision(target, source, torch.ones(10, 1, 4, 4), same))
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
 
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from idn.metrics.images import PSNR_CAP, absolute_error, identity_cosine, psnr, ssim, swap_gain
+from idn.metrics.identity import identity_cosine
+from idn.metrics.images import PSNR_CAP, absolute_error, psnr, ssim, swap_gain
 
 
 def pictures(n: int = 3, size: int = 32) -> torch.Tensor:

@@ -17,8 +17,7 @@ from idn.errors import UserError
 from idn.images import from_uint8, to_uint8
 from idn.reweighting.trust import Trust
 from idn.teacher_cache.manifest import CacheManifest, ShardEntry, check_shards, file_sha256
-from idn.training.kinds import lineage
-from idn.training.modules.distillation import DistillModule
+from idn.training.modules.swap_training import SwapTraining
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 from teachers.cached import CachedTeacher, TaughtPairs
@@ -74,7 +73,7 @@ class Curve(pl.Callback):
         self.losses.append(float(outputs["loss"]))
 
 
-def train(module: DistillModule, data: StreamData, path: Path, steps: int, resume: Path | None = None) -> list[float]:
+def train(module: SwapTraining, data: StreamData, path: Path, steps: int, resume: Path | None = None) -> list[float]:
     curve = Curve()
     checkpoint = pl.callbacks.ModelCheckpoint(path, save_last=True, every_n_train_steps=steps)
     trainer = pl.Trainer(
@@ -100,7 +99,7 @@ def test_it_declares_the_teacher_that_was_asked_and_needs_none_of_its_weights(
 ) -> None:
     make_cache(tmp_path, teacher=Answer(True))
     teacher = CachedTeacher(tmp_path)
-    said = lineage(make_module(teacher=teacher))
+    said = make_module(teacher=teacher).lineage()
     assert (said["teacher"], said["teacher_licence"], said["teacher_commercial_use"]) == (
         "answer",
         "CC-BY-NC-4.0",
@@ -156,15 +155,15 @@ def test_a_quality_counts_only_if_the_given_scorer_said_it(
 ) -> None:
     make_cache(tmp_path, scorer=Mean())
     teacher, module = CachedTeacher(tmp_path), make_module()
-    module.trust = Trust("identity_quality", Mean(weight))
-    module.teacher = teacher
+    module.supervisor.trust = Trust("identity_quality", Mean(weight))
+    module.supervisor.teacher = teacher
     capsys.readouterr()
-    batch = teacher.attach(make_data(), module.encoder, module.trust.scorer).train[0]
+    batch = teacher.attach(make_data(), module.encoder, module.supervisor.trust.scorer).train[0]
     said = capsys.readouterr().err
     assert said == ("" if kept else f"{tmp_path} keeps qualities by another scorer: reweight.scorer is asked afresh\n")
     assert (batch.cached_quality is not None) == kept
     expected = batch.cached_cosine.clamp(0, 1).square() * weight * batch.cached_answer.mean((1, 2, 3))
-    torch.testing.assert_close(module.supervise(batch).trust, expected)
+    torch.testing.assert_close(module.observe(batch, module.network).supervised.trust, expected)
 
 
 def test_a_scorer_is_no_news_where_no_quality_was_kept(
@@ -448,9 +447,9 @@ def test_a_resumed_run_equals_the_uninterrupted_one_also_after_the_first_round(
     """5 items, 8 steps: the run wraps around before it is stopped."""
     make_cache(tmp_path / "kept")
 
-    def parts() -> tuple[DistillModule, SwapData]:
+    def parts() -> tuple[SwapTraining, SwapData]:
         module = make_module(total_steps=8, teacher=CachedTeacher(tmp_path / "kept"))
-        return module, attached(make_data(), module.teacher, make_module)
+        return module, attached(make_data(), module.supervisor.teacher, make_module)
 
     whole = train(*parts(), tmp_path / "whole", 8)
     first = train(*parts(), tmp_path / "first", 6)

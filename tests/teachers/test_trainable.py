@@ -51,7 +51,7 @@ def test_by_default_they_are_the_published_networks():
 def test_pictures_come_out_as_they_went_in(name):
     swapper = small(name)
     target, embedding = faces(size=48 if name == "ghost 48" else 32)
-    image = swapper(target, embedding)
+    image = swapper.swap(target, embedding)[0]
     assert image.shape == target.shape and image.dtype == torch.float32
     if name != "simswap linear":
         assert ((image >= 0) & (image <= 1)).all()
@@ -62,7 +62,7 @@ def test_a_tanh_bounds_whatever_the_weights(scale):
     swapper = small("simswap")
     with torch.no_grad():
         swapper.net.last_layer[1].weight.mul_(scale)
-    image = swapper(*faces())
+    image = swapper.swap(*faces())[0]
     assert ((image >= 0) & (image <= 1)).all()
 
 
@@ -70,8 +70,10 @@ def test_each_variant_reads_and_writes_its_own_numbers():
     target, embedding = faces()
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     bounded, linear = small("simswap").eval(), small("simswap linear").eval()
-    torch.testing.assert_close(bounded(target, embedding), (bounded.net(target, embedding).tanh() + 1) / 2)
-    torch.testing.assert_close(linear(target, embedding), linear.net((target - mean) / std, embedding) * std + mean)
+    torch.testing.assert_close(bounded.swap(target, embedding)[0], (bounded.net(target, embedding).tanh() + 1) / 2)
+    torch.testing.assert_close(
+        linear.swap(target, embedding)[0], linear.net((target - mean) / std, embedding) * std + mean
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -79,10 +81,10 @@ def test_every_parameter_gets_a_gradient_and_the_identity_matters(name):
     swapper = small(name)
     target, embedding = faces(size=48 if name == "ghost 48" else 32)
     other = embedding.flip(0)
-    (swapper(target, embedding) - target).square().sum().backward()
+    (swapper.swap(target, embedding)[0] - target).square().sum().backward()
     assert [key for key, p in swapper.named_parameters() if p.grad is None] == []
     swapper.eval()
-    assert not torch.allclose(swapper(target, embedding), swapper(target, other), atol=1e-4)
+    assert not torch.allclose(swapper.swap(target, embedding)[0], swapper.swap(target, other)[0], atol=1e-4)
 
 
 def test_attributes_are_the_maps_of_an_aei_net_and_nothing_for_simswap():
@@ -112,7 +114,7 @@ def test_a_file_says_how_to_build_it_again(name, tmp_path):
     again = rebuild(notes["family"], notes["config"])
     again.net.load_state_dict(read_tensors(tmp_path / "x.safetensors"))
     inputs = faces(size=48 if name == "ghost 48" else 32)
-    assert torch.equal(again.eval()(*inputs), swapper(*inputs))
+    assert torch.equal(again.eval().swap(*inputs)[0], swapper.swap(*inputs)[0])
 
 
 def test_a_ghost_of_published_depth_has_a_published_file(tmp_path):
@@ -123,7 +125,7 @@ def test_a_ghost_of_published_depth_has_a_published_file(tmp_path):
     read = network_for(tensors, "x").eval()
     read.load_state_dict(tensors)
     target, embedding = faces(1, 256)
-    torch.testing.assert_close((read(target * 2 - 1, embedding) + 1) / 2, swapper(target, embedding))
+    torch.testing.assert_close((read(target * 2 - 1, embedding) + 1) / 2, swapper.swap(target, embedding)[0])
 
 
 @pytest.mark.parametrize(
@@ -154,4 +156,4 @@ def test_what_cannot_be_gets_one_sentence(make, said):
 def test_pictures_of_another_size_are_a_mistake_of_the_program(name):
     target, embedding = faces(2, 42)
     with pytest.raises(ValueError, match=r"data\.size=42 does not fit"):
-        small(name)(target, embedding)
+        small(name).swap(target, embedding)

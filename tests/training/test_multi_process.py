@@ -20,7 +20,7 @@ from idn.cli import launch
 from idn.data.loaders import StreamData
 from idn.errors import UserError
 from idn.training import multi_process as processes
-from idn.training.modules.finite_guard import GuardedModule
+from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.multi_process import _Others, check_processes, check_single, mean_of_all
 
 TINY = ["data.size=32", "data.batch=2", "data.val_batches=2", "student.width=0.25", "trainer.accelerator=cpu"]
@@ -149,7 +149,7 @@ def test_one_process_alone_has_its_own_number() -> None:
 
 
 def test_a_loss_that_is_no_number_elsewhere_stops_this_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    module, other = GuardedModule("lower it"), torch.tensor(4.0)
+    module, other = FiniteGuard("lower it"), torch.tensor(4.0)
     world = SimpleNamespace(
         is_available=lambda: True,
         is_initialized=lambda: True,

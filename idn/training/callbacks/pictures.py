@@ -9,14 +9,11 @@ import torch
 from idn.provenance.pictures import label_columns, save_synthetic
 from idn.types import SwapBatch
 
-COLUMNS = ("teacher", "mask", "student", "swap")
-"""What a validation step may return for the picture grid, in the order in which it is shown."""
-
 
 class PictureGrid(pl.Callback):
     """Shows the first held-out pairs on disk and in the logger: source, target, what was made of them, exact swap.
 
-    What was made is whatever of COLUMNS the validation step returns, (N, 3 or 1, S, S) in [0, 1] each.
+    What was made is what the validation step returns as `pictures`, by name, (N, 3 or 1, S, S) in [0, 1] each.
     directory: where `step_000600.png` goes. rows: pairs per picture.
     """
 
@@ -36,7 +33,7 @@ class PictureGrid(pl.Callback):
         if batch_idx or not trainer.is_global_zero:
             return
         columns = {"source": batch.source, "target": batch.target}
-        columns |= {name: outputs[name].expand(-1, 3, -1, -1) for name in COLUMNS if name in outputs}
+        columns |= {name: images.expand(-1, 3, -1, -1) for name, images in outputs["pictures"].items()}
         if batch.truth is not None:
             columns["exact swap"] = batch.truth
         picture = label_columns({name: images[: self.rows] for name, images in columns.items()})

@@ -37,11 +37,12 @@ class TrustHistogram(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: SwapBatch, batch_idx: int
     ) -> None:
         """Collect, and write when it is time."""
-        self.seen.append(outputs["trust"].detach())
+        if "trust" in outputs:
+            self.seen.append(outputs["trust"].detach())
         if trainer.global_step == self.step:  # a batch that only accumulates gradients
             return
         self.step = trainer.global_step
-        if self.step % self.every:
+        if self.step % self.every or not self.seen:
             return
         values = torch.cat(self.seen).float().cpu()
         self.seen.clear()

@@ -1,4 +1,4 @@
-"""What stops a run before a step that would spoil its weights."""
+"""FiniteGuard: stops a run before a loss or gradient that is not finite would spoil its weights."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,57 +11,59 @@ from idn.errors import UserError
 from idn.training.multi_process import mean_of_all
 
 
-class Before:
-    """The buffers of networks as they are now, such as BatchNorm statistics, until a batch has proved to be sound."""
+class FiniteGuard(pl.LightningModule):
+    """A LightningModule that stops when a loss or gradient is not a finite number, with its networks as they were.
 
-    def __init__(self, networks: Iterable[nn.Module]) -> None:
-        self.buffers = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
+    Its training step calls `watch` first and `demand_finite` with its loss; with automatic optimization the gradient is
+    checked by itself. With precision 16-mixed a gradient that overflows is regular: the gradient scaler leaves that
+    step out. Several processes stop together.
 
-    def demand(self, what: str, value: Tensor, step: int, advice: str) -> None:
-        """Raise UserError, with the buffers as they were, if a number is not finite.
-
-        what: its name, such as "loss". value: a tensor of one element. step: of the optimizer, the next one to be made.
-        advice: what to do, the end of the sentence.
-        """
-        if torch.isfinite(value):
-            return
-        for buffer, before in self.buffers:
-            buffer.copy_(before)
-        raise UserError(
-            f"the {what} became {value.item()} at step {step}: the weights before this step are kept; {advice}"
-        )
-
-
-class GuardedModule(pl.LightningModule):
-    """A LightningModule with one optimizer that stops, as `Before` does, before a loss or gradient spoils its weights.
-
-    Its training step calls `watch` first and `demand_finite` with its loss; the gradient is checked by itself. With
-    precision 16-mixed a gradient that overflows is regular: the gradient scaler leaves that step out.
-    Several processes stop together.
     advice: what to do against it, the end of a sentence.
     """
 
     def __init__(self, advice: str) -> None:
         super().__init__()
         self.advice = advice
-        self._before = Before(())
+        self._buffers_before: list[tuple[Tensor, Tensor]] = []
 
-    def watch(self, networks: Sequence[nn.Module]) -> None:
-        """Remember the buffers of what a batch is about to go through."""
-        self._before = Before(networks)
+    def watch(self, networks: Iterable[nn.Module]) -> None:
+        """Remember the buffers, such as BatchNorm statistics, of what a batch is about to go through."""
+        self._buffers_before = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
 
     def demand_finite(self, what: str, value: Tensor) -> None:
-        """Raise UserError unless `value`, of one element, is a finite number; see `Before.demand`."""
-        self._before.demand(what, mean_of_all(value), self.global_step, self.advice)
+        """Raise UserError, with the buffers as they were, if a number is not finite. Parameters are untouched yet.
+
+        what: its name, such as "loss".
+        value: a tensor of one element.
+        """
+        value = mean_of_all(value)
+        if torch.isfinite(value):
+            return
+        for buffer, before in self._buffers_before:
+            buffer.copy_(before)
+        raise UserError(
+            f"the {what} became {value.item()} at step {self.global_step}: the weights before this step are kept; "
+            f"{_advice(self.trainer.precision, self.advice)}"
+        )
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Look at the norm of the gradient, before it is clipped."""
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+        if self.automatic_optimization and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             self.demand_finite("gradient", gradient_norm(optimizer))
+
+
+def _advice(precision: str, otherwise: str) -> str:
+    """What to do against a number that is not finite."""
+    if precision == "16-true":
+        return (
+            "precision 16-true holds weights and optimizer in float16, whose largest number is 65504: take 32-true, or "
+            "bf16-mixed or 16-mixed"
+        )
+    return otherwise
 
 
 @torch.no_grad()
 def gradient_norm(optimizer: Optimizer) -> Tensor:
     """Euclidean norm of the gradient of everything that an optimizer changes, a scalar."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters: Sequence[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
     return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

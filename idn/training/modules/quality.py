@@ -8,16 +8,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import CatMetric
-from torchmetrics.functional.regression import spearman_corrcoef
 
+from idn.metrics.scoring import agreement
 from idn.reweighting.graded.pictures import Known, Rated
 from idn.reweighting.scorer import ScorerNetwork
-from idn.training.modules.finite_guard import GuardedModule
+from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.optimization.optimizers import Build, decayed_kernels, stepwise
-
-LEAST_SPREAD = 1 / 255
-"""Among pictures whose errors differ by no more than a grey level, an order means nothing; as much of 1 - SSIM is as
-little."""
 
 
 class Level(NamedTuple):
@@ -33,7 +29,7 @@ class Level(NamedTuple):
     """Mean absolute error to the exact swap, infinite where nobody knows."""
 
 
-class QualityModule(GuardedModule):
+class QualityModule(FiniteGuard):
     """Trains `network` to tell the label of a picture, by squared error.
 
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer. Biases and BatchNorms get
@@ -46,7 +42,7 @@ class QualityModule(GuardedModule):
         optimizer: Build,
         schedule: Callable[[Optimizer], LRScheduler],
     ) -> None:
-        super().__init__("lower optim.lr")
+        super().__init__("lower the learning rate")
         self.network = network.to(memory_format=torch.channels_last)
         self.optimizer, self.schedule = optimizer, schedule
         self.seen = nn.ModuleList(CatMetric() for _ in range(1 + len(Known._fields)))
@@ -78,41 +74,6 @@ class QualityModule(GuardedModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """One-dimensional parameters learn without weight decay."""
         return stepwise(decayed_kernels(self.optimizer, self.parameters()), self.schedule)
-
-
-def agreement(scores: Tensor, known: Known) -> dict[str, float]:
-    """How well scores tell quality. scores: (P,) in [0, 1]; known: of the same P pictures.
-
-    loss: mean squared difference of score and label. rank_label: Spearman's rank correlation of the two; rank_grade: of
-    score and grade. Where all errors are known, also rank_truth: rank correlation of the score with the mean absolute
-    error, its sign turned, so that 1 is perfect; rank_truth_within: the same among pictures of one grade, averaged over
-    the grades; rank_truth_of_pair: the same among the pictures of one pair, averaged; rank_truth_of_labels: what the
-    labels themselves would reach instead of rank_truth. The same four as rank_structure with 1 - SSIM as the error.
-    """
-    values = {
-        "loss": (scores - known.labels).square().mean(),
-        "rank_label": spearman_corrcoef(scores, known.labels),
-        "rank_grade": spearman_corrcoef(scores, known.grades),
-    }
-    if known.errors.isfinite().all():
-        for name, errors in (("rank_truth", known.errors), ("rank_structure", known.differences)):
-            values[name] = spearman_corrcoef(scores, -errors)
-            values[f"{name}_of_labels"] = spearman_corrcoef(known.labels, -errors)
-            for part, groups in (("within", known.grades), ("of_pair", known.pairs)):
-                if (mean := _mean_rank(scores, errors, groups)) is not None:
-                    values[f"{name}_{part}"] = mean
-    return {name: float(value) for name, value in values.items()}
-
-
-def _mean_rank(scores: Tensor, errors: Tensor, groups: Tensor) -> Tensor | None:
-    """Rank correlation of score and turned error in every group, averaged over the groups whose errors differ."""
-    members = [groups == group for group in groups.unique()]
-    ranks = [
-        spearman_corrcoef(scores[mine], -errors[mine])
-        for mine in members
-        if errors[mine].max() - errors[mine].min() > LEAST_SPREAD
-    ]
-    return torch.stack(ranks).mean() if ranks else None
 
 
 def by_grade(scores: Tensor, known: Known) -> list[Level]:

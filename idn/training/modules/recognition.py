@@ -12,11 +12,12 @@ from torchmetrics import CatMetric
 from idn.errors import UserError
 from idn.files.option_checks import require_int
 from idn.losses.recognition import AngularMargin
-from idn.training.modules.finite_guard import GuardedModule
+from idn.metrics.verification import verify
+from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.optimization.optimizers import Build, decayed_kernels, stepwise
 
 
-class RecognitionModule(GuardedModule):
+class RecognitionModule(FiniteGuard):
     """Trains `network` to tell `classes` people apart by an additive angular margin (arXiv:1801.07698).
 
     network: images (N, 3, S, S) in [0, 1] -> IdentityFeatures, with `embedding_dim`; the head is thrown away later.
@@ -41,7 +42,7 @@ class RecognitionModule(GuardedModule):
         folds: int = 10,
         people: Tensor | None = None,
     ) -> None:
-        super().__init__("lower optim.lr")
+        super().__init__("lower the learning rate")
         if classes < 2:
             raise UserError(f"the training data hold {classes} people: a recogniser needs two or more")
         require_int("encoder_training.folds", folds, 2)
@@ -95,40 +96,3 @@ class RecognitionModule(GuardedModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Network and head learn together; one-dimensional parameters without weight decay."""
         return stepwise(decayed_kernels(self.optimizer, self.parameters()), self.schedule)
-
-
-def verify(scores: Tensor, same: Tensor, folds: int = 10) -> dict[str, float]:
-    """Face verification as on LFW. scores: (P,), higher means more alike; same: (P,) bool, with both kinds of pair.
-
-    accuracy: mean over `folds` parts, each judged with the threshold that is best on all the others; the pairs of
-    either kind are dealt out in turn, so every part holds both. auc: area under the ROC curve. tar_at_far_1e-3: share
-    of same pairs accepted where at most one different pair in a thousand is. Raises ValueError with fewer than `folds`
-    pairs of a kind, or fewer than two folds.
-    """
-    if folds < 2 or min(int(same.sum()), int((~same).sum())) < folds:
-        raise ValueError(f"folds={folds}: needs at least 2 folds, and as many pairs of either kind as folds")
-    fold = torch.empty_like(same, dtype=torch.long)
-    for kind in (same, ~same):
-        fold[kind] = torch.arange(int(kind.sum()), device=same.device) % folds
-    hits = []
-    for k in range(folds):
-        threshold = _best_threshold(scores[fold != k], same[fold != k])
-        hits.append(float(((scores[fold == k] > threshold) == same[fold == k]).double().mean()))
-    negatives = scores[~same].sort(descending=True).values
-    accept_above = negatives[int(len(negatives) * 1e-3)]
-    below = torch.searchsorted(negatives.flip(0), scores[same])
-    not_above = torch.searchsorted(negatives.flip(0), scores[same], right=True)
-    return {
-        "accuracy": sum(hits) / folds,
-        "auc": float((below + not_above).double().mean() / (2 * len(negatives))),
-        "tar_at_far_1e-3": float((scores[same] > accept_above).double().mean()),
-    }
-
-
-def _best_threshold(scores: Tensor, same: Tensor) -> Tensor:
-    """The middle of the gap between two neighbouring scores that separates the kinds with the fewest mistakes."""
-    ordered, order = scores.sort()
-    kinds = same[order].long()
-    mistakes = kinds.cumsum(0) + (1 - kinds).sum() - (1 - kinds).cumsum(0)
-    best = int(mistakes[:-1].argmin())
-    return (ordered[best] + ordered[best + 1]) / 2

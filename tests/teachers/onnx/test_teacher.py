@@ -287,13 +287,13 @@ def test_copies_answer_alike_and_share_nothing(file):
 def test_a_student_learns_from_it(file, tmp_path, make_module, make_data):
     swapper(file, emap=np.eye(DIM, dtype=np.float32))
     module = make_module()
-    module.teacher = teach(file, embedding_map=MatrixMap(file, "insightface"))
-    module.teacher.attach(None, module.encoder)
-    before = {name: p.detach().clone() for name, p in module.student.named_parameters()}
+    module.supervisor.teacher = teach(file, embedding_map=MatrixMap(file, "insightface"))
+    module.supervisor.teacher.attach(None, module.encoder)
+    before = {name: p.detach().clone() for name, p in module.network.named_parameters()}
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = pl.Trainer(accelerator="cpu", max_steps=3, enable_model_summary=False, limit_val_batches=0, **quiet)
     trainer.fit(module, make_data())
-    assert [name for name, p in module.student.named_parameters() if torch.equal(before[name], p)] == []
+    assert [name for name, p in module.network.named_parameters() if torch.equal(before[name], p)] == []
     trainer.save_checkpoint(tmp_path / "student.ckpt")
     saved = torch.load(tmp_path / "student.ckpt", weights_only=True)
     assert not [key for key in saved["state_dict"] if key.startswith("teacher.")]

@@ -256,7 +256,7 @@ def test_faces_end_to_end(file):
 
 def test_a_student_learns_from_it_while_it_stays_frozen(file, make_module, make_data, tmp_path):
     module = make_module(total_steps=3)
-    module.teacher = FaceShifterTeacher(file(), "ffhq")
+    module.supervisor.teacher = FaceShifterTeacher(file(), "ffhq")
     before = {key: value.clone() for key, value in module.state_dict().items()}
     trainer = pl.Trainer(
         max_steps=3,
@@ -272,10 +272,10 @@ def test_a_student_learns_from_it_while_it_stays_frozen(file, make_module, make_
     )
     trainer.fit(module, make_data())
     after = module.state_dict()
-    assert not any(m.training for m in module.teacher.modules())
-    assert not any(p.requires_grad for p in module.teacher.parameters())
+    assert not any(m.training for m in module.supervisor.teacher.modules())
+    assert not any(p.requires_grad for p in module.supervisor.teacher.parameters())
     assert all(torch.equal(before[key], after[key]) for key in before if key.startswith("teacher."))
-    parameters = [key for key, _ in module.student.named_parameters()]
+    parameters = [key for key, _ in module.network.named_parameters()]
     assert not any(torch.equal(before[f"student.{key}"], after[f"student.{key}"]) for key in parameters)
 
 

@@ -283,7 +283,7 @@ def test_the_config_takes_everything_from_one_file(tmp_path):
 
 def test_a_student_learns_from_it(path, tmp_path, make_module, make_data):
     module = make_module()
-    module.teacher = HifiFaceTeacher(path, "ffhq", TinyShape(), TinyRecogniser())
+    module.supervisor.teacher = HifiFaceTeacher(path, "ffhq", TinyShape(), TinyRecogniser())
     before = {key: value.clone() for key, value in module.state_dict().items()}
     trainer = pl.Trainer(
         default_root_dir=tmp_path,
@@ -297,5 +297,5 @@ def test_a_student_learns_from_it(path, tmp_path, make_module, make_data):
     )
     trainer.fit(module, make_data())
     moved = {key for key, value in module.state_dict().items() if not torch.equal(value, before[key])}
-    assert {f"student.{name}" for name, _ in module.student.named_parameters()} <= moved
+    assert {f"network.{name}" for name, _ in module.network.named_parameters()} <= moved
     assert not any(key.startswith(("teacher.", "encoder.")) for key in moved)

@@ -375,22 +375,21 @@ def test_it_teaches(tiny, tmp_path, make_module, make_data):
     net = network(TINY["plain"])
     nn.init.normal_(net.last_layer[1].weight, std=0.1)
     module = make_module()
-    module.teacher = SimSwapTeacher(save(net, tmp_path / "net.pth"), "ffhq", "tanh01", encoder=Recogniser())
-    before = copy.deepcopy(module.teacher.state_dict())
+    module.supervisor.teacher = SimSwapTeacher(save(net, tmp_path / "net.pth"), "ffhq", "tanh01", encoder=Recogniser())
+    before = copy.deepcopy(module.supervisor.teacher.state_dict())
     batch = make_data().train[0]
-    optimizer = torch.optim.Adam(module.student.parameters(), lr=5e-3)
+    optimizer = torch.optim.Adam(module.network.parameters(), lr=5e-3)
     gaps = []
     for step in range(12):
-        lesson = module.supervise(batch)
-        prediction = module.predict(module.student, lesson)
-        total, _ = module.objective(prediction, lesson.supervision, lesson.trust, step)
+        seen = module.observe(batch, module.network)
+        total, _ = module.objective(seen.prediction, seen.supervision, seen.supervised.trust, step)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        gaps.append((prediction.image.detach() - lesson.supervision.image).abs().mean())
-    assert (lesson.supervision.image - batch.target).abs().mean() > 0.05
+        gaps.append((seen.prediction.image.detach() - seen.supervision.answer).abs().mean())
+    assert (seen.supervision.answer - batch.target).abs().mean() > 0.05
     assert gaps[-1] < 0.7 * gaps[0]
-    assert all(torch.equal(value, before[key]) for key, value in module.teacher.state_dict().items())
+    assert all(torch.equal(value, before[key]) for key, value in module.supervisor.teacher.state_dict().items())
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
 from idn.training.callbacks.pictures import PictureGrid
 from idn.training.callbacks.trust_histogram import TrustHistogram
 from idn.training.fit import start
-from idn.training.modules.distillation import FROZEN, DistillModule
+from idn.training.modules.swap_training import FROZEN, SwapTraining
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
 
@@ -51,7 +51,7 @@ def trainer_for(path: Path, steps: int, every: int = 3, **options: Any) -> pl.Tr
 
 
 def run(
-    path: Path, module: DistillModule, data: SwapData, steps: int, resume: Path | None = None, **options: Any
+    path: Path, module: SwapTraining, data: SwapData, steps: int, resume: Path | None = None, **options: Any
 ) -> pl.Trainer:
     trainer = trainer_for(path, steps, **options)
     start(trainer, module, data, resume)
@@ -65,20 +65,19 @@ def test_every_student_parameter_learns_and_nothing_frozen_moves(
     before = {key: value.clone() for key, value in module.state_dict().items()}
     run(tmp_path, module, make_data(), 3)
     after = module.state_dict()
-    unchanged = [key for key, p in module.student.named_parameters() if torch.equal(before[f"student.{key}"], p)]
+    unchanged = [key for key, p in module.network.named_parameters() if torch.equal(before[f"network.{key}"], p)]
     assert unchanged == []
     moved = [key for key in after if key.startswith(FROZEN) and not torch.equal(before[key], after[key])]
-    assert moved == [] and any(key.startswith("teacher.") for key in after)
-    assert all(p.grad is None for p in [*module.teacher.parameters(), *module.encoder.parameters()])
+    assert moved == [] and any(key.startswith("supervisor.teacher.") for key in after)
+    assert all(p.grad is None for p in [*module.supervisor.teacher.parameters(), *module.encoder.parameters()])
 
 
 @pytest.mark.parametrize("name", ["pixel", "perceptual", "identity", "mask", "coverage"])
 def test_every_loss_alone_reaches_the_student(name: str, make_module: Make, make_data: Make) -> None:
     module = make_module()
-    lesson = module.supervise(make_data().train[0])
-    prediction = module.predict(module.student.train(), lesson)
-    module.objective.terms[name](prediction, lesson.supervision).sum().backward()
-    total = sum(float(p.grad.abs().sum()) for p in module.student.parameters() if p.grad is not None)
+    seen = module.observe(make_data().train[0], module.network.train())
+    module.objective.terms[name](seen.prediction, seen.supervision).sum().backward()
+    total = sum(float(p.grad.abs().sum()) for p in module.network.parameters() if p.grad is not None)
     assert total > 0
 
 
@@ -87,9 +86,8 @@ def test_losses_do_not_depend_on_the_batch_size(make_module: Make, make_data: Ma
     batch = make_data().train[0]
 
     def losses(part: slice) -> dict[str, torch.Tensor]:
-        lesson = module.supervise(type(batch)(*(value if value is None else value[part] for value in batch)))
-        prediction = module.predict(module.student.eval(), lesson)
-        return {name: term(prediction, lesson.supervision) for name, term in module.objective.terms.items()}
+        seen = module.observe(batch.take(part), module.network.eval())
+        return {name: term(seen.prediction, seen.supervision) for name, term in module.objective.terms.items()}
 
     together = losses(slice(0, 4))
     alone = [losses(slice(k, k + 1)) for k in range(4)]
@@ -102,7 +100,7 @@ def test_checkpoint_holds_student_average_and_optimizer_only(
 ) -> None:
     run(tmp_path, make_module(), make_data(), 3)
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert {key.split(".")[0] for key in saved["state_dict"]} == {"student", "ema"}
+    assert {key.split(".")[0] for key in saved["state_dict"]} == {"network", "ema"}
     assert saved["optimizer_states"] and saved["lr_schedulers"]
 
 
@@ -142,7 +140,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_learned(
 ) -> None:
     reference = make_module()
     run(tmp_path / "reference", reference, make_data(), 4, every=4)
-    with pytest.raises(UserError, match=r"became nan at step 4.*lower optim\.lr"):
+    with pytest.raises(UserError, match=r"became nan at step 4.*lower the learning rate"):
         run(tmp_path / "spoiled", make_module(), make_data(spoil=4), 6, every=6)
     kept = torch.load(tmp_path / "spoiled" / LAST_GOOD, weights_only=True)
     assert kept["global_step"] == 4
@@ -154,7 +152,7 @@ def test_validation_logs_the_monitored_key_and_the_promised_metrics(
     tmp_path: Path, make_module: Make, make_data: Make
 ) -> None:
     trainer = run(tmp_path, make_module(), make_data(), 3)
-    wanted = {"loss", "swap_gain", "identity_student", "identity_teacher", "identity_target", "psnr_teacher"}
+    wanted = {"loss", "swap_gain", "identity_swap", "identity_teacher", "identity_target", "psnr_teacher"}
     wanted |= {"ssim_teacher", "psnr_truth", "ssim_truth", "trust", "loss_pixel", "loss_mask"}
     assert {f"val/{name}" for name in wanted} <= set(trainer.callback_metrics)
     assert trainer.checkpoint_callback.monitor in trainer.callback_metrics
@@ -197,19 +195,18 @@ def test_the_encoder_looks_at_no_picture_twice(
     cached: bool, perceptual: torch.nn.Module | None, passes: int, make_module: Make, make_data: Make
 ) -> None:
     module = make_module(perceptual=perceptual, teacher=Reader())
-    module.teacher.attach(None, module.encoder)
+    module.supervisor.teacher.attach(None, module.encoder)
     batch = make_data().train[0]
     looks: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, given: looks.append(given[0]))
     if cached:
         batch = batch._replace(cached_cosine=torch.tensor([0.5, 0.25, 0.0, -1.0]))
-    lesson = module.supervise(batch)
-    prediction = module.predict(module.student, lesson)
-    expected = [batch.source, *([lesson.supervision.image] if passes == 3 else []), prediction.image]
+    seen = module.observe(batch, module.network)
+    expected = [batch.source, *([seen.supervision.answer] if passes == 3 else []), seen.prediction.image]
     assert len(looks) == passes
-    assert all(torch.equal(seen, image) for seen, image in zip(looks, expected, strict=True))
+    assert all(torch.equal(look, image) for look, image in zip(looks, expected, strict=True))
     if cached:
-        assert torch.equal(lesson.trust, torch.tensor([0.25, 0.0625, 0.0, 0.0]))
+        assert torch.equal(seen.supervised.trust, torch.tensor([0.25, 0.0625, 0.0, 0.0]))
 
 
 def test_a_quality_that_was_kept_counts_and_the_scorer_is_not_asked(make_module: Make, make_data: Make) -> None:
@@ -218,10 +215,10 @@ def test_a_quality_that_was_kept_counts_and_the_scorer_is_not_asked(make_module:
             raise AssertionError("asked")
 
     module = make_module()
-    module.trust = Trust("identity_quality", Silent())
+    module.supervisor.trust = Trust("identity_quality", Silent())
     kept = {"cached_cosine": torch.full((4,), 0.5), "cached_quality": torch.tensor([1.0, 0.5, 0.25, 0.0])}
-    lesson = module.supervise(make_data().train[0]._replace(**kept))
-    assert torch.equal(lesson.trust, torch.tensor([0.25, 0.125, 0.0625, 0.0]))
+    supervised = module.observe(make_data().train[0]._replace(**kept), module.network).supervised
+    assert torch.equal(supervised.trust, torch.tensor([0.25, 0.125, 0.0625, 0.0]))
 
 
 def test_the_perceptual_choices_say_whether_they_read_the_encoder() -> None:
@@ -229,7 +226,10 @@ def test_the_perceptual_choices_say_whether_they_read_the_encoder() -> None:
 
 
 def test_trust_is_one_without_reweighting(make_module: Make, make_data: Make) -> None:
-    batch = make_data().train[0]
-    assert torch.equal(make_module(variant="none").supervise(batch).trust, torch.ones(4))
-    cosine_trust = make_module(variant="identity").supervise(batch).trust
+    def trust(variant: str) -> torch.Tensor:
+        module = make_module(variant=variant)
+        return module.observe(make_data().train[0], module.network).supervised.trust
+
+    assert torch.equal(trust("none"), torch.ones(4))
+    cosine_trust = trust("identity")
     assert ((cosine_trust >= 0) & (cosine_trust <= 1)).all() and not torch.equal(cosine_trust, torch.ones(4))

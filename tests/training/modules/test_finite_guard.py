@@ -16,7 +16,7 @@ from idn.data.loaders import StreamData
 from idn.errors import UserError
 from idn.reweighting.graded.pictures import Known, Rated
 from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
-from idn.training.modules.finite_guard import GuardedModule, gradient_norm
+from idn.training.modules.finite_guard import FiniteGuard, gradient_norm
 from idn.training.modules.quality import QualityModule
 from idn.training.modules.recognition import RecognitionModule
 from idn.training.optimization.schedules import warmup_cosine
@@ -71,11 +71,11 @@ def rated(images: torch.Tensor, labels: torch.Tensor) -> Rated:
     return Rated(images, Known(shares, shares, shares, shares, labels))
 
 
-def quality(trapped: int) -> GuardedModule:
+def quality(trapped: int) -> FiniteGuard:
     return QualityModule(Net(True, trapped), partial(torch.optim.AdamW, lr=0.01), SCHEDULE)
 
 
-def recognition(trapped: int) -> GuardedModule:
+def recognition(trapped: int) -> FiniteGuard:
     network = Net(False, trapped)
     return RecognitionModule(network, 4, 0.1, 8.0, 2, partial(torch.optim.SGD, lr=0.01), SCHEDULE)
 
@@ -112,7 +112,7 @@ def test_a_step_that_would_spoil_the_weights_is_not_made(kind: str, what: str, t
     torch.manual_seed(0)
     module = build(2 if what == "gradient" else 99)
     data = StreamData(Pictures(make, 2 if what == "loss" else None), Pictures(make), 1)
-    with pytest.raises(UserError, match=rf"the {what} became nan at step 2: .* are kept; lower optim\.lr"):
+    with pytest.raises(UserError, match=rf"the {what} became nan at step 2: .* are kept; lower the learning rate"):
         run(tmp_path / "spoiled", module, data, 4)
     kept = torch.load(tmp_path / "spoiled" / LAST_GOOD, weights_only=True)
     assert kept["global_step"] == 2 and kept["state_dict"]

@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 
 from idn.data.loaders import StreamData
 from idn.errors import UserError
+from idn.metrics.scoring import SCORER_METRICS, agreement
 from idn.reweighting.graded.pictures import Known, Rated
 from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
-from idn.training.modules.quality import QualityModule, agreement, by_grade
+from idn.training.modules.quality import QualityModule, by_grade
 from idn.training.optimization.schedules import warmup_cosine
-from idn.training.report import SCORER_MEANING
 from idn.training.resume import start
 
 
@@ -95,7 +95,7 @@ def test_the_scorer_learns_and_logs_what_is_promised(tmp_path: Path, make_module
     ranks = {f"{name}{part}" for name in ("truth", "structure") for part in ("", "_within", "_of_pair", "_of_labels")}
     wanted = {"loss", *(f"rank_{name}" for name in ranks | {"label", "grade"})}
     assert {"train/loss", *(f"val/{name}" for name in wanted)} <= set(metrics)
-    assert wanted == {name.removeprefix("val/") for name in SCORER_MEANING}, "the summary explains every number"
+    assert wanted == {metric.name for metric in SCORER_METRICS}, "the summary explains every number"
     assert trainer.checkpoint_callback.monitor in metrics
     assert metrics["val/loss"] < 0.02 and metrics["val/rank_label"] > 0.9 and metrics["val/rank_truth"] > 0.9
     assert [key for key, value in module.named_parameters() if torch.equal(before[key], value)] == []
@@ -125,7 +125,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_learned(
 ) -> None:
     reference = make_module()
     run(tmp_path / "reference", reference, 4, every=4)
-    with pytest.raises(UserError, match=r"became nan at step 4.*lower optim\.lr"):
+    with pytest.raises(UserError, match=r"became nan at step 4.*lower the learning rate"):
         run(tmp_path / "spoiled", make_module(), 6, every=6, spoil=4)
     kept = torch.load(tmp_path / "spoiled" / LAST_GOOD, weights_only=True)
     assert kept["global_step"] == 4

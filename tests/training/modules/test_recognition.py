@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from idn.encoders.mobilefacenet import MobileFaceNet
 from idn.errors import UserError
 from idn.losses.recognition import AngularMargin
-from idn.training.modules.recognition import RecognitionModule, verify
+from idn.metrics.verification import verify
+from idn.training.modules.recognition import RecognitionModule
 from idn.training.optimization.schedules import warmup_cosine
 
 TEMPLATE = "arcface_112_v2"
@@ -53,7 +54,7 @@ def test_verification_matches_a_literal_count():
     cosines = torch.randn(3000, generator=generator) + 1.5 * same
     scores = verify(cosines, same)
     pairs = cosines[same][:, None] - cosines[~same][None, :]
-    assert scores["auc"] == pytest.approx((pairs > 0).double().mean().item(), abs=1e-9)
+    assert scores["auc"] == pytest.approx((pairs > 0).double().mean().item(), abs=1e-6)
     allowed = int((~same).sum() * 1e-3)
     threshold = sorted(cosines[~same].tolist())[-1 - allowed]
     assert scores["tar_at_far_1e-3"] == pytest.approx((cosines[same] > threshold).double().mean().item())

@@ -1,0 +1,300 @@
+"""SwapTraining: the LightningModule that trains a network that swaps, by distillation, adversarially, or both."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+import idn
+from idn.errors import OptionError, UserError
+from idn.losses.adversarial import Scales
+from idn.losses.objective import Objective
+from idn.metrics.metric import measure
+from idn.metrics.swaps import SWAP_METRICS, SeenSwaps
+from idn.training.checkpoints import leave_out, refill
+from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, differentiate, update
+from idn.training.modules.finite_guard import FiniteGuard
+from idn.training.modules.supervision import SupervisedBatch, Supervisor
+from idn.training.optimization.ema import MovingAverage
+from idn.training.optimization.optimizers import Build, rated, stepwise
+from idn.types import IdentityFeatures, Prediction, Supervision, SwapBatch, Verdict
+
+FROZEN = ("supervisor.", "encoder.", "perceptual.", "adversary.discriminator.backbone.")
+"""Prefixes of what is never written into a checkpoint."""
+
+
+class Observed(NamedTuple):
+    """One batch, and what every network says of it."""
+
+    source: IdentityFeatures
+    """Who the sources are."""
+    supervised: SupervisedBatch
+    """What the swaps should be, and how far to believe that."""
+    prediction: Prediction
+    """The swaps."""
+    supervision: Supervision
+    """What the losses compare them with."""
+    real: Verdict | None
+    """The discriminator's, of what it is shown as photographs, where there is one."""
+
+
+class SwapTraining(FiniteGuard):
+    """Trains `network` to put identities into pictures, and validates its moving average.
+
+    network: (target, IdentityFeatures) -> SwapOutput, with `parameter_groups()`; a student
+        (arXiv:2201.03808), or one of teachers.trainable, which may have an encoder of attributes.
+    supervisor: what the swaps should be: a teacher, the exact answer, or nothing but the pair.
+    encoder: frozen identity encoder.
+    objective: what the network minimises. Terms that need a fusion mask are left out, and a line says so, if the
+        network has none.
+    optimizer, schedule: constructors that only lack the parameter groups, or the optimizer; made once for each network
+        that learns.
+    rates: learning rates of the network's parameter groups, and of the "discriminator", relative to that of the
+        optimizer; 1 where none is given, and everywhere for None.
+    write: (network, path, notes) writes the file of the network.
+    notes: what that file says beside its origin, such as size and template of the crops.
+    perceptual: frozen, feature maps for a perceptual term. It tells as `reads_encoder` whether it needs what the
+        encoder saw.
+    discriminator: pictures to Verdict, for an adversarial term. It learns beside the network by the hinge (SimSwap,
+        arXiv:2106.06340); optimization is manual then, and the trainer must not clip.
+    clip: largest norm of either network's gradient where there is a discriminator; None for no limit.
+    real: "target" or "source", which picture of a pair the discriminator is shown as a photograph.
+    scales: "mean" or "sum", what becomes of the discriminator's losses at several scales.
+    ema_decay: of the moving average.
+    channels_last: keep the network's weights in that memory order.
+    compile: compile the network in place.
+
+    Frozen parts are not saved and do not change. Raises UserError for terms that ask for what is not there, for a
+    discriminator that no term listens to, and OptionError for rates of groups that the network does not have.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        supervisor: Supervisor,
+        encoder: nn.Module,
+        objective: Objective,
+        optimizer: Build,
+        schedule: Callable[[Optimizer], LRScheduler],
+        rates: Mapping[str, float] | None,
+        write: Callable[[nn.Module, str | Path, Mapping[str, str]], None],
+        notes: Mapping[str, str] | None = None,
+        perceptual: nn.Module | None = None,
+        discriminator: nn.Module | None = None,
+        clip: float | None = None,
+        real: Real = "target",
+        scales: Scales = "mean",
+        ema_decay: float = 0.99,
+        channels_last: bool = False,
+        compile: bool = False,
+    ) -> None:
+        teaching = " and the teacher's pictures" if supervisor.answers else ""
+        super().__init__(f"lower the learning rate, or check the data{teaching}")
+        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.adversary = None if discriminator is None else Adversary(discriminator, real, scales)
+        self.automatic_optimization = self.adversary is None
+        self.supervisor, self.encoder, self.perceptual = supervisor, encoder, perceptual
+        self.ema = MovingAverage(network, ema_decay)
+        self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
+        self.rates, self.clip = dict(rates or {}), clip
+        self.write, self.notes = write, dict(notes or {})
+        self._check()
+        if compile:
+            self.network.compile()
+
+    def _check(self) -> None:
+        """Raise UserError for parts that do not fit each other."""
+        groups = [*self.network.parameter_groups(), "discriminator"]
+        if unknown := sorted(self.rates.keys() - set(groups)):
+            wanted = f"belongs to no parameters: there are {', '.join(groups)}; null gives all of them one rate"
+            raise OptionError(f"rates.{unknown[0]}", self.rates[unknown[0]], wanted, self)
+        missing = {
+            "answer": None if self.supervisor.answers else "a teacher, which this training does not have",
+            "perceptual": None if self.perceptual is not None else "a network that makes perceptual maps",
+            "verdict": None if self.adversary is not None else "a discriminator",
+            "target_verdict": None if self.adversary is not None else "a discriminator",
+            "attributes": None if hasattr(self.network, "attributes") else "a network with an encoder of attributes",
+        }
+        for need, what in missing.items():
+            if what and (asking := self.objective.asking(need)):
+                raise UserError(f"the loss term {asking[0]} needs {what}: choose one, or give the term a weight of 0")
+        if self.adversary is not None and "verdict" not in self.objective.needs:
+            raise UserError(
+                "no loss term listens to the discriminator: take a loss with an adversarial term, such as "
+                "kd_adversarial, or leave the discriminator out"
+            )
+
+    def observe(self, batch: SwapBatch, network: nn.Module) -> Observed:
+        """Swap with `network`, and ask all who have a say. Gradients reach network and discriminator."""
+        source, needs = self._identify(batch), self.objective.needs
+        supervised = self.supervisor.supervise(batch, source, self.encoder, self._reads_answer())
+        with torch.no_grad():
+            maps = self.perceptual(supervised.answer, supervised.seen) if "perceptual" in needs else ()
+        prediction = self._predict(network, batch.target, source)
+        verdicts = Verdicts(None, Verdict())
+        if self.adversary is not None:
+            verdicts = self.adversary.look(batch, "target_verdict" in needs)
+        supervision = Supervision(
+            target=batch.target,
+            embedding=source.embedding,
+            face=batch.face,
+            same=batch.same,
+            answer=supervised.answer,
+            perceptual=maps,
+            verdict=verdicts.target,
+        )
+        return Observed(source, supervised, prediction, supervision, verdicts.real)
+
+    @torch.no_grad()
+    def _identify(self, batch: SwapBatch) -> IdentityFeatures:
+        """Who the sources are, the embedding in single precision."""
+        source = self.encoder(batch.source)
+        return source._replace(embedding=source.embedding.float())
+
+    def _reads_answer(self) -> bool:
+        """Whether the perceptual maps are what the encoder sees in the answer."""
+        return "perceptual" in self.objective.needs and self.perceptual.reads_encoder
+
+    def _predict(self, network: nn.Module, target: Tensor, source: IdentityFeatures) -> Prediction:
+        """Swap, then look at the pictures; gradients reach them.
+
+        A network that learns looks with gradient before it looks without: autocast may keep what it cast at the first
+        look, and that would have no gradient then.
+        """
+        needs, kept, of_target = self.objective.needs, (), ()
+        if "attributes" in needs:
+            out, of_target = network.swap_with_attributes(target, source)
+            kept = network.attributes(out.image)
+        else:
+            out = network(target, source)
+        seen = self.encoder(out.image)
+        maps = self.perceptual(out.image, seen) if "perceptual" in needs else ()
+        verdict = Verdict() if self.adversary is None else self.adversary.discriminator(out.image)
+        return Prediction(out.image, seen.embedding.float(), out.mask, maps, verdict, kept, of_target)
+
+    def _step(self, batch: SwapBatch, network: nn.Module, stage: str) -> tuple[Observed, Tensor, Tensor | None]:
+        """The one path from a batch to the losses of network and discriminator, for training and validation alike."""
+        seen = self.observe(batch, network)
+        self._fit_to(seen.prediction)
+        total, parts = self.objective(seen.prediction, seen.supervision, seen.supervised.trust, self.global_step)
+        logged = {"loss": total.detach(), **{f"loss_{name}": value for name, value in parts.items()}}
+        judged = None
+        if self.adversary is not None:
+            judged = self.adversary.hinge(seen.real, seen.prediction.verdict).mean()
+            logged["loss_discriminator"] = judged.detach()
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in logged.items()},
+            batch_size=len(batch.target),
+            sync_dist=stage == "val",
+        )
+        self._log_metrics(stage, seen, batch)
+        return seen, total, judged
+
+    def _fit_to(self, prediction: Prediction) -> None:
+        """Leave out the terms of a fusion mask if the network has none, and say so once."""
+        if prediction.mask is None and (asking := self.objective.asking("mask")):
+            self.objective.leave_out(asking)
+            self.print(f"this network has no fusion mask: the loss goes without {', '.join(asking)}")
+
+    def _log_metrics(self, stage: str, seen: Observed, batch: SwapBatch) -> None:
+        """Log the mean of every metric that can be known; in training, of those that cost nothing."""
+        with torch.no_grad():
+            swaps = SeenSwaps(
+                image=seen.prediction.image.detach().clamp(0, 1),
+                batch=batch,
+                embedding=seen.prediction.embedding.detach(),
+                source=seen.source.embedding,
+                target=self.encoder(batch.target).embedding if stage == "val" else None,
+                answer=seen.supervised.answer,
+                answer_cosine=seen.supervised.cosine,
+                trust=seen.supervised.trust,
+            )
+            for name, values in measure(SWAP_METRICS, swaps, training=stage == "train").items():
+                self.log(f"{stage}/{name}", values.mean(), batch_size=len(values), sync_dist=stage == "val")
+
+    def training_step(self, batch: SwapBatch, batch_idx: int) -> dict[str, Tensor]:
+        """One batch of the network, and of the discriminator if there is one. Returns loss, and trust in a teacher.
+
+        Raises UserError as soon as a loss or a gradient is not a finite number, with all networks as they were before
+        the batch: parameters have not been touched yet, and what the look did to buffers is undone. Gradients that
+        overflow because 16-mixed precision scales them up are no reason to stop: that step is left out.
+        """
+        self.watch([self.network] if self.adversary is None else [self.network, self.adversary.discriminator])
+        seen, total, judged = self._step(batch, self.network, "train")
+        self.demand_finite("loss", total)
+        if judged is not None:
+            self.demand_finite("loss of the discriminator", judged)
+            self._update_both(total, judged)
+        trust = seen.supervised.trust
+        return {"loss": total} | ({} if trust is None else {"trust": trust})
+
+    def _update_both(self, loss: Tensor, judged: Tensor) -> None:
+        """One step of network and discriminator, each by its own loss."""
+        players = self.players(loss, judged)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scale = 1.0 if scaler is None else scaler.get_scale()
+        norms = differentiate(self, players, self.clip, scale)
+        for player, norm in zip(players, norms, strict=True):
+            if scale <= 1:
+                self.demand_finite(f"gradient of the {player.name}", norm)
+        update(self, scaler)
+        self.ema.update(self.network)
+
+    def players(self, loss: Tensor, judged: Tensor) -> list[Player]:
+        """The two networks that train each other, with what each minimises and may change."""
+        pairs = (("network", self.network, loss), ("discriminator", self.adversary.discriminator, judged))
+        return [Player(name, value, [p for p in net.parameters() if p.requires_grad]) for name, net, value in pairs]
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Optimizer, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """After every step of the optimizer the average follows, before anything is told or saved."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.ema.update(self.network)
+
+    def validation_step(self, batch: SwapBatch, batch_idx: int) -> dict[str, dict[str, Tensor]]:
+        """Losses and metrics of the average on held-out people. Returns `pictures`, by name, for the grid."""
+        seen, _, _ = self._step(batch, self.ema.network, "val")
+        swap = seen.prediction
+        pictures = {"teacher": seen.supervised.answer, "mask": swap.mask, "swap": swap.image.clamp(0, 1)}
+        return {"pictures": {name: picture for name, picture in pictures.items() if picture is not None}}
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, every group of parameters at its own rate; another one for the discriminator."""
+        ours = rated(self.optimizer, self.network.parameter_groups(), self.rates)
+        if self.adversary is None:
+            return stepwise(ours, self.schedule)
+        judging = [p for p in self.adversary.discriminator.parameters() if p.requires_grad]
+        theirs = rated(self.optimizer, {"discriminator": judging}, self.rates)
+        return [ours, theirs], [{"scheduler": self.schedule(one), "interval": "step"} for one in (ours, theirs)]
+
+    def lineage(self) -> dict[str, str]:
+        """Where the network comes from: who taught it, which encoder it reads, with their licences."""
+        return {
+            **self.supervisor.lineage(),
+            "encoder": self.encoder.name,
+            "encoder_licence": self.encoder.licence,
+            "trained_with": f"idn-distill {idn.__version__}",
+        }
+
+    def save(self, path: str | Path, fraction: float, more: Mapping[str, str] | None = None) -> None:
+        """Write the averaged network as one file that says where it comes from and what to feed it.
+
+        fraction: completed share of its training.
+        more: what the file shall say besides.
+        """
+        progress = {"steps": str(self.global_step), "max_steps": str(self.trainer.max_steps)}
+        notes = {**self.notes, **self.lineage(), "encoder_dim": str(self.encoder.embedding_dim), **progress}
+        self.write(self.ema.network, path, notes | {"fraction": f"{fraction:g}"} | dict(more or {}))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen networks out."""
+        leave_out(checkpoint, FROZEN)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refill the frozen networks with what they hold now, so that the rest still loads strictly."""
+        refill(checkpoint, self, FROZEN)
