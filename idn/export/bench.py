@@ -66,7 +66,8 @@ def bench(
     network = student_of(known)
     check_size(size, network.stride)
     names = network.deployment().timed(size)
-    subjects = [Request(name, n, seconds, size, known) for name in names for n in threads]
+    module = type(network).__module__
+    subjects = [Request(name, n, seconds, size, known, module) for name in names for n in threads]
     sizes: dict[str, float] = {}
     kinds: dict[str, str] = {}
     for record in () if card is None else card["files"]:
@@ -79,7 +80,8 @@ def bench(
         name = record["path"]
         sizes[name], kinds[name] = record["bytes"] / 1e6, record["precision"]
         subjects += [
-            Request(name, n, seconds, card["size"], known, str(path), record["format"], shapes) for n in threads
+            Request(name, n, seconds, card["size"], file=str(path), format=record["format"], shapes=shapes)
+            for n in threads
         ]
     found, failed = _take_turns(subjects, rounds)
     rows = [_row(subjects[index], outcome, sizes, kinds) for index, outcome in found.items()]
@@ -111,6 +113,7 @@ def _take_turns(subjects: Sequence[Request], rounds: int) -> tuple[dict[int, Out
 def measured(request: Request) -> Outcome:
     """Run one request in a process of its own. Raises UserError with what it said last if it fails."""
     environment = os.environ | {name: str(request.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     command = [sys.executable, "-m", "idn.export.bench_worker", json.dumps(request._asdict())]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ class Request(NamedTuple):
     """Of the target, in pixels."""
     student: str | Mapping[str, Any] = ""
     """Its file, or what to build one of random weights from; not asked for a file."""
+    module: str | None = None
+    """Where its class is defined, for one that is not installed."""
     file: str | None = None
     format: str | None = None
     shapes: Sequence[Sequence[int]] = ()
@@ -53,6 +56,8 @@ class Outcome(NamedTuple):
 def run(request: Request) -> Outcome:
     """Load, warm up, measure. Raises UserError if the file cannot be loaded."""
     torch.set_num_threads(request.threads)
+    if request.module is not None:
+        import_module(request.module)
     keep_large_buffers()
     form = None if request.format is None else format_named(request.format)
     before = _forget_peak()

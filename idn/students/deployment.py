@@ -35,7 +35,7 @@ class AnyPersonGraph(nn.Module):
 
 
 class OnePersonGraph(nn.Module):
-    """A student whose identity is a constant. identity: of one face."""
+    """A student whose identity is a constant: one face, as (1, ...), for all targets. identity: of that face."""
 
     def __init__(self, student: "SwapStudent", identity: IdentityFeatures) -> None:
         super().__init__()
@@ -45,10 +45,7 @@ class OnePersonGraph(nn.Module):
 
     def forward(self, target: Tensor) -> tuple[Tensor, ...]:
         """target: (N, 3, S, S) RGB in [0, 1]. Returns the image (N, 3, S, S) and, if there is one, the mask."""
-        known = {
-            name: getattr(self, name).expand(len(target), *[-1] * (getattr(self, name).ndim - 1)) for name in self.reads
-        }
-        return _outputs(self.student, target, known)
+        return _outputs(self.student, target, {name: getattr(self, name) for name in self.reads})
 
 
 def _outputs(student: "SwapStudent", target: Tensor, read: Mapping[str, Tensor | None]) -> tuple[Tensor, ...]:
