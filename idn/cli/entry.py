@@ -64,12 +64,11 @@ def _obey(words: list[str]) -> None:
 
 def _obey_verb(verb: str, words: list[str]) -> None:
     """The same for what was typed after a verb."""
-    from omegaconf import OmegaConf
 
     from idn.cli.composition import forget
     from idn.cli.flags import SHOWING, check_dashes, separated
     from idn.cli.help import help_text
-    from idn.cli.instantiate import wandb_offline
+    from idn.cli.instantiate import register_resolvers
     from idn.cli.launch import launch
     from idn.cli.near_misses import check
     from idn.cli.new_folder import claimed
@@ -77,7 +76,7 @@ def _obey_verb(verb: str, words: list[str]) -> None:
     from idn.cli.preflight import check_needs
 
     forget()
-    OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
+    register_resolvers()
     check_dashes(verb, words)
     flags, words = separated(words)
     several = any(flag in SEVERAL for flag in flags)

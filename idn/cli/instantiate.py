@@ -98,20 +98,27 @@ def wandb_offline() -> bool:
         return True
 
 
+def earlier_run(resume: str | None, key: str) -> Any:
+    """What the checkpoint to go on from says under a key; None without one, or where it cannot be read."""
+    if resume is None:
+        return None
+    from idn.training.resume import read_checkpoint
+
+    try:
+        return read_checkpoint(Path(resume)).get(key)
+    except UserError:
+        return None
+
+
+def register_resolvers() -> None:
+    """What configs may ask for as ${name:...}."""
+    OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
+    OmegaConf.register_new_resolver("earlier_run", earlier_run, replace=True)
+
+
 def run_dir() -> Path:
     """The folder that Hydra made for this run."""
     return Path(HydraConfig.get().runtime.output_dir)
-
-
-def build_trainer(cfg: DictConfig) -> Any:
-    """The trainer with its callbacks and loggers, which learn the whole config. UserError for a run without end."""
-    if (cfg.trainer.max_steps or 0) < 1:
-        raise UserError(f"trainer.max_steps={cfg.trainer.max_steps} must be at least 1: a run needs an end")
-    loggers = list(build(cfg.logger).values())
-    for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-    clipping = {} if cfg.get("discriminator") is None else {"gradient_clip_val": None}  # its training clips by itself
-    return build(cfg.trainer, callbacks=list(build(cfg.callbacks).values()), logger=loggers, **clipping)
 
 
 def assemble_frozen(cfg: DictConfig) -> tuple[Any, Any, Any, Any]:

@@ -12,15 +12,16 @@ from hydra.errors import HydraException
 
 from idn.cli.composition import choices, composed, search
 from idn.errors import UserError
-
-_LAST = ("checkpoints/last.ckpt", "checkpoints/last_good.ckpt", "last.ckpt", "last_good.ckpt")
-"""Where checkpoints to go on from lie in the folder of a run, or in that of its checkpoints; the newest counts."""
+from idn.files.run_folder import newest_checkpoint
 
 _MANY = 16
 """Combinations of a sweep that are all looked at; of more, each value is looked at once."""
 
 _HOME = re.compile(r"""(^[^=]*=|[\[,'"]|file://)~(?=/|$|[\],'"])""")
 """A value, or a part of one, that begins in the user's home folder, behind what comes before it."""
+
+SWITCHES = ("callbacks", "logger")
+"""Groups of which a run needs nothing."""
 
 
 def overrides(words: Sequence[str], several: bool) -> list[str]:
@@ -29,7 +30,13 @@ def overrides(words: Sequence[str], several: bool) -> list[str]:
     The folder of a run becomes its newest checkpoint, `~` the user's home, and values with special characters are
     quoted. several: whether a comma separates values of different runs; otherwise one in a path is part of it.
     """
-    return [_quoted(_checkpoint(_at_home(word)), several) for word in words]
+    return [_quoted(_off(_checkpoint(_at_home(word))), several) for word in words]
+
+
+def _off(option: str) -> str:
+    """A group that is null, which is switched off, as Hydra spells that."""
+    name, _, value = option.partition("=")
+    return f"~{name}" if name in SWITCHES and value == "null" else option
 
 
 def _at_home(option: str) -> str:
@@ -40,8 +47,7 @@ def _at_home(option: str) -> str:
 def _checkpoint(option: str) -> str:
     name, equals, value = option.partition("=")
     if name == "resume" and value:
-        saved = [path for last in _LAST if (path := Path(value) / last).is_file()]
-        value = str(max(saved, key=lambda path: path.stat().st_mtime)) if saved else value
+        value = str(newest_checkpoint(Path(value)) or value)
     return f"{name}{equals}{value}"
 
 

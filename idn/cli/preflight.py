@@ -12,6 +12,10 @@ from idn.cli.composition import composed
 from idn.cli.config_comments import comments, usage_of
 from idn.cli.option_types import leaves
 from idn.errors import UserError
+from idn.files.run_folder import holds_run
+
+TRAINING = ("train", "train-teacher", "train-scorer", "train-encoder")
+"""Verbs whose folder holds a run."""
 
 
 def check_needs(verb: str, options: Sequence[str], several: bool = False) -> None:
@@ -25,6 +29,8 @@ def check_needs(verb: str, options: Sequence[str], several: bool = False) -> Non
     _check_weights(verb, config, settings.runtime.choices)
     if (folder := _folder(config, settings, several)) is not None:
         _check_folder(f"hydra.{'sweep' if several else 'run'}.dir", folder)
+        if verb in TRAINING:
+            _check_vacant(folder, several, config.get("resume"))
 
 
 def check_files(verb: str, options: Sequence[str]) -> None:
@@ -125,6 +131,17 @@ def _check_folder(option: str, folder: Path) -> None:
             raise PermissionError(13, "Permission denied")
     except OSError as error:
         raise UserError(f"{option}={folder} cannot be written ({error.strerror}): give another folder") from error
+
+
+def _check_vacant(folder: Path, several: bool, resume: str | None) -> None:
+    """Raise UserError for a folder that holds a run which another one would overwrite."""
+    if several:
+        if held := [sub for sub in sorted(folder.glob("*/")) if holds_run(sub)]:
+            raise UserError(f"hydra.sweep.dir={folder} holds runs, such as {held[0].name}: choose another folder")
+    elif holds_run(folder) and (resume is None or folder.resolve() not in Path(resume).resolve().parents):
+        raise UserError(
+            f"hydra.run.dir={folder} holds a run: go on with it by resume={folder}, or choose another folder"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

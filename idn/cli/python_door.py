@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.composition import forget
 from idn.cli.config_tree import conf_dir
-from idn.cli.instantiate import wandb_offline
+from idn.cli.instantiate import register_resolvers
 from idn.cli.near_misses import check
 from idn.cli.new_folder import claimed
 from idn.cli.overrides import overrides
@@ -71,7 +71,7 @@ def _checked(verb: str, words: Sequence[str]) -> list[str]:
 @contextmanager
 def _hydra() -> Iterator[None]:
     """Hydra over our own configs, as it was before afterwards."""
-    OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
+    register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         yield
 

@@ -3,14 +3,14 @@
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.instantiate import build, build_trainer, run_dir
-from idn.errors import UserError
+from idn.cli.instantiate import build, run_dir
+from idn.errors import OptionError, UserError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -22,12 +22,47 @@ if TYPE_CHECKING:
 def run_training(verb: str, cfg: DictConfig) -> "Result":
     """Train what the config of a verb describes, in the folder that Hydra made for it."""
     from idn.training.fit import fit
+    from idn.training.loggers import closing
     from idn.training.multi_process import united
 
     run = build_run(verb, cfg, HydraConfig.get().overrides.task, run_dir())
     trainer = build_trainer(cfg)
-    with united(trainer):
+    with closing(trainer.loggers), united(trainer):
         return fit(trainer, run, run_dir(), cfg.resume)
+
+
+def build_trainer(cfg: DictConfig) -> "pl.Trainer":
+    """The trainer with its callbacks and loggers, which learn the whole config.
+
+    A callback or logger that is null is left out, and so is what needs a logger where there is none. The interval
+    between validations, which Lightning counts in batches, is made one of steps. Raises UserError for a run without
+    end.
+    """
+    from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
+
+    if (cfg.trainer.max_steps or 0) < 1:
+        raise OptionError("trainer.max_steps", cfg.trainer.max_steps, "must be at least 1: a run needs an end")
+    loggers, callbacks = _members(cfg, "logger"), _members(cfg, "callbacks")
+    for logger in loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+    callbacks = [one for one in callbacks if loggers or not isinstance(one, LearningRateMonitor)]
+    clipping = {} if cfg.get("discriminator") is None else {"gradient_clip_val": None}  # its training clips by itself
+    interval, batches = cfg.trainer.val_check_interval, cfg.trainer.accumulate_grad_batches
+    return build(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        val_check_interval=interval * batches if isinstance(interval, int) else interval,
+        enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
+        enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
+        **clipping,
+    )
+
+
+def _members(cfg: DictConfig, group: str) -> list[Any]:
+    """What a group of the config makes, by any names; the group itself and its members may be null."""
+    node = cfg.get(group)
+    return [] if node is None else [made for made in build(node).values() if made is not None]
 
 
 def build_run(verb: str, cfg: DictConfig, words: Sequence[str], out: Path) -> "TrainingRun":

@@ -20,6 +20,7 @@ from rich.table import Table
 from idn.errors import UserError
 from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
+from idn.files.run_folder import newest_checkpoint
 from idn.pipeline.subprocesses import Children, reason
 
 RECORD = "stage.json"
@@ -27,7 +28,6 @@ RECORD = "stage.json"
 
 LOG = "log.txt"
 _RESUMABLE = ("train", "train-teacher", "train-scorer", "train-encoder")
-_CHECKPOINTS = ("last.ckpt", "last_good.ckpt")
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,8 @@ class Run:
 
     def resumed(self) -> list[str]:
         """The words, and the newest checkpoint of the folder to go on from if there is one."""
-        saved = [self.out / "checkpoints" / name for name in _CHECKPOINTS]
-        saved = sorted((path for path in saved if path.is_file()), key=lambda path: path.stat().st_mtime)
-        return [*self.words, f"resume={saved[-1]}"] if saved and self.verb in _RESUMABLE else self.words
+        saved = newest_checkpoint(self.out)
+        return [*self.words, f"resume={saved}"] if saved and self.verb in _RESUMABLE else self.words
 
 
 class Pipeline:

@@ -1,11 +1,12 @@
-"""What a checkpoint holds, and writing one."""
+"""Checkpoints: what one holds, and writing it whole (atomic write)."""
 
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import nn
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import nn, save
 
 from idn.files.atomic import atomic_write
 
@@ -21,20 +22,20 @@ def refill(checkpoint: MutableMapping[str, Any], module: nn.Module, prefixes: tu
     checkpoint["state_dict"] |= {k: v for k, v in module.state_dict().items() if k.startswith(prefixes)}
 
 
-def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
-    """Save the state of a run, all of it or nothing: a kill or a full disk leaves the earlier file.
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes every checkpoint of a trainer, whoever asks for it, all or not at all.
 
-    All processes of a run call it together.
+    A kill or a full disk leaves the earlier file. Lightning's own way moves a finished file from the folder for
+    temporary ones, which is a copy, and can be cut short, where that is another disk.
     """
-    if trainer.is_global_zero:
-        with atomic_write(path) as draft:
-            trainer.save_checkpoint(draft)
-    else:
-        trainer.save_checkpoint(path)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """See `CheckpointIO.save_checkpoint`."""
+        with atomic_write(Path(path)) as draft:
+            save(checkpoint, draft)
 
 
 def save_alone(trainer: pl.Trainer, path: Path) -> None:
-    """The same where only some processes of a run may come by: the first of them saves, without waiting for others."""
+    """Save where only some processes of a run may come by: the first of them saves, without waiting for others."""
     if trainer.is_global_zero:
-        with atomic_write(path) as draft:
-            trainer.strategy.save_checkpoint(trainer._checkpoint_connector.dump_checkpoint(), draft)
+        trainer.strategy.save_checkpoint(trainer._checkpoint_connector.dump_checkpoint(), path)

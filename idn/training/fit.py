@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from idn.errors import OptionError
-from idn.training.callbacks.checkpoints import LAST
-from idn.training.checkpoints import save_checkpoint
+from idn.files.run_folder import CHECKPOINTS, LAST
 from idn.training.kinds import TrainingRun
 from idn.training.resume import check_resume, start
+from idn.training.stopping import stoppable
 from idn.training.summary import write_summary
 
 
@@ -38,7 +38,7 @@ def fit(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Path | N
     run: what is trained on what; see `idn.training.kinds`.
     out: folder of the run.
     resume: a checkpoint to go on from, None for the beginning.
-    Raises UserError for a trainer or a checkpoint that does not fit.
+    Raises UserError for a trainer or a checkpoint that does not fit, SystemExit (130 or 143) when somebody stops it.
     """
     check_resume(resume, trainer)
     run.begin(trainer)
@@ -56,9 +56,10 @@ def complete(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Pat
     A run that was not validated at its last step is, once more: one whose length is no multiple of the interval, and
     one that had come to its end before and only lacks its result. It leaves its last checkpoint in `out`.
     """
-    if start(trainer, run.module, run.data, resume) != trainer.global_step:
-        save_checkpoint(trainer, out / "checkpoints" / LAST)
-        trainer.validate(run.module, run.data, verbose=False)
+    with stoppable(trainer):
+        if start(trainer, run.module, run.data, resume) != trainer.global_step:
+            trainer.save_checkpoint(out / CHECKPOINTS / LAST)
+            trainer.validate(run.module, run.data, verbose=False)
     return validation_metrics(trainer.callback_metrics)
 
 

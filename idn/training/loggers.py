@@ -1,7 +1,8 @@
-"""The metrics of a run over its steps, as a table in a file."""
+"""Loggers: a CSV table that a resumed run continues, and the end of all loggers of a run."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,16 @@ class ResumableCsvLogger(pl.loggers.Logger):
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
+
+
+@contextmanager
+def closing(loggers: Sequence[pl.loggers.Logger]) -> Iterator[None]:
+    """End the runs of W&B with ours, whatever ends it: the next one in this process would be logged into them."""
+    failed = 1
+    try:
+        yield
+        failed = 0
+    finally:
+        for logger in loggers:
+            if isinstance(logger, pl.loggers.WandbLogger):
+                logger.experiment.finish(exit_code=failed)

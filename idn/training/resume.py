@@ -1,6 +1,7 @@
 """Starting a run, from the beginning or from a checkpoint of an earlier one."""
 
 import pickle
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,33 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from idn.files.run_folder import CHECKPOINTS, LAST
+from idn.training.checkpoints import WholeCheckpoints
 from idn.training.loggers import ResumableCsvLogger
+
+WANDB_RUN = "wandb_run"
+"""Key of a checkpoint that holds the id of the run of W&B to which it belongs."""
 
 Groups = list[dict[str, Any]]
 """The options of an optimizer, one set for each of its groups of parameters."""
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """A checkpoint to go on from, its tensors still in the file. Raises UserError for anything else."""
+    if path.is_dir():
+        wanted = f"is a folder without {CHECKPOINTS}/{LAST}: give that of a run, or a .ckpt file"
+        raise OptionError("resume", path, wanted)
+    if not path.is_file():
+        raise OptionError("resume", path, "does not exist: give the path of a .ckpt file of an earlier run")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        int(checkpoint["global_step"])
+    except (RuntimeError, KeyError, EOFError, OSError, ValueError, TypeError) as error:
+        raise OptionError("resume", path, "is not a checkpoint of a training run, or it is damaged") from error
+    except pickle.UnpicklingError as error:
+        raise OptionError("resume", path, "holds more than tensors and numbers, and is not opened") from error
+    return checkpoint
 
 
 def check_resume(resume: str | Path | None, trainer: pl.Trainer) -> None:
@@ -23,19 +46,9 @@ def check_resume(resume: str | Path | None, trainer: pl.Trainer) -> None:
     """
     if resume is None:
         return
-    path = Path(resume)
-    if path.is_dir():
-        raise UserError(f"resume={path} is a folder without checkpoints/last.ckpt: give that of a run, or a .ckpt file")
-    if not path.is_file():
-        raise UserError(f"resume={path} does not exist: give the path of a .ckpt file of an earlier run")
-    try:
-        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError, TypeError) as error:
-        raise UserError(f"resume={path} is not a checkpoint of a training run, or it is damaged") from error
-    except pickle.UnpicklingError as error:
-        raise UserError(f"resume={path} holds more than tensors and numbers, and is not opened") from error
+    step = read_checkpoint(Path(resume))["global_step"]
     if step > trainer.max_steps:
-        raise UserError(f"resume={path} is at step {step}: give trainer.max_steps a larger number to go on")
+        raise OptionError("resume", resume, f"is at step {step}: give trainer.max_steps a larger number to go on")
 
 
 class Resumption(pl.Callback):
@@ -66,6 +79,14 @@ class Resumption(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Remember when that was."""
         self.validated = trainer.global_step
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: MutableMapping[str, Any]
+    ) -> None:
+        """Note which run of W&B it is, for the one that goes on."""
+        for logger in trainer.loggers:
+            if isinstance(logger, pl.loggers.WandbLogger):
+                checkpoint[WANDB_RUN] = logger.version
 
 
 def _options(optimizer: Optimizer) -> Groups:
@@ -99,6 +120,7 @@ def start(
     does not fit.
     """
     check_resume(resume, trainer)
+    trainer.strategy.checkpoint_io = WholeCheckpoints()
     resumption = Resumption()
     trainer.callbacks.insert(0, resumption)
     try:

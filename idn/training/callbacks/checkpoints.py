@@ -1,29 +1,32 @@
-"""Checkpoint callbacks: the newest state of a run, and the last good one when it breaks off."""
+"""Checkpoint callbacks: the newest state of a run, and the last good one when it breaks off or is stopped.
 
-import sys
+Lightning's ModelCheckpoint keeps the best one. It does not keep these, because it saves after validations or between
+them but not both, what a resumed run refused before its first step, weights that are not finite, and waits on an error
+for processes that do not come by.
+"""
+
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from idn.errors import UserError
-from idn.training.checkpoints import save_alone, save_checkpoint
-
-LAST = "last.ckpt"
-LAST_GOOD = "last_good.ckpt"
+from idn.errors import OptionError
+from idn.files.run_folder import LAST, LAST_GOOD
+from idn.training.checkpoints import save_alone
 
 
 class SaveLast(pl.callbacks.Checkpoint):
     """Keeps the newest state of a run: after every validation, and every `every` steps between, so that a kill costs
     little.
 
-    directory: gets `last.ckpt`, which `resume=` accepts. Raises UserError for an interval below 1.
+    directory: gets `last.ckpt`, which `resume=` accepts.
+    every: optimizer steps. Raises OptionError for an interval below 1.
     """
 
-    def __init__(self, directory: str | Path, every: int) -> None:
+    def __init__(self, directory: str | Path, every: int = 1000) -> None:
         if every < 1:
-            raise UserError(f"callbacks.last.every={every} must be at least 1 step")
+            raise OptionError("every", every, "must be at least 1 step")
         self.path, self.every, self.step = Path(directory) / LAST, every, 0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -36,16 +39,16 @@ class SaveLast(pl.callbacks.Checkpoint):
         """Save when it is time."""
         moved, self.step = trainer.global_step > self.step, trainer.global_step
         if moved and self.step % self.every == 0:
-            save_checkpoint(trainer, self.path)
+            trainer.save_checkpoint(self.path)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save what was validated, with what the other callbacks remember of it."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            save_checkpoint(trainer, self.path)
+            trainer.save_checkpoint(self.path)
 
 
 class SaveOnError(pl.Callback):
-    """When a run stops with an error or by Ctrl-C, writes a checkpoint of the last finite weights first.
+    """When a run stops with an error, by Ctrl-C or a request to terminate, keeps its last finite weights first.
 
     directory: gets `last_good.ckpt`, which `resume=` accepts.
     """
@@ -60,15 +63,10 @@ class SaveOnError(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """Save, unless nothing was learned or the weights themselves are broken."""
-        if self.began is None or trainer.global_step == self.began or not trainer.training:
+        if self.began is None or trainer.global_step == self.began or trainer.state.fn != "fit":
             return
         saved = {"state_dict": module.state_dict()}
         module.on_save_checkpoint(saved)
         weights = saved["state_dict"].values()
         if all(bool(torch.isfinite(value).all()) for value in weights if value.is_floating_point()):
             save_alone(trainer, self.path)
-            if not isinstance(exception, Exception) and trainer.is_global_zero:  # Ctrl-C, or a request to terminate
-                print(
-                    f"stopped at step {trainer.global_step}: the same command with resume={self.path} goes on",
-                    file=sys.stderr,
-                )

@@ -20,6 +20,13 @@ class PictureGrid(pl.Callback):
     def __init__(self, directory: str | Path, rows: int = 6) -> None:
         self.directory, self.rows = Path(directory), rows
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Remove pictures of steps after the one where the run (re)starts, which a lost attempt drew."""
+        if trainer.is_global_zero:
+            for path in self.directory.glob("step_*.png"):
+                if (number := path.stem.removeprefix("step_")).isdigit() and int(number) > trainer.global_step:
+                    path.unlink()
+
     def on_validation_batch_end(
         self,
         trainer: pl.Trainer,

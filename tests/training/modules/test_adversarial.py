@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from idn.data.loaders import SwapData
 from idn.errors import OptionError, UserError
+from idn.files.run_folder import LAST_GOOD
 from idn.files.tensors import read_metadata, read_tensors
 from idn.losses.adversarial import (
     AttributePreservation,
@@ -27,7 +28,7 @@ from idn.losses.adversarial import (
 )
 from idn.losses.distillation import IdentityLoss
 from idn.losses.objective import Objective
-from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
+from idn.training.callbacks.checkpoints import SaveOnError
 from idn.training.callbacks.pictures import PictureGrid
 from idn.training.callbacks.snapshots import Snapshots
 from idn.training.discriminators import PatchDiscriminator, ProjectedDiscriminator

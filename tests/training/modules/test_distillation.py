@@ -10,9 +10,10 @@ import torch
 
 from idn.data.loaders import SwapData
 from idn.errors import UserError
+from idn.files.run_folder import LAST_GOOD
 from idn.losses.perceptual_features import IdentityShallow, TimmFeatures
 from idn.reweighting.trust import Trust
-from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
+from idn.training.callbacks.checkpoints import SaveOnError
 from idn.training.callbacks.pictures import PictureGrid
 from idn.training.callbacks.trust_histogram import TrustHistogram
 from idn.training.fit import start

@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from idn.data.loaders import StreamData
 from idn.errors import UserError
+from idn.files.run_folder import LAST_GOOD
 from idn.reweighting.graded.pictures import Known, Rated
-from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
+from idn.training.callbacks.checkpoints import SaveOnError
 from idn.training.modules.finite_guard import FiniteGuard, gradient_norm
 from idn.training.modules.quality import QualityModule
 from idn.training.modules.recognition import RecognitionModule

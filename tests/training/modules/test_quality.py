@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 
 from idn.data.loaders import StreamData
 from idn.errors import UserError
+from idn.files.run_folder import LAST_GOOD
 from idn.metrics.scoring import SCORER_METRICS, agreement
 from idn.reweighting.graded.pictures import Known, Rated
-from idn.training.callbacks.checkpoints import LAST_GOOD, SaveOnError
+from idn.training.callbacks.checkpoints import SaveOnError
 from idn.training.modules.quality import QualityModule, by_grade
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.resume import start

@@ -1,0 +1,49 @@
+"""Stopping a run: after Ctrl-C (SIGINT) or a request to terminate (SIGTERM) it says how to go on; status 130 or 143."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from idn.training.callbacks.checkpoints import SaveLast, SaveOnError
+
+
+@contextmanager
+def stoppable(trainer: pl.Trainer) -> Iterator[None]:
+    """While the trainer works, a signal that ends it ends the program, with the status by which shells know the signal.
+
+    Raises SystemExit with 128 + the number of the signal; the callbacks of the trainer have saved by then.
+    """
+    try:
+        yield
+    except BaseException as error:
+        number = _signal(trainer, error)
+        if number is None:
+            raise
+        if trainer.is_global_zero:
+            print(_advice(trainer), file=sys.stderr)
+        raise SystemExit(128 + number) from None
+
+
+def _signal(trainer: pl.Trainer, error: BaseException) -> int | None:
+    """The signal behind an error, if any. A scheduler sends it to loader processes as well, which then fail."""
+    if isinstance(error, SIGTERMException) or trainer.received_sigterm:
+        return signal.SIGTERM
+    interrupted = isinstance(error, KeyboardInterrupt) or (
+        isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
+    )
+    return signal.SIGINT if interrupted else None
+
+
+def _advice(trainer: pl.Trainer) -> str:
+    """What to do next: the newest checkpoint that the callbacks of the trainer have kept."""
+    keepers = [one for one in trainer.callbacks if isinstance(one, SaveLast | SaveOnError)]
+    saved = [one.path for one in keepers if one.path.is_file()]
+    newest: Path | None = max(saved, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        return f"stopped at step {trainer.global_step}, nothing is saved: the same command begins again"
+    return f"stopped at step {trainer.global_step}: the same command with resume={newest} goes on"

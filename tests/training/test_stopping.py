@@ -1,0 +1,207 @@
+"""Stopping: signals save, say how to go on and give the status that shells know; a full disk; SIGKILL at any moment."""
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from idn.files.run_folder import LAST, LAST_GOOD
+from idn.training.callbacks.checkpoints import SaveLast, SaveOnError
+from idn.training.checkpoints import WholeCheckpoints
+from idn.training.resume import start
+from idn.training.stopping import stoppable
+
+Make = Callable[..., Any]
+SMALL = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.accelerator=cpu"]
+SMALL += ["trainer.val_check_interval=2", "callbacks.last.every=1"]
+
+
+class At(pl.Callback):
+    """Does something in a hook, once, when a step has been reached."""
+
+    def __init__(self, step: int, do: Callable[[], None], hook: str = "on_train_batch_end") -> None:
+        def act(trainer: pl.Trainer, *rest: Any, **more: Any) -> None:
+            if trainer.global_step == step and not self.done:
+                self.done = True
+                do()
+
+        self.done = False
+        setattr(self, hook, act)
+
+
+def run(path: Path, module: Any, data: Any, *more: pl.Callback, resume: Path | None = None, every: int = 100) -> Any:
+    trainer = pl.Trainer(
+        default_root_dir=path,
+        accelerator="cpu",
+        max_steps=6,
+        val_check_interval=3,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+        logger=False,
+        callbacks=[SaveLast(path, every), SaveOnError(path), *more],
+    )
+    with stoppable(trainer):
+        start(trainer, module, data, resume)
+    return module
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def break_off() -> None:
+    """As a loader process does that was asked to terminate with us."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Terminated.")
+
+
+@pytest.mark.parametrize(
+    ("do", "hook", "step", "status"),
+    [
+        (terminate, "on_train_batch_end", 2, 143),
+        (interrupt, "on_train_batch_end", 2, 130),
+        (break_off, "on_train_batch_end", 2, 143),
+        (terminate, "on_validation_batch_start", 3, 143),
+        (interrupt, "on_validation_batch_start", 3, 130),
+    ],
+)
+def test_a_run_that_is_stopped_saves_says_how_to_go_on_and_goes_on_exactly(
+    do: Callable[[], None],
+    hook: str,
+    step: int,
+    status: int,
+    tmp_path: Path,
+    make_module: Make,
+    make_data: Make,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path / "a", make_module(), make_data(), At(step, do, hook))
+    assert stop.value.code == status
+    good = tmp_path / "a" / LAST_GOOD
+    assert f"stopped at step {step}: the same command with resume={good} goes on" in capsys.readouterr().err
+    assert torch.load(good, weights_only=True)["global_step"] == step
+    resumed = run(tmp_path / "b", make_module(), make_data(), resume=good).state_dict()
+    for key, value in run(tmp_path / "c", make_module(), make_data()).state_dict().items():
+        assert torch.equal(resumed[key], value), key
+
+
+def test_one_that_is_stopped_before_its_first_step_says_so(
+    tmp_path: Path, make_module: Make, make_data: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, make_module(), make_data(), At(0, interrupt, "on_train_start"))
+    assert stop.value.code == 130 and "nothing is saved: the same command begins again" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_other_errors_are_no_stop(tmp_path: Path, make_module: Make, make_data: Make) -> None:
+    def fail() -> None:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        run(tmp_path, make_module(), make_data(), At(2, fail))
+    assert torch.load(tmp_path / LAST_GOOD, weights_only=True)["global_step"] == 2
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    tmp_path: Path, make_module: Make, make_data: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = torch.save
+
+    def full(checkpoint: dict[str, Any], draft: Path) -> None:
+        if checkpoint["global_step"] >= 4:
+            draft.write_bytes(b"half a checkpoint")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(checkpoint, draft)
+
+    monkeypatch.setattr("idn.training.checkpoints.save", full)
+    with pytest.raises(OSError, match="No space"):
+        run(tmp_path, make_module(), make_data(), every=2)
+    assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == [LAST], "nothing half-written is left"
+
+
+def test_lightnings_own_checkpoints_are_written_whole_too(tmp_path: Path, make_module: Make, make_data: Make) -> None:
+    best = pl.callbacks.ModelCheckpoint(tmp_path, "best", monitor="val/loss", enable_version_counter=False)
+    calls: list[str] = []
+
+    class Watched(WholeCheckpoints):
+        def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+            calls.append(Path(path).name)
+            super().save_checkpoint(checkpoint, path, storage_options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("idn.training.resume.WholeCheckpoints", Watched)
+        run(tmp_path, make_module(), make_data(), best)
+    assert {"best.ckpt", LAST} <= set(calls) and (tmp_path / "best.ckpt").is_file()
+
+
+def train(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "idn", "train", *SMALL, *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not path.is_file() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_the_program_ends_as_schedulers_and_shells_expect(number: int, status: int, tmp_path: Path) -> None:
+    process = train(tmp_path, "trainer.max_steps=100000", "hydra.run.dir=run")
+    wait_for(tmp_path / "run/checkpoints" / LAST, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == status and "goes on" in err.splitlines()[-1], err
+    assert not (tmp_path / "run/student.safetensors").exists() and not (tmp_path / "run/summary.json").exists()
+    again = train(tmp_path, "trainer.max_steps=100000", "hydra.run.dir=run")
+    _, err = again.communicate(timeout=120)
+    assert again.returncode == 2 and "resume=run" in err, "a requeued job does not lose its checkpoint"
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_goes_on_bit_equal(tmp_path: Path) -> None:
+    steps = "trainer.max_steps=24"
+    whole = train(tmp_path, steps, "hydra.run.dir=whole")
+    assert whole.communicate(timeout=300) and whole.returncode == 0
+    chance, kills, resume = random.Random(0), 0, []
+    for _ in range(40):
+        process = train(tmp_path, steps, "hydra.run.dir=run", *resume)
+        if kills < 4:
+            wait_for(tmp_path / "run/checkpoints" / LAST, process)
+            time.sleep(chance.uniform(0, 6))
+            process.kill()
+        _, err = process.communicate(timeout=300)
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, err
+        kills += 1
+        resume = ["resume=run"] if (tmp_path / "run/checkpoints" / LAST).is_file() else []
+    files = [tmp_path / name / "checkpoints" / LAST for name in ("whole", "run")]
+    straight, killed = (torch.load(file, weights_only=True)["state_dict"] for file in files)
+    assert kills and straight.keys() == killed.keys()
+    for key, value in straight.items():
+        assert torch.equal(killed[key], value), key
