@@ -27,8 +27,6 @@ SMALL = (
     "trainer.val_check_interval=2",
     "trainer.accelerator=cpu",
     "distillation.rates=null",
-    "loss.weights.mask=0",
-    "loss.weights.coverage=0",
 )
 
 
@@ -48,16 +46,25 @@ class Toy(SwapStudent, architecture="test-toy"):
         return SwapOutput((target + torch.tanh(self.last(maps)) / 4).clamp(0, 1))
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two steps of distillation by the ordinary recipe."""
-    folder = tmp_path_factory.mktemp("toy")
+def train(folder: Path, *words: str) -> Path:
+    """Two steps by the ordinary recipe."""
     (folder / "conf/student").mkdir(parents=True)
     (folder / "conf/student/toy.yaml").write_text(CONFIG)
-    words = (*SMALL, f"hydra.searchpath=[file://{folder / 'conf'}]", f"hydra.run.dir={folder / 'run'}")
-    result = idn.train(words)
+    where = f"hydra.searchpath=[file://{folder / 'conf'}]", f"hydra.run.dir={folder / 'run'}"
+    result = idn.train((*SMALL, *where, *words))
     assert result.metrics["val/psnr_truth"] > 0
     return Path(result.path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By distillation."""
+    return train(tmp_path_factory.mktemp("toy"))
+
+
+def test_it_learns_from_exact_answers(trained: Path, tmp_path: Path) -> None:
+    exact = load_student(train(tmp_path, "teacher=truth", "reweight=none"))
+    assert not torch.equal(exact.first.weight, load_student(trained).first.weight)
 
 
 def test_it_learns_is_validated_saved_and_loaded(trained: Path) -> None:

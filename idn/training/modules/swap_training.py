@@ -198,7 +198,8 @@ class SwapTraining(FiniteGuard):
         """Leave out the terms of a fusion mask if the network has none, and say so once."""
         if prediction.mask is None and (asking := self.objective.asking("mask")):
             self.objective.leave_out(asking)
-            self.print(f"this network has no fusion mask: the loss goes without {', '.join(asking)}")
+            if self.trainer.is_global_zero:
+                print(f"this network has no fusion mask: the loss goes without {', '.join(asking)}")
 
     def _log_metrics(self, stage: str, seen: Observed, batch: SwapBatch) -> None:
         """Log the mean of every metric that can be known; in training, of those that cost nothing."""
