@@ -97,11 +97,6 @@ class EncoderDescription(NamedTuple):
     """Part of what the encoder answers to a fixed picture, which tells trained weights apart; empty: not known."""
 
 
-def goes_by(encoder: IdentityEncoder, name: str) -> bool:
-    """Whether a file that names its encoder `name` means this one: by its name, or by a `former_name` if it has one."""
-    return name in (encoder.name, getattr(encoder, "former_name", encoder.name))
-
-
 class Verdict(NamedTuple):
     """What a discriminator says of N pictures."""
 

@@ -1,23 +1,20 @@
-"""What every teacher declares about itself, and the frame that puts its answer back into the student's crop."""
+"""FrozenTeacher: what every teacher is asked, and the paste that puts its answer back into the student's crop."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol, Self, TypeVar, get_args
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_one_of
 from idn.frozen import Frozen
-from idn.geometry import TEMPLATES, between_templates, in_pixels, invert_affine, paste, realign
-from idn.images import denormalize, normalize, resize
-from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch, goes_by
-
-Border = Literal["zeros", "border", "reflection"]
-SourceKind = Literal["nothing", "shared_embedding", "own_embedding", "image"]
-Channels = tuple[float, float, float]
+from idn.geometry import TEMPLATES, between_templates, in_pixels, invert_affine, paste
+from idn.images import denormalize, resize
+from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
+from teachers.record import TeacherRecord
 
 
 class PairData(Protocol):
@@ -42,113 +39,6 @@ class PairData(Protocol):
 Data = TypeVar("Data", bound=PairData)
 
 
-@dataclass(frozen=True)
-class FaceInput:
-    """How a network wants to see a face: framing, size and numbers.
-
-    size: pixels of its square input, or None for the size of the crops it is given.
-    template: alignment template of its crops (idn.geometry.TEMPLATES), or None for that of the crops it is given.
-    mean, std: it wants (x - mean) / std per channel of an RGB image in [0, 1].
-    border: what fills the part of its frame that the given crop does not show.
-    Raises UserError for a value that cannot be.
-    """
-
-    size: int | None = None
-    template: str | None = None
-    mean: Channels = (0.0, 0.0, 0.0)
-    std: Channels = (1.0, 1.0, 1.0)
-    border: Border = "border"
-
-    def __post_init__(self) -> None:
-        """Turn the lists of a config into tuples and refuse impossible values."""
-        for name in ("mean", "std"):
-            object.__setattr__(self, name, _channels(name, getattr(self, name)))
-        if min(self.std) <= 0:
-            raise UserError(f"std={self.std} must be positive: give the standard deviation of each channel")
-        if self.size is not None and self.size < 1:
-            raise UserError(f"size={self.size} must be a number of pixels, or null for the size of the crops")
-        _choice("border", self.border, get_args(Border))
-        if self.template is not None:
-            _choice("template", self.template, tuple(sorted(TEMPLATES)))
-
-    def cut(self, images: Tensor, crop_template: str | None) -> Tensor:
-        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. Returns (N, 3, size, size), normalised."""
-        size = self.size or images.shape[-1]
-        return normalize(_realign(images, crop_template, self.template, size, self.border), self.mean, self.std)
-
-
-@dataclass(frozen=True)
-class SourceInput:
-    """Where a teacher takes the identity from.
-
-    kind: "nothing" (it knows the answer otherwise), "shared_embedding" (of the encoder that serves the student),
-    "own_embedding" (of a recogniser that the teacher brings) or "image" (the picture itself).
-    crop: how its network sees the source; for an image only.
-    encoder: name of the recogniser that it was trained with, and dim: length of that embedding; for the embeddings.
-    unit_length: whether the embedding is L2-normalised before it enters the network; if not, it keeps its own length.
-    Raises UserError when kind and the rest do not fit.
-    """
-
-    kind: SourceKind
-    crop: FaceInput | None = None
-    encoder: str | None = None
-    dim: int | None = None
-    unit_length: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse combinations that mean nothing."""
-        _choice("source.kind", self.kind, get_args(SourceKind))
-        if (self.kind == "image") != (self.crop is not None):
-            raise UserError(f"source.crop must be given for source.kind image and for nothing else: it is {self.kind}")
-        if (self.kind in ("shared_embedding", "own_embedding")) != (self.dim is not None):
-            raise UserError(f"source.dim must be given for an embedding and for nothing else: kind is {self.kind}")
-        if self.dim is not None and not self.encoder:
-            raise UserError("source.encoder is missing: name the recogniser whose embedding the teacher expects")
-
-
-@dataclass(frozen=True)
-class TeacherRecord:
-    """Everything a teacher declares: its inputs, its output, its file and its terms of use.
-
-    name, variant: family, and which of its models (trained differently, so that they read the same numbers otherwise).
-    licence: of the weights, as their publisher words it; commercial: whether it allows commercial use, None if unknown.
-    target: how it sees the target; its answer has the same framing and size. source: see SourceInput.
-    output_mean, output_std: its answer becomes RGB in [0, 1] as x * std + mean.
-    returns_mask: a second output, (N, 1, size, size), follows the image, into which it is already composited.
-    batchable: False if it takes one face at a time.
-    full_precision: True if it must not run in the lower precision that a trainer may choose.
-    sha256, file_bytes: of the file that holds it, None if no single file is meant.
-    Raises UserError for a value that cannot be.
-    """
-
-    name: str
-    licence: str
-    commercial: bool | None
-    target: FaceInput
-    source: SourceInput
-    variant: str = ""
-    output_mean: Channels = (0.0, 0.0, 0.0)
-    output_std: Channels = (1.0, 1.0, 1.0)
-    returns_mask: bool = False
-    batchable: bool = True
-    full_precision: bool = False
-    sha256: str | None = None
-    file_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        """Turn the lists of a config into tuples and refuse impossible values."""
-        for name in ("name", "licence"):
-            if not getattr(self, name):
-                raise UserError(f"{name} of the teacher is missing: state it, so that what it teaches can be traced")
-        if self.commercial not in (True, False, None):
-            raise UserError(f"commercial={self.commercial} must be true, false, or null if nobody knows")
-        for name in ("output_mean", "output_std"):
-            object.__setattr__(self, name, _channels(name, getattr(self, name)))
-        digest = self.sha256
-        if digest is not None and (len(digest) != 64 or set(digest) - set("0123456789abcdef")):
-            raise UserError(f"sha256={digest} must be 64 lower-case hexadecimal digits")
-
-
 class FrozenTeacher(Frozen, ABC):
     """A swapper that never learns: cuts what it wants to see, swaps, and pastes the answer into the student's crop.
 
@@ -162,19 +52,18 @@ class FrozenTeacher(Frozen, ABC):
     ) -> None:
         super().__init__()
         if crop_template is not None:
-            _choice("crop_template", crop_template, tuple(sorted(TEMPLATES)))
+            require_one_of("crop_template", crop_template, TEMPLATES)
         crop = record.source.crop
         if crop_template is None and (record.target.template or (crop and crop.template)):
-            raise UserError(
-                f"teacher {record.name} needs crop_template: name the template that the crops are aligned with"
-            )
+            raise OptionError("crop_template", None, f"must name the template of the crops: {record.name} has its own")
         if (record.source.kind == "own_embedding") != (encoder is not None):
-            raise UserError(f"teacher {record.name}: an encoder of its own and source.kind={record.source.kind} differ")
+            has = "is missing" if encoder is None else "is one too many"
+            raise UserError(f"teacher {record.name} takes identities from {record.source.kind}: its own encoder {has}")
         self.record = record
         self.crop_template = crop_template
         self.encoder = encoder
         if encoder is not None:
-            self._check_encoder(encoder, "teacher.encoder")
+            self._check_encoder(encoder, "its own encoder")
 
     def attach(self, data: Data, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> Data:
         """Meet what a run has beside the teacher, once, before the first pair.
@@ -209,7 +98,7 @@ class FrozenTeacher(Frozen, ABC):
 
     def _check_encoder(self, encoder: IdentityEncoder, what: str) -> None:
         spec = self.record.source
-        if not goes_by(encoder, spec.encoder) or encoder.embedding_dim != spec.dim:
+        if encoder.name != spec.encoder or encoder.embedding_dim != spec.dim:
             raise UserError(
                 f"teacher {self.record.name} was trained with embeddings of {spec.encoder} ({spec.dim} numbers), "
                 f"{what} is {encoder.name} ({encoder.embedding_dim} numbers): choose the matching one"
@@ -285,29 +174,8 @@ class FrozenTeacher(Frozen, ABC):
         return paste(target, images, in_pixels(matrix, size, images.shape[-1]))
 
 
-def _realign(images: Tensor, crop_template: str | None, wanted: str | None, size: int, border: Border) -> Tensor:
-    """`geometry.realign` where None stands for the other name."""
-    return (
-        resize(images, size)
-        if None in (crop_template, wanted)
-        else realign(images, crop_template, wanted, size, border)
-    )
-
-
 def pick(batch: SwapBatch, source: IdentityFeatures, rows: slice | Tensor) -> tuple[SwapBatch, IdentityFeatures]:
     """Some of the pairs: a slice, or a tensor of their numbers."""
     shallow = tuple(level[rows] for level in source.shallow)
     length = None if source.length is None else source.length[rows]
     return batch.take(rows), IdentityFeatures(source.embedding[rows], source.features[rows], shallow, length)
-
-
-def _channels(name: str, values: Channels) -> Channels:
-    if len(values) != 3:
-        raise UserError(f"{name} must have one number per colour channel, three in all: got {list(values)}")
-    red, green, blue = (float(v) for v in values)
-    return red, green, blue
-
-
-def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"{name}={value} is unknown: choose one of {', '.join(allowed)}")

@@ -8,13 +8,15 @@ from torch import Tensor
 from idn.geometry import template_points
 from idn.images import resize
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.catalogue import OURS
+from teachers.base import FrozenTeacher
+from teachers.catalogue import FAMILIES
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
+_TERMS = FAMILIES["blend"]
 RECORD = TeacherRecord(
     name="blend",
-    licence=OURS,
-    commercial=True,
+    licence=_TERMS.licence,
+    commercial=_TERMS.commercial,
     target=FaceInput(),
     source=SourceInput("nothing"),
     full_precision=True,

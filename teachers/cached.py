@@ -7,16 +7,18 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from idn.errors import UserError
-from idn.teacher_cache.manifest import MANIFEST, PARTS, CacheManifest, check_shards, same_encoder, weights_digest
+from idn.files.digests import weights_digest
+from idn.teacher_cache.manifest import MANIFEST, PARTS, CacheManifest, check_shards, same_encoder
 from idn.teacher_cache.shards import ShardReader, mean_colours
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
-from teachers.base import Data, FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import Data, FrozenTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
 _TOLERANCE = 2 / 255
 """By which the mean colours of a pair may differ from those that were kept."""
 
 
-class TaughtPairs(Dataset[SwapBatch]):
+class CachedPairs(Dataset[SwapBatch]):
     """Item i is item i % N of another data set, together with what the teacher answered to it; N items were kept.
 
     dataset: makes the pairs, batches or samples, as pure functions of the index. kept: what belongs to them. scored:
@@ -97,7 +99,7 @@ class CachedTeacher(FrozenTeacher):
         self._check_cosines(encoder)
         scored = self._scored_by(scorer)
         train, val = (
-            TaughtPairs(getattr(data, part), ShardReader(self.folder, self.manifest, part), scored) for part in PARTS
+            CachedPairs(getattr(data, part), ShardReader(self.folder, self.manifest, part), scored) for part in PARTS
         )
         if data.val_items > len(val):
             raise self._too_few(data)

@@ -1,68 +1,82 @@
-"""Every teacher that a config file names: what it is, what it costs, whose it is."""
+"""What is known of every teacher before its file is read: size, terms of use, costs. Comes without PyTorch."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
-class Entry(NamedTuple):
-    """A row of `idn teachers`. None where nobody knows, or where there is nothing to count."""
+class Declared(NamedTuple):
+    """What a teacher says of itself."""
 
     size: int | None
-    """Pixels at which it works; None: those of the crops."""
-    parameters: int | None
-    """Of the swapper alone, without identity networks."""
-    gmacs: float | None
-    """10^9 multiply-accumulates for one face."""
+    """Pixels at which it works; None: those of the crops, or nobody knows yet."""
     licence: str
+    """Of its weights."""
     commercial: bool | None
-    """Whether its licence allows commercial use."""
+    """Whether that allows commercial use; None if nobody knows."""
 
 
-OURS = "Apache-2.0 (no weights)"
-CC_BY_NC = "CC-BY-NC-4.0"
-COMMUNITY = "unknown (community)"
-GHOST = "Apache-2.0; identity network non-commercial"
-FACESHIFTER = "your own weights; code BSD-3-Clause"
-HIFIFACE = "BSD-3-Clause; face model (BFM) academic only"
-INSIGHTFACE = "insightface: non-commercial research"
-RAIL = "ResearchRAIL-MS"
-"""Licences of the weights, as the teachers that are built here declare them, too."""
+class Costs(NamedTuple):
+    """What a teacher asks of a machine. None where nobody knows, or where there is nothing to count."""
 
-UNKNOWN = Entry(None, None, None, "not stated", None)
-"""For a teacher that somebody added as a config of their own."""
+    parameters: int | None = None
+    """Of the swapper alone, without identity networks."""
+    gmacs: float | None = None
+    """10^9 multiply-accumulates for one face."""
 
-CATALOGUE: dict[str, Entry] = {
-    "procedural": Entry(None, 0, None, OURS, True),
-    "blend": Entry(None, 0, None, OURS, True),
-    "target_itself": Entry(None, 0, None, OURS, True),
-    "torch_program": Entry(None, None, None, "as you declare", None),
-    "onnx": Entry(None, None, None, "as you declare", None),
-    "trained_here": Entry(None, None, None, "as you declared when you trained it", None),
-    "ensemble": Entry(None, None, None, "those of its members", None),
-    "cached": Entry(None, 0, 0.0, "that of the teacher", None),
-    "simswap_224": Entry(224, 55_051_779, 48.1, CC_BY_NC, False),
-    "simswap_512": Entry(512, 55_079_427, 70.1, CC_BY_NC, False),
-    "simswap_512_deep": Entry(512, 59_773_443, 133.0, COMMUNITY, None),
-    "faceshifter": Entry(256, 439_313_606, 110.8, FACESHIFTER, None),
-    "ghost_1block": Entry(256, 128_469_133, 16.3, GHOST, False),
-    "ghost_2blocks": Entry(256, 184_343_381, 31.0, GHOST, False),
-    "ghost_3blocks": Entry(256, 240_217_629, 45.7, GHOST, False),
-    "hififace": Entry(256, 57_596_438, 48.5, HIFIFACE, False),
-    "inswapper_128": Entry(128, 138_290_000, 174.6, INSIGHTFACE, False),
-    "inswapper_128_fp16": Entry(128, 138_290_000, 174.6, INSIGHTFACE, False),
-    "onnx_blendswap_256": Entry(256, None, None, "non-commercial", False),
-    "onnx_ghost_1_256": Entry(256, 128_469_133, 16.3, GHOST, False),
-    "onnx_ghost_2_256": Entry(256, 184_343_381, 31.0, GHOST, False),
-    "onnx_ghost_3_256": Entry(256, None, None, GHOST, False),
-    "onnx_hififace_unofficial_256": Entry(256, None, None, "unknown; identity network non-commercial", False),
-    "onnx_hyperswap_1a_256": Entry(256, 201_241_910, None, RAIL, False),
-    "onnx_hyperswap_1b_256": Entry(256, 201_241_910, None, RAIL, False),
-    "onnx_hyperswap_1c_256": Entry(256, 201_241_910, None, RAIL, False),
-    "onnx_inswapper_128": Entry(128, 138_290_000, 174.6, INSIGHTFACE, False),
-    "onnx_inswapper_128_fp16": Entry(128, 138_290_000, 174.6, INSIGHTFACE, False),
-    "onnx_simswap_256": Entry(256, 55_051_779, 62.8, CC_BY_NC, False),
-    "onnx_simswap_unofficial_512": Entry(
-        512, 59_773_443, 133.0, "unknown (community), after SimSwap; identity network non-commercial", False
-    ),
-    "onnx_uniface_256": Entry(256, None, None, "unknown", None),
+
+_CODE = Declared(None, "Apache-2.0 (no weights)", True)
+FAMILIES: dict[str, Declared] = {
+    "procedural": _CODE,
+    "blend": _CODE,
+    "target_itself": _CODE,
+    "trained_here": Declared(None, "as you declared when you trained it", None),
+    "ensemble": Declared(None, "those of its members", None),
+    "cached": Declared(None, "that of the teacher", None),
+    "simswap plain": Declared(None, "CC-BY-NC-4.0", False),
+    "simswap beta": Declared(None, "CC-BY-NC-4.0", False),
+    "simswap deep": Declared(None, "unknown (community)", None),
+    "faceshifter": Declared(256, "your own weights; code BSD-3-Clause", None),
+    "ghost": Declared(256, "Apache-2.0; identity network non-commercial", False),
+    "hififace": Declared(256, "BSD-3-Clause; face model (BFM) academic only", False),
+    "inswapper": Declared(128, "insightface: non-commercial research", False),
 }
-"""By the name of the file in conf/teacher. Counts are computed from the layers; tests check those that we rebuilt."""
+"""By the module of a teacher whose record no config states; the records of those modules are made of these."""
+
+COSTS: dict[str, Costs] = {
+    "simswap_224": Costs(55_051_779, 48.1),
+    "simswap_512": Costs(55_079_427, 70.1),
+    "simswap_512_deep": Costs(59_773_443, 133.0),
+    "faceshifter": Costs(439_313_606, 110.8),
+    "ghost_1block": Costs(128_469_133, 16.3),
+    "ghost_2blocks": Costs(184_343_381, 31.0),
+    "ghost_3blocks": Costs(240_217_629, 45.7),
+    "hififace": Costs(57_596_438, 48.5),
+    "inswapper_128": Costs(138_290_000, 174.6),
+    "inswapper_128_fp16": Costs(138_290_000, 174.6),
+    "onnx_ghost_1_256": Costs(128_469_133, 16.3),
+    "onnx_ghost_2_256": Costs(184_343_381, 31.0),
+    "onnx_hyperswap_1a_256": Costs(201_241_910),
+    "onnx_hyperswap_1b_256": Costs(201_241_910),
+    "onnx_hyperswap_1c_256": Costs(201_241_910),
+    "onnx_inswapper_128": Costs(138_290_000, 174.6),
+    "onnx_inswapper_128_fp16": Costs(138_290_000, 174.6),
+    "onnx_simswap_256": Costs(55_051_779, 62.8),
+    "onnx_simswap_unofficial_512": Costs(59_773_443, 133.0),
+}
+"""By the name of a file in conf/teacher. Counted from the layers; tests check those that are rebuilt here."""
+
+
+def declared(options: Mapping[str, Any]) -> Declared:
+    """What a config says of its teacher, by its record or by what it builds.
+
+    options: the config as plain values in nested dicts, _target_ included; a missing value is "???".
+    """
+    if "record" in options:
+        record = options["record"]
+        size, licence = record["target"]["size"], record["licence"]
+        stated = None if licence in (None, "???") else licence
+        return Declared(size if isinstance(size, int) else None, stated or "as you declare", record["commercial"])
+    family = options["_target_"].split(".")[-2]
+    if "architecture" in options:
+        return FAMILIES[f"{family} {options['architecture']}"]._replace(size=options["size"])
+    return FAMILIES.get(family, Declared(None, "not stated", None))

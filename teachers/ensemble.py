@@ -1,17 +1,19 @@
-"""Several teachers for one student: every pair is cached_answer by one of them."""
+"""Several teachers for one student: every pair is answered by one of them."""
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_number, require_one_of
 from idn.images import resize, to_uint8
-from idn.reweighting.alpha import alpha
+from idn.reweighting.trust import alpha
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
-from teachers.base import Data, FaceInput, FrozenTeacher, SourceInput, TeacherRecord, pick
+from teachers.base import Data, FrozenTeacher, pick
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 from teachers.stable_random import hash_rows, unit
 
 Choice = Literal["weight", "trust"]
@@ -38,11 +40,12 @@ class EnsembleTeacher(FrozenTeacher):
         scorer: nn.Module | None = None,
     ) -> None:
         if len(members) < 2:
-            raise UserError(f"teacher=ensemble has {len(members)} members: name at least two under teacher.members")
-        if choose not in ("weight", "trust"):
-            raise UserError(f"teacher.choose={choose} is unknown: choose weight or trust")
+            raise OptionError(
+                "members", ", ".join(members), f"must be at least two teachers by name, not {len(members)}"
+            )
+        require_one_of("choose", choose, get_args(Choice))
         if (choose == "trust" and shares is not None) or (choose == "weight" and scorer is not None):
-            raise UserError("teacher.shares belong to teacher.choose=weight, teacher.scorer to teacher.choose=trust")
+            raise OptionError("choose", choose, "does not fit: shares belong to weight, a scorer to trust")
         super().__init__(_joint_record([member.record for member in members.values()]), crop_template=None)
         self.members = nn.ModuleDict(members)
         self.choose, self.seed, self.scorer = choose, seed, scorer
@@ -59,12 +62,14 @@ class EnsembleTeacher(FrozenTeacher):
         """
         for name, member in self.members.items():
             if member.attach(data, encoder, scorer) is not data:
-                raise UserError(f"teacher.members.{name} reads kept answers: ask the whole ensemble with `idn cache`")
+                raise UserError(
+                    f"member {name} of the ensemble reads kept answers: ask the whole ensemble with `idn cache`"
+                )
         self._judge = [encoder]
         return data
 
     def tally(self) -> Mapping[str, int]:
-        """How many pairs each member has cached_answer so far, by name."""
+        """How many pairs each member has answered so far, by name."""
         return dict(self._answered)
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
@@ -120,8 +125,10 @@ def _shares(names: list[str], given: Mapping[str, float] | None) -> Tensor:
     """(K,) float64 that sum to 1, in the order of the members."""
     given = dict.fromkeys(names, 1.0) if given is None else given
     if set(given) != set(names):
-        raise UserError(f"teacher.shares name {', '.join(given)}, the members are {', '.join(names)}: name the same")
+        raise OptionError("shares", dict(given), f"must name the members, which are {', '.join(names)}")
+    for name in names:
+        require_number(f"shares.{name}", given[name], 0)
     values = torch.tensor([float(given[name]) for name in names], dtype=torch.float64)
-    if not (values.isfinite().all() and (values >= 0).all() and values.sum() > 0):
-        raise UserError(f"teacher.shares={dict(given)} must be 0 or more, and not all 0")
+    if not values.sum() > 0:
+        raise OptionError("shares", dict(given), "must be 0 or more, and not all 0")
     return values / values.sum()

@@ -6,16 +6,19 @@ import torch
 from torch import Tensor
 
 from idn.errors import UserError
+from idn.files.option_checks import require_number
+from idn.reweighting.graded.degradations import spoil
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.artefacts import spoil
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.catalogue import OURS
+from teachers.base import FrozenTeacher
+from teachers.catalogue import FAMILIES
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 from teachers.stable_random import hash_rows, shift, unit
 
+_TERMS = FAMILIES["procedural"]
 RECORD = TeacherRecord(
     name="procedural",
-    licence=OURS,
-    commercial=True,
+    licence=_TERMS.licence,
+    commercial=_TERMS.commercial,
     target=FaceInput(),
     source=SourceInput("nothing"),
     full_precision=True,
@@ -56,8 +59,7 @@ class ProceduralTeacher(FrozenTeacher):
     def __init__(self, renderer: Renderer, wrong_identity: float, artefacts: float, seed: int) -> None:
         super().__init__(RECORD, crop_template=None)
         for name, share in (("wrong_identity", wrong_identity), ("artefacts", artefacts)):
-            if not 0 <= share <= 1:
-                raise UserError(f"teacher.{name}={share} must be a share between 0 and 1")
+            require_number(name, share, 0, 1)
         self.renderer = renderer
         self.wrong_identity = wrong_identity
         self.artefacts = artefacts
@@ -97,7 +99,7 @@ class ProceduralTeacher(FrozenTeacher):
         if batch.truth is not None:
             return batch.truth.clone()
         if batch.source_identity is None or batch.target_attributes is None:
-            raise UserError("teacher=procedural needs data that knows the exact swap: choose data=procedural")
+            raise UserError("the procedural teacher needs data that knows the exact swap: choose data=procedural")
         drawn = self.renderer.render(batch.source_identity, batch.target_attributes, target.shape[-1]).image
         return drawn.to(target.dtype)
 
@@ -106,8 +108,8 @@ def _content(batch: SwapBatch) -> Tensor:
     """(N, K) int64: the bits of what makes a pair, equal for equal numbers."""
     if batch.source_identity is None or batch.target_attributes is None:
         raise UserError(
-            "teacher=procedural can only fail on rendered people: choose data=procedural, or set "
-            "teacher.wrong_identity=0 and teacher.artefacts=0"
+            "the procedural teacher can only fail on rendered people: choose data=procedural, or set its wrong_identity "
+            "and artefacts to 0"
         )
     numbers = torch.cat([batch.source_identity, batch.target_attributes], 1).float() + 0.0
     return numbers.contiguous().view(torch.int32).long()

@@ -3,20 +3,22 @@
 from torch import Tensor
 
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.catalogue import OURS
+from teachers.base import FrozenTeacher
+from teachers.catalogue import FAMILIES
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
+_TERMS = FAMILIES["target_itself"]
 RECORD = TeacherRecord(
     name="target_itself",
-    licence=OURS,
-    commercial=True,
+    licence=_TERMS.licence,
+    commercial=_TERMS.commercial,
     target=FaceInput(),
     source=SourceInput("nothing"),
     full_precision=True,
 )
 
 
-class AbsentTeacher(FrozenTeacher):
+class TargetItselfTeacher(FrozenTeacher):
     """Shows the target, unchanged: the baseline against which distillation is measured.
 
     Where source and target are one person the target is the right answer; everywhere else it is the wrong person. With

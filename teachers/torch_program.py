@@ -7,18 +7,18 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
-from idn.errors import UserError
-from idn.files.torch_programs import load_program, without_notes
+from idn.errors import OptionError, UserError
 from idn.frozen import Frozen
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FrozenTeacher, TeacherRecord
-from teachers.checks.dry_run import dry_run, reason
+from teachers.base import FrozenTeacher
+from teachers.checks.dry_run import check_sizes, dry_run, reason
+from teachers.record import TeacherRecord
 from teachers.weight_files import verify_file
 
 _SUFFIXES = (".pt", ".pt2")
 
 
-class ModuleTeacher(FrozenTeacher):
+class TorchProgramTeacher(FrozenTeacher):
     """Runs a saved program with two inputs, the target and the identity, and one image as its output.
 
     path: a TorchScript file (.pt) or a torch.export file (.pt2). record: how it sees faces and what it answers, see
@@ -26,9 +26,8 @@ class ModuleTeacher(FrozenTeacher):
     the crops given. source_first: whether the identity comes before the target among the inputs.
 
     A saved program is code: use no file that you would not run. TorchScript is interpreted without Python, but its
-    operations reach files. PyTorch's loader of .pt2 files is worse, it does whatever a file says: so one with more in
-    it than tensors and operators of PyTorch's own on them is refused, see `idn.files.torch_programs`. As that is no sandbox,
-    a .pt2 file must also come with the sha256 that its publisher states (record.sha256).
+    operations reach files. PyTorch's loader of .pt2 files is worse, it does whatever a file says: such a file must come
+    with the sha256 that its publisher states (record.sha256), and any other is refused unread.
 
     The program moves to the device of the trainer; a device that was written into its operations when it was saved
     does not. At construction it runs once on the CPU. Raises UserError for a missing or altered file, one that is no
@@ -105,8 +104,8 @@ def _load_script(path: Path) -> tuple[nn.Module, int]:
 
 
 def _load_exported(path: Path) -> tuple[nn.Module, int]:
-    """The module and the number of its inputs. Archives of torch 2.7 and older are refused, unread."""
-    program = load_program(without_notes(path), f"teacher file {path}")
+    """The module and the number of its inputs."""
+    program = torch.export.load(path)
     return program.module(), len(program.graph_signature.user_inputs)
 
 
@@ -115,15 +114,14 @@ def _check_file(path: Path, record: TeacherRecord) -> None:
     if path.suffix not in _SUFFIXES:
         raise UserError(f"teacher file {path} must end in .pt (TorchScript) or .pt2 (torch.export)")
     if path.suffix == ".pt2" and record.sha256 is None:
-        raise UserError(
-            f"teacher file {path} can run any code when it is loaded: state the sha256 of the file you trust as "
-            "record.sha256"
+        raise OptionError(
+            "record.sha256", None, f"must be that of the file you trust: {path} can run any code when it is loaded"
         )
     verify_file(path, record)
     if not is_zipfile(path):
         raise UserError(f"teacher file {path} is no program saved by torch: it is not even a zip archive")
-    sizes = [record.target.size, *([record.source.crop.size] if record.source.crop else [])]
-    if None in sizes:
-        raise UserError("record.target.size and record.source.crop.size must be given for a teacher from a file")
+    check_sizes(record)
     if record.source.kind not in ("shared_embedding", "image"):
-        raise UserError(f"record.source.kind={record.source.kind} is impossible here: choose shared_embedding or image")
+        raise OptionError(
+            "record.source.kind", record.source.kind, "is impossible here: choose shared_embedding or image"
+        )

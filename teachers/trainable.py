@@ -1,4 +1,4 @@
-"""Swappers that are trained here, by `idn train-teacher`: the published networks in any width, and the file that results."""
+"""Trainable swappers for `idn train-teacher`: the published networks in any width, and the file that results."""
 
 import json
 from abc import ABC, abstractmethod
@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_int, require_one_of
 from idn.files.tensors import write_tensors
 from idn.frozen import build_uninitialised
 from idn.images import denormalize, normalize, to_01, to_pm1
@@ -54,8 +55,8 @@ class TrainableSwapper(nn.Module, ABC):
         """
 
     @abstractmethod
-    def fault(self, size: int) -> str | None:
-        """Why pictures of `size` pixels cannot be swapped, and what to do; None if they can."""
+    def fault(self, size: int) -> OptionError | None:
+        """The argument that does not let pictures of `size` pixels be swapped, and what to do; None if they can."""
 
     def attributes(self, images: Tensor) -> tuple[Tensor, ...]:
         """What the swapper's own encoder keeps of (N, 3, S, S) pictures: maps, coarse to fine; none if it has none."""
@@ -74,9 +75,9 @@ class TrainableSwapper(nn.Module, ABC):
         return groups
 
     def check_size(self, size: int) -> None:
-        """Raise UserError unless pictures of `size` pixels can be swapped."""
+        """Raise OptionError unless pictures of `size` pixels can be swapped."""
         if fault := self.fault(size):
-            raise UserError(fault)
+            raise fault
 
     def save(self, path: str | Path, metadata: Mapping[str, str]) -> None:
         """Write one safetensors file: the tensors under their published names, `metadata`, family and config."""
@@ -102,8 +103,7 @@ class SimSwapSwapper(TrainableSwapper):
         super().__init__()
         self.config = {"width": width, "halvings": halvings, "blocks": blocks, "dim": dim, "variant": variant}
         _positive(self.config)
-        if variant not in VARIANTS:
-            raise UserError(f"teacher_network.variant={variant} is unknown: choose one of {', '.join(VARIANTS)}")
+        require_one_of("variant", variant, VARIANTS)
         self.way = VARIANTS[variant]
         self.halvings = halvings
         self.net = SimSwapNet(tuple(width * 2**level for level in range(halvings + 1)), 1, blocks, dim)
@@ -116,15 +116,13 @@ class SimSwapSwapper(TrainableSwapper):
         answer = answer.tanh() if way.tanh else answer
         return denormalize(answer, way.out_mean, way.out_std), ()
 
-    def fault(self, size: int) -> str | None:
+    def fault(self, size: int) -> OptionError | None:
         """Sizes must halve evenly, down to 2 px or more."""
         step = 2**self.halvings
         if size % step == 0 and size >= 2 * step:
             return None
-        return (
-            f"data.size={size} does not fit teacher_network.halvings={self.halvings}: take a multiple of {step} from "
-            f"{2 * step} on, or fewer halvings"
-        )
+        wanted = f"does not fit pictures of {size} px: take a multiple of {step} from {2 * step} on, or fewer halvings"
+        return OptionError("halvings", self.halvings, wanted, self)
 
 
 class GhostSwapper(TrainableSwapper):
@@ -145,9 +143,11 @@ class GhostSwapper(TrainableSwapper):
         _positive(self.config)
         self.size = size
         if width < 2 or halvings < 2 or size % 2**halvings or size < 2 * 2**halvings:
-            raise UserError(
-                f"teacher_network.width={width}, teacher_network.halvings={halvings} and data.size={size} do not fit: width and "
-                "halvings must be 2 or more, and the size a multiple of 2 ** halvings, at least twice that"
+            raise OptionError(
+                "size",
+                size,
+                f"does not fit width={width} and halvings={halvings}: those must be 2 or more, and the size a multiple of "
+                "2 ** halvings, at least twice that",
             )
         down = [width // 2 * min(2**level, 2 * _WIDEST) for level in range(halvings)]
         up = down[-2::-1]
@@ -167,11 +167,11 @@ class GhostSwapper(TrainableSwapper):
         """One map per level of (N, 3, size, size) RGB in [0, 1], from the coarsest to full size."""
         return tuple(self.net.encoder(to_pm1(images)))
 
-    def fault(self, size: int) -> str | None:
+    def fault(self, size: int) -> OptionError | None:
         """The coarsest map grows out of the identity, so it has one size."""
         if size == self.size:
             return None
-        return f"data.size={size} does not fit this swapper, which is built for {self.size} px: make them equal"
+        return OptionError("size", self.size, f"does not fit pictures of {size} px: make them equal", self)
 
 
 SWAPPERS: dict[str, type[TrainableSwapper]] = {kind.family: kind for kind in (SimSwapSwapper, GhostSwapper)}
@@ -193,10 +193,10 @@ def rebuild(family: str, config: str) -> TrainableSwapper:
 
 def _positive(config: Mapping[str, int | str]) -> None:
     for name, value in config.items():
-        if not isinstance(value, str) and value < 1:
-            raise UserError(f"teacher_network.{name}={value} must be 1 or more")
+        if name != "variant":
+            require_int(name, value, 1)
 
 
-def _check(fault: str | None) -> None:
+def _check(fault: OptionError | None) -> None:
     if fault:
-        raise ValueError(fault)
+        raise ValueError(str(fault))

@@ -8,7 +8,8 @@ from torch import Tensor
 from idn.errors import UserError
 from idn.files.tensors import read_metadata, read_tensors
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import FrozenTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 from teachers.trainable import rebuild
 from teachers.weight_files import load_network, recognise
 
@@ -17,7 +18,7 @@ _NOTES = ("family", "config", "size", "template", "encoder", "encoder_dim", "enc
 _MAKE = "use a file that `idn train-teacher` wrote"
 
 
-class OwnTeacher(FrozenTeacher):
+class TrainedHereTeacher(FrozenTeacher):
     """A swapper of `idn train-teacher`: its teacher.safetensors, or one of its snapshots.
 
     weights: the file. crop_template: template of the crops given. It reads the embeddings of the encoder that serves the

@@ -1,14 +1,14 @@
 """From the file of a published swapper to verified tensors: checksum, safe reading, recognition, strict loading."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from idn.files.digests import file_sha256
 from idn.files.tensors import load_strict, read_tensors
-from teachers.base import TeacherRecord
+from teachers.record import TeacherRecord
 
 SIGNS: dict[str, tuple[str, ...]] = {
     "SimSwap 512 (Gdeep)": ("BottleNeck.0.style1.linear.weight", "down4.0.weight"),
@@ -37,11 +37,8 @@ def verify_file(path: Path, record: TeacherRecord) -> None:
     size = path.stat().st_size
     if record.file_bytes not in (None, size):
         raise UserError(f"teacher file {path} has {size} bytes, {record.file_bytes} are expected: download it again")
-    if record.sha256 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != record.sha256:
-            raise UserError(f"teacher file {path} has sha256 {found}, {record.sha256} is expected: it is another file")
+    if record.sha256 is not None and (found := file_sha256(path)) != record.sha256:
+        raise UserError(f"teacher file {path} has sha256 {found}, {record.sha256} is expected: it is another file")
 
 
 def recognise(keys: Iterable[str]) -> str | None:
@@ -60,9 +57,7 @@ def read_network(path: str | Path | None, record: TeacherRecord, family: str) ->
     or unreadable, and if it holds a network of another family, which is named.
     """
     if path is None:
-        raise UserError(
-            f"teacher {record.name} needs teacher.weights=FILE: see `idn teachers` for what the file is called"
-        )
+        raise OptionError("weights", None, f"must be a file of {record.name}: `idn teachers` says what it is called")
     path = Path(path)
     verify_file(path, record)
     tensors = read_tensors(path)

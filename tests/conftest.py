@@ -177,7 +177,7 @@ def make_cache(make_module: Callable[..., SwapTraining], make_data: Callable[...
             scorer=scorer,
             pairs=pairs,
             pictures=PictureFormat(kind, quality),
-            shard_pairs=8,
+            shard=8,
             seed=0,
             options={"data": {"batch": 4}} if options is None else options,
             device=device,

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from idn.cli.composition import choices, search
 from idn.cli.instantiate import assemble_frozen, build
 from idn.cli.preflight import files, missing_files
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 
 CACHE_GROUPS = ("data", "teacher", "encoder", "reweight")
 """Parts of a config that decide what a cache holds."""
@@ -17,13 +17,14 @@ CACHE_GROUPS = ("data", "teacher", "encoder", "reweight")
 
 def teachers(cfg: DictConfig) -> None:
     """List the teachers, or examine one."""
-    known_files = teacher_files(cfg.weights_dir)
+    known = teacher_configs(cfg.weights_dir)
     if cfg.check is None:
         from teachers.checks.listing import show_catalogue
 
-        show_catalogue(known_files)
+        wanted = {name: list(dict.fromkeys(files(config))) for name, config in known.items()}
+        show_catalogue(wanted, {name: OmegaConf.to_container(config) for name, config in known.items()})
         return
-    described = _described(cfg, known_files)
+    described = _described(cfg, known)
     from idn.training.build import check_acquainted
     from teachers.checks.report import examine_and_show
 
@@ -54,15 +55,15 @@ def _described(cfg: DictConfig, names: Collection[str]) -> DictConfig:
     return described
 
 
-def teacher_files(weights_dir: str) -> dict[str, list[str]]:
-    """By teacher, the files in `weights_dir` that its config asks for, its own first; "" for one only the user has."""
+def teacher_configs(weights_dir: str) -> dict[str, DictConfig]:
+    """The config of every teacher by its name, with its files in `weights_dir`; what it takes from others is open."""
     settings = HydraConfig.get()
     names = choices(settings, "teacher")
     every = [f"+teacher@{name}={name}" for name in names]  # in one config: composing takes a tenth of a second
     config = compose(overrides=[*search(settings.overrides.hydra), *every])
     with open_dict(config):
         config.weights_dir = weights_dir
-    return {name: list(dict.fromkeys(files(config[name]))) for name in names}
+    return {name: config[name] for name in names}
 
 
 def cache(cfg: DictConfig) -> None:
@@ -78,7 +79,10 @@ def cache(cfg: DictConfig) -> None:
     groups["data"] = {name: value for name, value in groups["data"].items() if name not in ("workers", "cache")}
     groups["encoder"].pop("photographs", None)
     groups["reweight"] = {"scorer": groups["reweight"].get("scorer")}
-    pictures = PictureFormat(cfg.picture_format, cfg.picture_quality)
+    try:
+        pictures = PictureFormat(cfg.picture_format, cfg.picture_quality)
+    except OptionError as error:
+        raise error.renamed(f"picture_{error.argument}") from None
     data, encoder, teacher, trust = assemble_frozen(cfg)
     write_cache(
         out=cfg.out,
@@ -88,7 +92,7 @@ def cache(cfg: DictConfig) -> None:
         scorer=trust.scorer,
         pairs=cfg.pairs,
         pictures=pictures,
-        shard_pairs=cfg.shard,
+        shard=cfg.shard,
         seed=cfg.seed,
         options=groups | {name: cfg[name] for name in ("pairs", "shard")},
         device=cfg.device,

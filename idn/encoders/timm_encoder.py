@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idn.encoders.crop import check_template, face_crop
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors
 from idn.files.timm_backbones import build_model, published
@@ -126,8 +126,9 @@ def _build(model: str, weights: str | Path | None, options: dict[str, int | floa
     net = build_model(
         model,
         weights is None,
-        f"encoder.model={model}",
-        "check the name and the connection, or give a timm architecture, encoder.options and encoder.weights=FILE",
+        OptionError(
+            "model", model, "check the name and the connection, or give a timm architecture, options and weights=FILE"
+        ),
         options,
     )
     if not hasattr(net, "forward_intermediates"):

@@ -63,8 +63,7 @@ def save_trained(
 class TrainedMobileFaceNet(Frozen):
     """Frozen MobileFaceNet from a file of `save_trained`; its size and alignment come from the file's metadata.
 
-    Its name is the `weights_name`. `former_name` is what students, teachers and caches call it that were made when the
-    name was that of the file: it stands beside the name for files of that time, which do not say their own.
+    Its name is the `weights_name`, wherever the file lies and whatever it is called.
     weights: the file; None takes the bundled encoder of procedural faces, which knows no real person.
     crop_template: alignment template of the pictures it will be given. photographs: these may be photographs even for the
     bundled encoder; otherwise it is `drawn_only`, and whoever brings it together with photographs should refuse.
@@ -84,8 +83,7 @@ class TrainedMobileFaceNet(Frozen):
         tensors = read_tensors(path)
         self.net = MobileFaceNet(*config, crop_template)
         load_strict(self.net, tensors, f"identity encoder {path}")
-        self.name = metadata.get("name") or weights_name(tensors)
-        self.former_name = self.name if "name" in metadata else f"MobileFaceNet {path.stem}"
+        self.name = weights_name(tensors)
         self.embedding_dim = self.net.embedding_dim
         self.feature_channels, self.feature_size = self.net.feature_channels, self.net.feature_size
         self.template, self.input_size = self.net.template, self.net.input_size

@@ -1,6 +1,5 @@
 """The model card: what the files of an export are, what they want and give, and how right and fast they were found."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from idn.errors import UserError
 from idn.files.atomic import atomic_write
+from idn.files.digests import file_sha256
 from idn.geometry import template_points
 from idn.types import Network
 
@@ -65,13 +65,8 @@ def parts(path: Path) -> list[Path]:
 
 def fingerprint(path: Path) -> tuple[int, str]:
     """Bytes and SHA-256 of an exported file with all its parts."""
-    digest, size = hashlib.sha256(), 0
-    for part in parts(path):
-        with part.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-    return size, digest.hexdigest()
+    files = parts(path)
+    return sum(file.stat().st_size for file in files), file_sha256(*files)
 
 
 def framing(name: str) -> dict[str, Any]:

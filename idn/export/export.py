@@ -1,6 +1,5 @@
 """From a student to files that run elsewhere: conversion, proof, measurement and the card that goes with them."""
 
-import hashlib
 import json
 import math
 import os
@@ -27,6 +26,7 @@ from idn.export.latency import measure
 from idn.export.parity import Parity, compare, reference
 from idn.export.products import Product
 from idn.files.atomic import atomic_write
+from idn.files.digests import file_sha256
 from idn.files.folders import make_writable
 from idn.students.count import conv_macs, conv_weights
 from idn.students.student_file import load_student, read_student_file
@@ -195,7 +195,7 @@ def _facts(student: Path, product: Product, data: SwapData, machine: str) -> dic
             "template": framing(encoder.template),
         },
         "student": {
-            "sha256": hashlib.sha256(student.read_bytes()).hexdigest(),
+            "sha256": file_sha256(student),
             "architecture": file.architecture,
             "config": file.config,
             "weights": conv_weights(plain),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from idn.errors import UserError
+from idn.errors import OptionError
 
 _LONGEST = 200
 """Characters of a foreign error message that are repeated."""
@@ -25,13 +25,14 @@ class Published(NamedTuple):
 
 
 def build_model(
-    model: str, pretrained: bool, option: str, instead: str, options: Mapping[str, Any] | None = None
+    model: str, pretrained: bool, refusal: OptionError, options: Mapping[str, Any] | None = None
 ) -> nn.Module:
     """A model of timm or of the hub, with its published weights or, without `pretrained`, random ones.
 
-    model: timm name, `hf_hub:owner/model` included. option: what the user typed to get it, such as
-    "perceptual.model=vgg16"; instead: what else they can do. options: further arguments of timm's `create_model`.
-    Raises UserError, a sentence of these, whatever goes wrong.
+    model: timm name, `hf_hub:owner/model` included.
+    refusal: the argument that asked for it, its value, and what else can be done, such as "choose another".
+    options: further arguments of timm's `create_model`.
+    Raises OptionError, made of `refusal` and the reason, whatever goes wrong.
     """
     import timm
 
@@ -40,7 +41,8 @@ def build_model(
     except Exception as error:  # timm and the hub's client raise classes of their own, which change between versions
         said = " ".join(str(error).split())[:_LONGEST].rstrip(". ")
         why = f"{type(error).__name__}: {said}" if said else type(error).__name__
-        raise UserError(f"{option} cannot be had from timm or the hub ({why}): {instead}") from error
+        sentence = f"cannot be had from timm or the hub ({why}): {refusal.wanted}"
+        raise OptionError(refusal.argument, refusal.value, sentence, refusal.owner) from error
 
 
 def published(net: nn.Module) -> Published:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.tensors import load_strict, read_tensors
 from idn.files.timm_backbones import build_model, published
 from idn.frozen import Frozen
@@ -48,8 +48,7 @@ class TimmFeatures(Frozen):
         self.net = build_model(
             model,
             weights is None,
-            f"perceptual.model={model}",
-            "give perceptual.weights=FILE, another model, or take perceptual=encoder",
+            OptionError("model", model, "give weights=FILE, another model, or take perceptual=encoder"),
             {"features_only": True, "out_indices": list(stages)},
         )
         if weights is not None:

@@ -17,9 +17,10 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
+from idn.files.option_checks import require_int
 from idn.files.run_folder import newest_checkpoint
 from idn.pipeline.subprocesses import Children, reason
 
@@ -48,7 +49,7 @@ class Stage:
     def __post_init__(self) -> None:
         listed = isinstance(self.seeds, Sequence) and all(type(seed) is int for seed in self.seeds)
         if not listed or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"seeds={self.seeds} must be a list of different whole numbers, such as [0,1,2]")
+            raise OptionError("seeds", self.seeds, "must be a list of different whole numbers, such as [0,1,2]")
 
     def rehearsed(self, few: Sequence[str]) -> "Stage":
         """The same with the options `few` added, and its first seed alone."""
@@ -96,8 +97,7 @@ class Pipeline:
     """
 
     def __init__(self, stages: Mapping[str, Stage | None], out: str | Path, jobs: int, fresh: bool = False) -> None:
-        if jobs < 1:
-            raise UserError(f"jobs={jobs} must be at least 1")
+        require_int("jobs", jobs, 1)
         self.out, self.jobs = Path(out), jobs
         self.stages = {name: stage for name, stage in stages.items() if stage is not None}
         if not self.stages:

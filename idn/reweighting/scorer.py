@@ -9,11 +9,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_int
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
 from idn.files.timm_backbones import build_model
 from idn.frozen import Frozen, build_uninitialised
 from idn.images import normalize, resize
+from idn.reweighting.trust import Trust
 
 Kind = Literal["snapshots", "degradations"]
 """What a scorer's labels were: shares of a teacher's training, or strengths of damage to its pictures."""
@@ -35,20 +37,18 @@ class ScorerNetwork(nn.Module):
 
     def __init__(self, size: int = 224, backbone: str | Path | None = None) -> None:
         super().__init__()
-        if not isinstance(size, int) or size < _SMALLEST:
-            raise UserError(f"scorer.size={size} must be a whole number of pixels, at least {_SMALLEST}")
+        require_int("size", size, _SMALLEST)
         self.size = size
         self.net = build_model(
             SCORER_BACKBONE,
             backbone == HUB,
-            f"scorer.backbone={backbone}",
-            f"give a file with timm's {SCORER_BACKBONE}, or null",
+            OptionError("backbone", backbone, f"give a file with timm's {SCORER_BACKBONE}, or null"),
             {"num_classes": 1},
         )
         if backbone not in (None, HUB):
             tensors = {key: value for key, value in read_tensors(backbone).items() if not key.startswith("fc.")}
             head = {f"fc.{key}": value for key, value in self.net.fc.state_dict().items()}
-            load_strict(self.net, tensors | head, f"scorer.backbone={backbone}")
+            load_strict(self.net, tensors | head, f"{SCORER_BACKBONE} {backbone}")
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, S, S) RGB in [0, 1] -> (N,) in [0, 1], 1 for the best."""
@@ -86,10 +86,8 @@ class QualityScorer(Frozen):
     Raises UserError when the file is missing, of another format, or does not say everything.
     """
 
-    def __init__(self, weights: str | Path | None) -> None:
+    def __init__(self, weights: str | Path) -> None:
         super().__init__()
-        if weights is None:
-            raise UserError("reweight=identity_quality needs reweight.scorer=FILE: train one with `idn train-scorer`")
         size, self.notes = _read_notes(Path(weights))
         self.kind: Kind = self.notes.kind
         self.origin = f"trained on {self.kind} of {self.notes.teacher} (licence: {self.notes.teacher_licence})"
@@ -108,11 +106,21 @@ class QualityScorer(Frozen):
         return self.network(images)
 
 
-def open_scorer(path: str | Path | None) -> QualityScorer:
+def open_scorer(path: str | Path) -> QualityScorer:
     """Read a scorer's file and say on the terminal what it was trained on. Raises UserError as `QualityScorer` does."""
     scorer = QualityScorer(path)
     print(f"quality scorer {path}: {scorer.origin}", file=sys.stderr)
     return scorer
+
+
+def quality_trust(scorer: str | Path | None) -> Trust:
+    """alpha = cos(z(teacher), z(source))^2 * Q(teacher) with the scorer of a file.
+
+    scorer: the file that `idn train-scorer` wrote. Raises OptionError if there is none, UserError if it is of another kind.
+    """
+    if scorer is None:
+        raise OptionError("scorer", None, "must be the file of a quality scorer: train one with `idn train-scorer`")
+    return Trust("identity_quality", open_scorer(scorer))
 
 
 def _read_notes(path: Path) -> tuple[int, ScorerNotes]:

@@ -1,18 +1,28 @@
 """Trust: how much each answer of the teacher deserves to be imitated."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from idn.errors import UserError
-from idn.reweighting.alpha import alpha
+from idn.errors import OptionError
+from idn.files.option_checks import require_one_of
 
 Variant = Literal["none", "identity", "identity_quality"]
 
 
+def alpha(cosine: Tensor, quality: Tensor | None = None) -> Tensor:
+    """cos(z(picture), z(source))^2 * Q(picture) (arXiv:2201.03808, loss reweighting), (N,) in [0, 1].
+
+    cosine: (N,) in [-1, 1], of the identities of picture and source. A negative one means that the picture shows
+    somebody else: it counts as 0, although its square would not. quality: (N,), held to [0, 1]; 1 if None.
+    """
+    seen = cosine.clamp(0, 1).square()
+    return seen if quality is None else seen * quality.clamp(0, 1)
+
+
 class Trust(nn.Module):
-    """How far each answer of the teacher is believed: `idn.reweighting.alpha.alpha`, or parts of it.
+    """How far each answer of the teacher is believed: `alpha`, or parts of it.
 
     variant: "none" gives 1, "identity" the cosine part, "identity_quality" the product with the quality Q, which
     `scorer` tells: (N, 3, S, S) RGB in [0, 1] -> (N,), 1 for the best.
@@ -20,13 +30,9 @@ class Trust(nn.Module):
 
     def __init__(self, variant: Variant, scorer: nn.Module | None = None) -> None:
         super().__init__()
-        if variant not in ("none", "identity", "identity_quality"):
-            raise UserError(f"reweight.variant={variant} is unknown: choose none, identity or identity_quality")
+        require_one_of("variant", variant, get_args(Variant))
         if (variant == "identity_quality") != (scorer is not None):
-            raise UserError(
-                f"reweight.variant={variant} and reweight.scorer do not fit: identity_quality needs a scorer file, "
-                "the other variants take none"
-            )
+            raise OptionError("variant", variant, "does not fit: identity_quality needs a scorer, the others take none")
         self.variant = variant
         self.scorer = scorer
 

@@ -4,26 +4,23 @@ It is replaced whole, and names a shard only once that is on disk, so a writer m
 time: equal caches have equal manifests.
 """
 
-import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from torch import nn
 
 from idn.errors import UserError
+from idn.files.atomic import atomic_write
+from idn.files.digests import file_sha256
 from idn.images import resize
-from idn.types import IdentityEncoder, goes_by
+from idn.types import IdentityEncoder
 
 MANIFEST = "cache.json"
 VERSION = 2
-_READABLE = (1, VERSION)
-"""Version 1 does not say `weights`."""
 Part = Literal["train", "val"]
 PARTS: tuple[Part, ...] = ("train", "val")
 
@@ -60,8 +57,8 @@ class CacheManifest:
     teacher: name, variant, licence and commercial of its record. encoder: see `describe_encoder`. options: what a
     person needs to present the same pairs again. format, quality: see PictureFormat. size, template: pixels and alignment
     template of the crops. rows: pairs per item. items: by part. shard_items: items per shard, fewer in the last one of
-    a part. scored: whether a quality is kept. shards: the finished ones. weights: `weights_digest` of "teacher" and
-    "scorer", None where no scorer was asked; empty if the cache was begun by a version that did not note it.
+    a part. scored: whether a quality is kept. weights: `weights_digest` of "teacher" and "scorer", None where no scorer
+    was asked. shards: the finished ones.
     """
 
     teacher: dict[str, Any]
@@ -76,8 +73,8 @@ class CacheManifest:
     items: dict[str, int]
     shard_items: int
     scored: bool
+    weights: dict[str, str | None]
     shards: dict[str, ShardEntry] = field(default_factory=dict)
-    weights: dict[str, str | None] = field(default_factory=dict)
     version: int = VERSION
 
     def layout(self) -> Iterator[tuple[str, Part, range]]:
@@ -113,7 +110,7 @@ class CacheManifest:
         return dict(_dotted(whole.pop("options"))) | dict(_dotted(whole))
 
     def other_weights(self, now: Self) -> str | None:
-        """Which network, in words, has other weights in `now`; None if none, or if this one does not say its own."""
+        """Which network, in words, has other weights in `now`; None if none."""
         names = {"teacher": f"teacher {self.teacher['name']}", "scorer": "quality scorer"}
         return next((names[role] for role, known in self.weights.items() if known != now.weights[role]), None)
 
@@ -124,9 +121,8 @@ class CacheManifest:
     def write(self, folder: Path) -> None:
         """Replace the manifest of a folder, all at once. Raises OSError if the disk refuses."""
         value = asdict(self) | {"error": asdict(self.error) if self.complete else None}
-        part = folder / f".{MANIFEST}.part"
-        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, folder / MANIFEST)
+        with atomic_write(folder / MANIFEST) as draft:
+            draft.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -136,9 +132,8 @@ class CacheManifest:
             raise UserError(f"{folder} holds no {MANIFEST}: give the folder that `idn cache` wrote")
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-            if value["version"] not in _READABLE:
+            if value["version"] != VERSION:
                 raise UserError(f"{path} is of version {value['version']}, not {VERSION}: write the cache anew")
-            value["version"] = VERSION
             del value["error"]
             value["shards"] = {name: ShardEntry(**entry) for name, entry in value["shards"].items()}
             return cls(**value)
@@ -146,28 +141,6 @@ class CacheManifest:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): write the cache anew") from error
-
-
-def file_sha256(path: Path) -> str:
-    """Checksum of a file, read in small pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def weights_digest(network: nn.Module) -> str:
-    """Checksum of what a network was given to compute with, the same on every device.
-
-    That is every parameter and buffer, by name, and the content of every file that one of its parts names as
-    `weights_file`, because its tensors do not tell all of it.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    for part in network.modules():
-        if (path := getattr(part, "weights_file", None)) is not None:
-            digest.update(file_sha256(Path(path)).encode())
-    return digest.hexdigest()
 
 
 def is_whole(path: Path, entry: ShardEntry, checksum: bool = True) -> bool:
@@ -203,7 +176,7 @@ def describe_encoder(encoder: IdentityEncoder, size: int) -> dict[str, Any]:
 
 def same_encoder(declared: Mapping[str, Any], encoder: IdentityEncoder, size: int) -> bool:
     """Whether an encoder on the CPU is the one that a manifest declares: name, length of the embedding and mark."""
-    if not goes_by(encoder, declared["name"]) or declared["embedding_dim"] != encoder.embedding_dim:
+    if declared["name"] != encoder.name or declared["embedding_dim"] != encoder.embedding_dim:
         return False
     marks = (torch.tensor(described["mark"]) for described in (declared, describe_encoder(encoder, size)))
     return torch.allclose(*marks, rtol=0, atol=_MARK_TOLERANCE)

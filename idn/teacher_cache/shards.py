@@ -19,7 +19,8 @@ from PIL import Image, features
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_int, require_one_of
 from idn.files.tensors import write_tensors
 from idn.images import from_uint8
 from idn.teacher_cache.manifest import CacheManifest, Part, shard_name
@@ -47,14 +48,15 @@ class PictureFormat:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be encoded here."""
-        if self.format not in ("png", "webp", "jpg"):
-            raise UserError(f"picture_format={self.format} is unknown: choose png, webp or jpg")
+        require_one_of("format", self.format, _PILLOW)
         if self.format == "webp" and not features.check("webp"):
-            raise UserError("picture_format=webp cannot be used: this Pillow was built without WebP, choose png or jpg")
+            raise OptionError(
+                "format", self.format, "cannot be used: this Pillow was built without WebP, choose png or jpg"
+            )
         if self.format == "png" and self.quality is not None:
-            raise UserError(f"picture_format=png is always without loss: leave picture_quality={self.quality} out")
-        if self.quality is not None and (not isinstance(self.quality, int) or not 1 <= self.quality <= 100):
-            raise UserError(f"picture_quality={self.quality} must be a whole number from 1 to 100, or null")
+            raise OptionError("quality", self.quality, "must be left out for png, which is always without loss")
+        if self.quality is not None:
+            require_int("quality", self.quality, 1, 100)
         if self.format == "jpg" and self.quality is None:
             object.__setattr__(self, "quality", _JPEG_QUALITY)
 
@@ -81,7 +83,7 @@ class PictureFormat:
             return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-class Taught(NamedTuple):
+class CachedAnswers(NamedTuple):
     """What is kept of N pairs."""
 
     pictures: Sequence[bytes]
@@ -94,7 +96,7 @@ class Taught(NamedTuple):
     """(N, 6), see `mean_colours`."""
 
 
-def write_shard(path: Path, rows: Taught) -> None:
+def write_shard(path: Path, rows: CachedAnswers) -> None:
     """Write a shard under its name, all at once. Raises OSError or SafetensorError if the disk refuses."""
     content = b"".join(rows.pictures)
     ends = torch.tensor([0, *map(len, rows.pictures)]).cumsum(0)
@@ -109,7 +111,7 @@ def write_shard(path: Path, rows: Taught) -> None:
     write_tensors(path, tensors)
 
 
-class KeptItem(NamedTuple):
+class CachedItem(NamedTuple):
     """What was kept of the N pairs of one item."""
 
     pictures: Tensor
@@ -139,7 +141,7 @@ class ShardReader:
         """Leave the open shard out: another process opens its own."""
         return self.__dict__ | {"_shard": None}
 
-    def read(self, item: int) -> KeptItem:
+    def read(self, item: int) -> CachedItem:
         """Decode one item. Raises IndexError beyond the last, UserError naming the shard if that cannot be read."""
         if not 0 <= item < len(self):
             raise IndexError(f"item {item} of {len(self)}")
@@ -155,7 +157,7 @@ class ShardReader:
             pixels = [self.pictures.decode(content[a:b], self.manifest.size) for a, b in pairwise(ends)]
             cosine, mean = (shard.get_slice(name)[rows].clone() for name in ("cosine", "mean"))
             quality = shard.get_slice("quality")[rows].clone() if self.manifest.scored else None
-            return KeptItem(from_uint8(torch.stack(pixels)), cosine, quality, mean)
+            return CachedItem(from_uint8(torch.stack(pixels)), cosine, quality, mean)
         except _DAMAGE as error:
             raise UserError(
                 f"{path} is missing or damaged ({error}): copy it anew, or run the same `idn cache` again"

@@ -3,7 +3,6 @@
 import errno
 import json
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from idn.data.loaders import SwapData
 from idn.errors import UserError
+from idn.files.digests import file_sha256, weights_digest
 from idn.files.folders import make_writable
+from idn.files.option_checks import require_int
 from idn.hardware import choose_device
 from idn.images import from_uint8, to_uint8
 from idn.metrics.identity import identity_cosine
@@ -32,20 +33,18 @@ from idn.teacher_cache.manifest import (
     CacheManifest,
     ShardEntry,
     describe_encoder,
-    file_sha256,
     is_whole,
     same_encoder,
-    weights_digest,
 )
 from idn.teacher_cache.report import CacheReport, announce
-from idn.teacher_cache.shards import PictureFormat, Taught, mean_colours, write_shard
+from idn.teacher_cache.shards import CachedAnswers, PictureFormat, mean_colours, write_shard
 from idn.types import SwapBatch
 
 
 class Answers(NamedTuple):
     """What is kept of one batch, and how far its pictures are from the teacher's: (N,) each, in [0, 1]."""
 
-    cached_answer: Taught
+    cached_answer: CachedAnswers
     error_mean: Tensor
     error_square: Tensor
     error_max: Tensor
@@ -102,7 +101,7 @@ class TeacherCache:
         cosine = identity_cosine(self.encoder(kept).embedding, source.embedding).cpu()
         quality = None if self.scorer is None else self.scorer(kept).cpu()
         self.seconds.update(teacher=asked - started, encode=done - asked, identity=time.perf_counter() - done)
-        cached_answer = Taught(encoded, cosine, quality, mean_colours(batch))
+        cached_answer = CachedAnswers(encoded, cosine, quality, mean_colours(batch))
         return Answers(cached_answer, difference.mean(1), difference.square().mean(1), difference.amax(1))
 
     def _round_trip(self, images: Tensor) -> tuple[list[bytes], Tensor]:
@@ -120,7 +119,7 @@ def write_cache(
     scorer: nn.Module | None,
     pairs: int,
     pictures: PictureFormat,
-    shard_pairs: int,
+    shard: int,
     seed: int,
     options: Mapping[str, Any],
     device: str = "auto",
@@ -129,14 +128,13 @@ def write_cache(
 
     out: folder; shards that an earlier run finished there stay, and the whole becomes as if nothing had interrupted it.
     teacher, encoder, scorer, pictures: see TeacherCache; networks on the CPU. pairs: to train with, rounded up to whole
-    items; about shard_pairs of them go into a file. seed: of the data. options: plain values in nested dicts, noted in
+    items; about `shard` of them go into a file. seed: of the data. options: plain values in nested dicts, noted in
     the manifest. device: see `choose_device`. Prints what it will take, progress and a table. Raises UserError for
     options that cannot work, for options or weights with which `out` was not begun, and for a disk that is too small
     or refuses.
     """
-    for name, value in (("pairs", pairs), ("shard", shard_pairs)):
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name}={value} must be a whole number of pairs, at least 1")
+    require_int("pairs", pairs, 1)
+    require_int("shard", shard, 1)
     cache = TeacherCache(teacher, encoder, scorer, pictures, choose_device(device))
     rows = len(data.train[0].target) if data.batch_size is None else 1
     wanted = CacheManifest(
@@ -149,7 +147,7 @@ def write_cache(
         seed=seed,
         rows=rows,
         items={"train": -(-pairs // rows), "val": data.val_items},
-        shard_items=max(1, shard_pairs // rows),
+        shard_items=max(1, shard // rows),
         scored=scorer is not None,
         weights={"teacher": weights_digest(teacher), "scorer": None if scorer is None else weights_digest(scorer)},
     )
@@ -175,12 +173,6 @@ def _open(folder: Path, wanted: CacheManifest, encoder: nn.Module) -> CacheRepor
         other = f"identity encoder {encoder.name}"
     if other:
         raise UserError(f"out={folder} was begun with other weights of the {other}: give those again, or another out")
-    if not known.weights:
-        print(
-            f"out={folder} was begun by a version that did not note the teacher's weights: only you can tell whether "
-            "they are the same",
-            file=sys.stderr,
-        )
     whole = {name: entry for name, entry in known.shards.items() if is_whole(folder / name, entry)}
     mended = [name for name in known.shards if name not in whole]
     return CacheReport(folder, known.finished(whole), len(whole), mended)
@@ -239,7 +231,7 @@ def _save(report: CacheReport, name: str, answers: Sequence[Answers]) -> None:
     path = report.folder / name
     pictures, cosine, quality, mean = zip(*(answer.cached_answer for answer in answers), strict=True)
     scores = None if quality[0] is None else torch.cat(quality)
-    cached_answer = Taught(
+    cached_answer = CachedAnswers(
         [content for batch in pictures for content in batch], torch.cat(cosine), scores, torch.cat(mean)
     )
     means, squares, largest = (torch.cat(column).double() for column in list(zip(*answers, strict=True))[1:])

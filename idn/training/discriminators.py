@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.tensors import load_strict, read_tensors
 from idn.files.timm_backbones import build_model, published
 from idn.frozen import Frozen
@@ -115,8 +115,9 @@ class Backbone(Frozen):
         self.net = build_model(
             name,
             weights is None,
-            f"discriminator.backbone={name}",
-            "give discriminator.weights=FILE with its weights, or take discriminator=patch, which needs none",
+            OptionError(
+                "backbone", name, "give weights=FILE with its weights, or take discriminator=patch, without any"
+            ),
             {"features_only": True, "feature_cls": "getter", "out_indices": tuple(range(-levels, 0))},
         )
         self.channels = tuple(self.net.feature_info.channels())

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idn.errors import UserError
-from teachers.base import TeacherRecord
+from idn.errors import OptionError, UserError
+from teachers.record import TeacherRecord
 
 _BATCH = 3
 _LONG = 250
@@ -16,6 +16,17 @@ _FAILURES = (RuntimeError, AssertionError, ValueError, TypeError)
 
 Run = Callable[[Tensor, Tensor], Tensor]
 """(N, 3, s, s) targets, as the network wants them, and N identities -> (N, 3, s, s)."""
+
+
+def check_sizes(record: TeacherRecord) -> None:
+    """Raise OptionError unless the record says how large the network wants its pictures, which its file does not."""
+    crop = record.source.crop
+    for argument, needed, size in (
+        ("record.target.size", True, record.target.size),
+        ("record.source.crop.size", crop is not None, crop and crop.size),
+    ):
+        if needed and size is None:
+            raise OptionError(argument, None, "must be a number of pixels, for a teacher from a file")
 
 
 @torch.no_grad()

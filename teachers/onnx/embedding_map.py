@@ -10,6 +10,7 @@ from torch import Tensor
 
 from idn.errors import UserError
 from idn.files.onnx_graph import read_onnx
+from idn.files.option_checks import require_one_of
 from idn.frozen import Frozen
 from teachers.onnx.program import OnnxProgram
 
@@ -38,8 +39,7 @@ class LinearMap(EmbeddingMap):
     """
 
     def __init__(self, matrix: Tensor, convention: Convention) -> None:
-        if convention not in get_args(Convention):
-            raise UserError(f"convention={convention} is unknown: choose one of {', '.join(get_args(Convention))}")
+        require_one_of("convention", convention, get_args(Convention))
         super().__init__(*matrix.shape)
         self.convention = convention
         self.register_buffer("matrix", matrix.float(), persistent=False)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idn.errors import UserError, extra_advice
+from idn.errors import OptionError, UserError, extra_advice
 from idn.files.onnx_graph import read_onnx
 
 _DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
@@ -53,7 +53,7 @@ class OnnxProgram:
         known = _runtime().get_available_providers()
         for name in self.providers or ():
             if name not in known:
-                raise UserError(f"providers={name} is not in this ONNX Runtime: choose from {', '.join(known)}")
+                raise OptionError("providers", name, f"is not in this ONNX Runtime: choose from {', '.join(known)}")
         self._cuda = any(name in known for name in self._preferred if name in _ON_CUDA)
         self._session: Any = None
         self._place = _CPU

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
-from teachers.base import FrozenTeacher, TeacherRecord
-from teachers.checks.dry_run import dry_run
+from teachers.base import FrozenTeacher
+from teachers.checks.dry_run import check_sizes, dry_run
 from teachers.onnx.embedding_map import EmbeddingMap
 from teachers.onnx.program import OnnxProgram, Port
+from teachers.record import TeacherRecord
 from teachers.weight_files import verify_file
 
 
@@ -45,8 +46,8 @@ class OnnxTeacher(FrozenTeacher):
         providers: list[str] | None = None,
     ) -> None:
         if weights is None:
-            raise UserError(
-                f"teacher {record.name} needs teacher.weights=FILE.onnx: see `idn teachers` for what it is called"
+            raise OptionError(
+                "weights", None, f"must be the ONNX file of {record.name}: `idn teachers` says what it is called"
             )
         _check_record(record, embedding_map, mask_output)
         super().__init__(replace(record, full_precision=True), crop_template, encoder)
@@ -58,7 +59,7 @@ class OnnxTeacher(FrozenTeacher):
         if sorted((target_input, source_input)) != sorted(self.program.inputs):
             raise UserError(
                 f"{self.file} has the inputs {', '.join(self.program.inputs)}, not {target_input} and {source_input}: "
-                "set teacher.target_input and teacher.source_input"
+                "set target_input and source_input"
             )
         self.image_output = self._output("image_output", image_output, 0)
         self._check_shapes()
@@ -92,7 +93,7 @@ class OnnxTeacher(FrozenTeacher):
         if name not in names:
             raise UserError(
                 f"{self.file} has the outputs {', '.join(names) or 'of no number type'}, "
-                f"not {name or f'{position + 1} of them'}: set teacher.{option}, or record.returns_mask=false if it is "
+                f"not {name or f'{position + 1} of them'}: set {option}, or record.returns_mask=false if it is "
                 "the mask"
             )
         return name
@@ -134,13 +135,14 @@ def _check_record(record: TeacherRecord, embedding_map: EmbeddingMap | None, mas
     """Refuse what no file can serve."""
     spec = record.source
     if spec.kind == "nothing":
-        raise UserError("record.source.kind=nothing is impossible here: choose an embedding or image")
-    if None in [record.target.size, *([spec.crop.size] if spec.crop else [])]:
-        raise UserError("record.target.size and record.source.crop.size must be given for a teacher from a file")
+        raise OptionError("record.source.kind", spec.kind, "is impossible here: choose an embedding or image")
+    check_sizes(record)
     if mask_output is not None and not record.returns_mask:
-        raise UserError(f"mask_output={mask_output} needs record.returns_mask=true: set it, or leave the mask out")
+        raise OptionError("mask_output", mask_output, "needs record.returns_mask=true: set that, or leave the mask out")
     if embedding_map is not None and embedding_map.dim != spec.dim:
-        raise UserError(
-            f"the embedding map takes {embedding_map.dim} numbers, record.source.dim is {spec.dim}: choose the map "
-            "that belongs to the recogniser, and none for an image"
+        raise OptionError(
+            "record.source.dim",
+            spec.dim,
+            f"must be {embedding_map.dim}, as the embedding map takes: choose the map that belongs to the recogniser, "
+            "and none for an image",
         )

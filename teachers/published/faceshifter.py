@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.frozen import build_uninitialised
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.catalogue import FACESHIFTER
+from teachers.base import FrozenTeacher
+from teachers.catalogue import FAMILIES
 from teachers.published.aei import (
     DOWN,
     SIZE,
@@ -28,14 +28,16 @@ from teachers.published.aei import (
     repeats,
     width,
 )
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 from teachers.weight_files import load_network, read_network
 
 FAMILY = "FaceShifter (maum-ai)"
+_TERMS = FAMILIES["faceshifter"]
 RECORD = TeacherRecord(
     name="faceshifter",
-    licence=FACESHIFTER,
-    commercial=None,
-    target=FaceInput(SIZE, "ffhq"),
+    licence=_TERMS.licence,
+    commercial=_TERMS.commercial,
+    target=FaceInput(_TERMS.size, "ffhq"),
     source=SourceInput("image", FaceInput(SIZE, "ffhq")),
 )
 """What a FaceShifter declares about itself. Its own recogniser looks at the source, in the framing of the target."""
@@ -199,11 +201,14 @@ def _recogniser(
     """The tensors of Z out of a file of their own, if there is one; empty otherwise."""
     inside = any(key.startswith("Z.") for key in tensors)
     if inside and identity_weights is not None:
-        raise UserError(f"teacher file {weights} brings its own recogniser: leave out teacher.identity_weights")
+        raise OptionError(
+            "identity_weights", identity_weights, f"must be left out: {weights} brings its own recogniser"
+        )
     if not inside and identity_weights is None:
-        raise UserError(
-            f"teacher file {weights} holds no tensors Z.* of a recogniser: choose the whole checkpoint of the "
-            "training, or give teacher.identity_weights=FILE"
+        raise OptionError(
+            "identity_weights",
+            None,
+            f"must be a file: {weights} holds no tensors Z.* of a recogniser, unlike the whole checkpoint of the training",
         )
     if identity_weights is None:
         return {}

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from idn.frozen import build_uninitialised
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.catalogue import GHOST
+from teachers.base import FrozenTeacher
+from teachers.catalogue import FAMILIES
 from teachers.published.aei import (
     DOWN,
-    SIZE,
     UP,
     WIDTHS,
     check_inputs,
@@ -28,15 +27,17 @@ from teachers.published.aei import (
     repeats,
     width,
 )
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 from teachers.weight_files import load_network, read_network
 
 FAMILY = "GHOST"
 _HALF = (0.5, 0.5, 0.5)
+_TERMS = FAMILIES["ghost"]
 RECORD = TeacherRecord(
     name="ghost",
-    licence=GHOST,
-    commercial=False,
-    target=FaceInput(SIZE, "arcface_112_v1", _HALF, _HALF),
+    licence=_TERMS.licence,
+    commercial=_TERMS.commercial,
+    target=FaceInput(_TERMS.size, "arcface_112_v1", _HALF, _HALF),
     source=SourceInput("own_embedding", encoder="ghost_r100", dim=512, unit_length=False),
     output_mean=_HALF,
     output_std=_HALF,

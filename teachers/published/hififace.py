@@ -8,25 +8,27 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.tensors import read_tensors
 from idn.frozen import Frozen, build_uninitialised
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.catalogue import HIFIFACE
-from teachers.published.hififace_net import IDENTITY_DIM, SHAPE_DIM, SIZE, WIDTH, HifiFaceNet
+from teachers.base import FrozenTeacher
+from teachers.catalogue import FAMILIES
+from teachers.published.hififace_net import IDENTITY_DIM, SHAPE_DIM, WIDTH, HifiFaceNet
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 from teachers.weight_files import load_network, read_network, recognise
 
 FAMILY = "HifiFace (maum-ai)"
 SHAPE_FAMILY = "Deep3DFaceRecon"
 COEFFICIENTS = {"identity": 80, "expression": 64, "texture": 80, "angle": 3, "light": 27, "shift": 2, "depth": 1}
 """What the 257 numbers of a face are, in this order. HifiFace takes the first 80 from the source, the rest not."""
+_TERMS = FAMILIES["hififace"]
 RECORD = TeacherRecord(
     name="hififace",
-    licence=HIFIFACE,
-    commercial=False,
+    licence=_TERMS.licence,
+    commercial=_TERMS.commercial,
     variant="maum-ai",
-    target=FaceInput(SIZE, "ffhq"),
+    target=FaceInput(_TERMS.size, "ffhq"),
     source=SourceInput("own_embedding", encoder="ms1mv3_r100", dim=IDENTITY_DIM),
     returns_mask=True,
 )
@@ -108,9 +110,7 @@ class Deep3DShape(Frozen):
     def __init__(self, weights: str | Path | None) -> None:
         super().__init__()
         if weights is None:
-            raise UserError(
-                "Deep3DShape needs weights=FILE, the checkpoint of HifiFace or Deep3DFaceRecon's epoch_20.pth"
-            )
+            raise OptionError("weights", None, "must be the checkpoint of HifiFace or Deep3DFaceRecon's epoch_20.pth")
         tensors = read_tensors(weights)
         found = recognise(tensors)
         if found not in (None, FAMILY, SHAPE_FAMILY):

@@ -7,23 +7,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.tensors import read_tensors
 from idn.images import to_01
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.catalogue import INSIGHTFACE
+from teachers.base import FrozenTeacher
+from teachers.catalogue import FAMILIES
 from teachers.onnx.embedding_map import Convention, LinearMap
 from teachers.onnx.layers import ConvPlan
 from teachers.published.inswapper_graph import InswapperPlan, StylePlan, read_inswapper
 from teachers.published.simswap import instance_norm
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 from teachers.weight_files import recognise, verify_file
 
+_TERMS = FAMILIES["inswapper"]
 RECORD = TeacherRecord(
     name="inswapper_128",
-    licence=INSIGHTFACE,
-    commercial=False,
-    target=FaceInput(128, "arcface_128"),
+    licence=_TERMS.licence,
+    commercial=_TERMS.commercial,
+    target=FaceInput(_TERMS.size, "arcface_128"),
     source=SourceInput("own_embedding", encoder="w600k_r50", dim=512),
 )
 
@@ -128,7 +130,7 @@ def _leaky(x: Tensor, slope: float | None) -> Tensor:
 def _file(weights: str | Path | None, record: TeacherRecord) -> Path:
     """The path, once the file is known to be the declared one."""
     if weights is None:
-        raise UserError(f"teacher {record.name} needs teacher.weights=FILE: the published inswapper_128.onnx")
+        raise OptionError("weights", None, "must be a file: the published inswapper_128.onnx")
     path = Path(weights)
     if path.is_file() and path.suffix != ".onnx":
         found = recognise(read_tensors(path)) or "an unknown network"

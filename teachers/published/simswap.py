@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import OptionError
+from idn.files.option_checks import require_one_of
 from idn.frozen import build_uninitialised
 from idn.images import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
-from teachers.base import Channels, FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.catalogue import CC_BY_NC, COMMUNITY
+from teachers.base import FrozenTeacher
+from teachers.catalogue import FAMILIES
+from teachers.record import Channels, FaceInput, SourceInput, TeacherRecord
 from teachers.weight_files import load_network, read_network
 
 _PICTURES = 4
@@ -56,16 +58,12 @@ class Architecture(NamedTuple):
     blocks: int
     sizes: tuple[int, ...]
     template: str
-    licence: str
-    commercial: bool | None
 
 
 ARCHITECTURES = {
-    "plain": Architecture("SimSwap 224", (64, 128, 256, 512), 1, 9, (224, 256), "arcface_112_v1", CC_BY_NC, False),
-    "beta": Architecture("SimSwap 512 beta", (32, 64, 128, 256, 512), 0, 9, (512,), "ffhq", CC_BY_NC, False),
-    "deep": Architecture(
-        "SimSwap 512 (Gdeep)", (64, 128, 256, 512, 512), 1, 9, (512,), "arcface_112_v1", COMMUNITY, None
-    ),
+    "plain": Architecture("SimSwap 224", (64, 128, 256, 512), 1, 9, (224, 256), "arcface_112_v1"),
+    "beta": Architecture("SimSwap 512 beta", (32, 64, 128, 256, 512), 0, 9, (512,), "ffhq"),
+    "deep": Architecture("SimSwap 512 (Gdeep)", (64, 128, 256, 512, 512), 1, 9, (512,), "arcface_112_v1"),
 }
 
 
@@ -169,12 +167,12 @@ class SimSwapTeacher(FrozenTeacher):
         architecture: str = "plain",
     ) -> None:
         published = _architecture(architecture, size)
-        way = _variant(variant)
+        way, terms = _variant(variant), FAMILIES[f"simswap {architecture}"]
         record = TeacherRecord(
             name=published.family,
             variant=variant,
-            licence=published.licence,
-            commercial=published.commercial,
+            licence=terms.licence,
+            commercial=terms.commercial,
             target=FaceInput(size, template or published.template, way.mean, way.std),
             source=SourceInput(
                 "shared_embedding" if encoder is None else "own_embedding",
@@ -247,23 +245,21 @@ def instance_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 def _architecture(name: str, size: int) -> Architecture:
-    if name not in ARCHITECTURES:
-        raise UserError(f"teacher.architecture={name} is unknown: choose one of {', '.join(ARCHITECTURES)}")
+    require_one_of("architecture", name, ARCHITECTURES)
     found = ARCHITECTURES[name]
     if size not in found.sizes:
-        raise UserError(
-            f"teacher.size={size} does not fit {found.family}, which works at {' or '.join(map(str, found.sizes))} "
-            "pixels: choose that size or another teacher.architecture"
-        )
+        sizes = " or ".join(map(str, found.sizes))
+        raise OptionError("size", size, f"must be {sizes} pixels for {found.family}, or architecture another one")
     return found
 
 
 def _variant(name: str | None) -> Variant:
     if name not in VARIANTS:
-        raise UserError(
-            f"teacher.variant {'is missing' if name is None else f'is {name}'}: state tanh01 (the published test "
-            "models, [0, 1] in and a tanh at the end) or imagenet_linear (what SimSwap's train.py makes, ImageNet mean "
-            "and deviation in and out, no tanh), since the file cannot tell them apart and the wrong one gives white "
-            "stripes and washed-out faces"
+        raise OptionError(
+            "variant",
+            name,
+            "must be tanh01 (the published test models, [0, 1] in and a tanh at the end) or imagenet_linear (what "
+            "SimSwap's train.py makes, ImageNet mean and deviation in and out, no tanh): the file cannot tell them "
+            "apart, and the wrong one gives white stripes and washed-out faces",
         )
     return VARIANTS[name]

@@ -298,7 +298,8 @@ RATED += ["trainer.max_steps=2", "trainer.val_check_interval=2"]
 UNFINISHED = '''
 import torch
 from idn.files.tensors import read_metadata
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import FrozenTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
 class Unfinished(FrozenTeacher):
     """Mixes the exact swap with the target, as far as its file says."""

@@ -10,8 +10,8 @@ from idn.encoders.trained import BUNDLED, TrainedMobileFaceNet, save_trained
 from idn.errors import UserError
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.teacher_cache.manifest import describe_encoder, same_encoder
-from idn.types import goes_by
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import FrozenTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
 TEMPLATE = "arcface_112_v2"
 
@@ -66,20 +66,20 @@ def test_the_name_follows_the_weights_and_not_the_file(network, tmp_path):
     name = TrainedMobileFaceNet(path, "ffhq").name
     assert re.fullmatch("MobileFaceNet [0-9a-f]{8}", name) and read_metadata(path)["name"] == name
     moved = TrainedMobileFaceNet(path.rename(tmp_path / "mine.safetensors"), "ffhq")
-    assert moved.name == name and goes_by(moved, name) and not goes_by(moved, "MobileFaceNet mine")
+    assert moved.name == name
     with torch.no_grad():
         network.embed.weight[0, 0] += 1
     save_trained(network, path, "Apache-2.0", "idn train-encoder", {})
     other = TrainedMobileFaceNet(path, "ffhq")
-    assert other.name != name and not goes_by(other, name)
+    assert other.name != name
 
 
-def test_files_that_do_not_say_their_name_get_the_same_and_keep_their_former_one(network, tmp_path):
-    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn train-encoder", {})
-    new = TrainedMobileFaceNet(tmp_path / "new.safetensors", "ffhq")
-    old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "old.safetensors", "name"), "ffhq")
-    assert old.name == new.name
-    assert goes_by(old, "MobileFaceNet old") and not goes_by(old, "MobileFaceNet new")
+def test_what_a_file_says_of_its_name_changes_nothing(network, tmp_path):
+    save_trained(network, tmp_path / "whole.safetensors", "Apache-2.0", "idn train-encoder", {})
+    whole = TrainedMobileFaceNet(tmp_path / "whole.safetensors", "ffhq")
+    for number, changes in enumerate(({"name": "w600k_r50"}, {})):
+        path = without(tmp_path / "whole.safetensors", tmp_path / f"{number}.safetensors", "name", **changes)
+        assert TrainedMobileFaceNet(path, "ffhq").name == whole.name
 
 
 class Reader(FrozenTeacher):
@@ -93,18 +93,15 @@ class Reader(FrozenTeacher):
         return target
 
 
-def test_so_are_teachers_and_caches_of_that_time(network, tmp_path):
-    save_trained(network, tmp_path / "new.safetensors", "Apache-2.0", "idn train-encoder", {})
-    new = TrainedMobileFaceNet(tmp_path / "new.safetensors", "ffhq")
-    old = TrainedMobileFaceNet(without(tmp_path / "new.safetensors", tmp_path / "mine.safetensors", "name"), "ffhq")
-    declared = describe_encoder(old, 32)
-    for name in ("MobileFaceNet mine", old.name):
-        Reader(name).attach(None, old)
-        assert same_encoder(declared | {"name": name}, old, 32)
-    for encoder, name in ((new, "MobileFaceNet mine"), (old, "MobileFaceNet other")):
-        assert not same_encoder(declared | {"name": name}, encoder, 32)
-        with pytest.raises(UserError, match=f"trained with embeddings of {name}"):
-            Reader(name).attach(None, encoder)
+def test_teachers_and_caches_know_an_encoder_by_its_name(network, tmp_path):
+    save_trained(network, tmp_path / "mine.safetensors", "Apache-2.0", "idn train-encoder", {})
+    encoder = TrainedMobileFaceNet(tmp_path / "mine.safetensors", "ffhq")
+    declared = describe_encoder(encoder, 32)
+    Reader(encoder.name).attach(None, encoder)
+    assert same_encoder(declared, encoder, 32)
+    assert not same_encoder(declared | {"name": "MobileFaceNet mine"}, encoder, 32)
+    with pytest.raises(UserError, match="trained with embeddings of MobileFaceNet mine"):
+        Reader("MobileFaceNet mine").attach(None, encoder)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """A cache belongs to the weights of its networks, not to the names and paths that they have."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.teacher_cache import write as cache
-from idn.teacher_cache.manifest import CacheManifest, check_shards, weights_digest
+from idn.teacher_cache.manifest import CacheManifest
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import FrozenTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
 Make = Callable[..., Any]
 
@@ -93,48 +93,3 @@ def test_other_weights_behind_the_same_options_are_refused(
         make_cache(tmp_path, teacher=teacher, scorer=scorer)
     assert contents(tmp_path) == before
     assert make_cache(tmp_path, teacher=Painter(0.1), scorer=Weighed(0.5)).resumed == (4 if whole else 1)
-
-
-def test_a_cache_of_the_version_before_is_continued_with_a_warning(
-    tmp_path: Path, make_cache: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_cache(tmp_path / "whole", teacher=Painter(0.1))
-    folder = tmp_path / "old"
-    begun(folder, make_cache, False, monkeypatch, teacher=Painter(0.1))
-    value = json.loads((folder / "cache.json").read_text())
-    del value["weights"]
-    (folder / "cache.json").write_text(json.dumps(value | {"version": 1}))
-    capsys.readouterr()
-    report = make_cache(folder, teacher=Painter(0.1))
-    assert "did not note the teacher's weights" in capsys.readouterr().err
-    assert report.resumed == 1 and CacheManifest.read(folder).weights == {}, "nobody knows whose the first shard is"
-    shards = {name: content for name, content in contents(tmp_path / "whole").items() if name != "cache.json"}
-    assert shards.items() <= contents(folder).items()
-    check_shards(folder, CacheManifest.read(folder), True)
-
-
-def test_a_digest_tells_weights_and_nothing_else(tmp_path: Path) -> None:
-    class Layers(nn.Sequential):
-        """With the file that it might have come from."""
-
-        weights_file: Path | None = None
-
-    def network(seed: int = 0, file: bytes | None = None) -> Layers:
-        torch.manual_seed(seed)
-        net = Layers(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-        if file is not None:
-            net.weights_file = tmp_path / f"{len(list(tmp_path.iterdir()))}.bin"
-            net.weights_file.write_bytes(file)
-        return net
-
-    known = weights_digest(network())
-    assert known == weights_digest(network().eval().requires_grad_(False).to(memory_format=torch.channels_last))
-    assert known != weights_digest(network(1)) and known != weights_digest(network().half())
-    statistics = network()
-    statistics[1].running_var[0] += 1e-6
-    assert known != weights_digest(statistics)
-    assert weights_digest(nn.ModuleDict({"a": network()})) != weights_digest(nn.ModuleDict({"b": network()}))
-    by_file = [weights_digest(network(file=content)) for content in (b"graph", b"graph", b"other")]
-    assert by_file[0] == by_file[1] != by_file[2] and known not in by_file
-    nested = [weights_digest(nn.ModuleList([network(file=content)])) for content in (b"graph", b"other")]
-    assert nested[0] != nested[1]

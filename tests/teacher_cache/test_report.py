@@ -13,7 +13,7 @@ from idn.data.photo_pairs import faces_data
 from idn.errors import UserError
 from idn.teacher_cache.report import bytes_per_pair
 from teachers.ensemble import EnsembleTeacher
-from teachers.target_itself import AbsentTeacher
+from teachers.target_itself import TargetItselfTeacher
 
 Make = Callable[..., Any]
 
@@ -58,7 +58,7 @@ def test_samples_foretell_the_room_too(tmp_path: Path, make_cache: Make) -> None
     for person in range(30):
         Image.new("RGB", (48, 48), (person * 8, 255 - person * 8, 90)).save(tmp_path / "photos" / f"{person}.png")
     data = faces_data(str(tmp_path / "photos"), 32, "ffhq", 3, 1, "ffhq", holdout=0.4, val_batches=2)
-    manifest = make_cache(tmp_path / "kept", data=data, teacher=AbsentTeacher(), pairs=10).manifest
+    manifest = make_cache(tmp_path / "kept", data=data, teacher=TargetItselfTeacher(), pairs=10).manifest
     taken = sum(entry.bytes for entry in manifest.shards.values()) / 16
     assert 0.3 * taken < bytes_per_pair(replace(manifest, shards={}), data) < 3 * taken
 
@@ -67,7 +67,7 @@ def test_the_report_says_how_often_each_member_of_an_ensemble_was_chosen(
     tmp_path: Path, make_cache: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     teacher = EnsembleTeacher(
-        {"often": AbsentTeacher(), "seldom": AbsentTeacher()}, "weight", 0, {"often": 3.0, "seldom": 1.0}
+        {"often": TargetItselfTeacher(), "seldom": TargetItselfTeacher()}, "weight", 0, {"often": 3.0, "seldom": 1.0}
     )
     report = make_cache(tmp_path, teacher=teacher, pairs=80)
     assert sum(report.answered.values()) == 88 and report.answered["often"] > report.answered["seldom"] > 0

@@ -20,13 +20,15 @@ from torch import Tensor, nn
 
 from idn.data.photo_pairs import faces_data
 from idn.errors import UserError
+from idn.files.digests import weights_digest
 from idn.images import from_uint8, to_uint8
 from idn.metrics.images import psnr
 from idn.teacher_cache import write as cache
-from idn.teacher_cache.manifest import CacheManifest, check_shards, weights_digest
+from idn.teacher_cache.manifest import CacheManifest, check_shards
 from idn.teacher_cache.shards import PictureFormat, ShardReader
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import FrozenTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
 Make = Callable[..., Any]
 

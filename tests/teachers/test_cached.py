@@ -14,14 +14,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from idn.data.loaders import StreamData, SwapData
 from idn.errors import UserError
+from idn.files.digests import file_sha256
 from idn.images import from_uint8, to_uint8
 from idn.reweighting.trust import Trust
-from idn.teacher_cache.manifest import CacheManifest, ShardEntry, check_shards, file_sha256
+from idn.teacher_cache.manifest import CacheManifest, ShardEntry, check_shards
 from idn.training.modules.swap_training import SwapTraining
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.cached import CachedTeacher, TaughtPairs
+from teachers.base import FrozenTeacher
+from teachers.cached import CachedPairs, CachedTeacher
 from teachers.ensemble import EnsembleTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
 Make = Callable[..., Any]
 
@@ -462,5 +464,5 @@ def test_a_wrapped_data_set_knows_its_length(
 ) -> None:
     make_cache(tmp_path)
     cached_answer = attached(make_data(), CachedTeacher(tmp_path), make_module).train
-    assert isinstance(cached_answer, TaughtPairs) and len(cached_answer) == 5
+    assert isinstance(cached_answer, CachedPairs) and len(cached_answer) == 5
     assert CacheManifest.read(tmp_path).items == {"train": 5, "val": 2}

@@ -1,38 +1,41 @@
-"""The table of `idn teachers` against the configs and the records that it speaks of."""
-
-import importlib
+"""The table of `idn teachers` against the configs that it speaks of."""
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
-from idn.cli import conf_dir
-from teachers.catalogue import CATALOGUE
-from teachers.published.simswap import ARCHITECTURES
+from idn.cli.config_tree import conf_dir
+from idn.cli.teacher_verbs import teacher_configs
+from teachers.catalogue import COSTS, declared
 
 NAMES = sorted(path.stem for path in (conf_dir() / "teacher").glob("*.yaml"))
-ELSEWHERE = {"torch_program", "onnx", "trained_here", "ensemble", "cached"}
-"""Those whose record is the user's, a file's, or that of other teachers."""
 
 
-def declared(cfg: DictConfig) -> tuple[int | None, str, bool | None]:
-    """Size, licence and whether it allows commercial use, as the teacher itself would say."""
-    if "record" in cfg:
-        return cfg.record.target.size, cfg.record.licence, cfg.record.commercial
-    if "architecture" in cfg:
-        found = ARCHITECTURES[cfg.architecture]
-        return cfg.size, found.licence, found.commercial
-    record = importlib.import_module(cfg._target_.rsplit(".", 1)[0]).RECORD
-    return record.target.size, record.licence, record.commercial
-
-
-def test_every_config_has_a_row_and_every_row_a_config():
-    assert sorted(CATALOGUE) == NAMES
-
-
-@pytest.mark.parametrize("name", sorted(set(NAMES) - ELSEWHERE))
-def test_a_row_says_what_config_or_adapter_declares(name):
+@pytest.fixture
+def configs():
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", [f"teacher={name}"]).teacher
-    entry = CATALOGUE[name]
-    assert (entry.size, entry.licence, entry.commercial) == declared(cfg)
+        return {name: OmegaConf.to_container(cfg, resolve=True) for name, cfg in teacher_configs("weights").items()}
+
+
+def test_costs_are_those_of_configs():
+    assert set(COSTS) < set(NAMES)
+
+
+def test_every_config_says_whose_it_is_before_any_file_is_read(configs):
+    rows = {name: declared(options) for name, options in configs.items()}
+    assert sorted(rows) == NAMES
+    assert all(row.licence for row in rows.values())
+    assert rows["blend"] == (None, "Apache-2.0 (no weights)", True)
+    assert rows["simswap_512"] == (512, "CC-BY-NC-4.0", False)
+    assert rows["simswap_512_deep"] == (512, "unknown (community)", None)
+    assert rows["onnx_simswap_unofficial_512"].size == 512 and not rows["onnx_simswap_unofficial_512"].commercial
+    assert {name for name, row in rows.items() if row.licence == "as you declare"} == {"onnx", "torch_program"}
+    for name in ("trained_here", "ensemble", "cached"):
+        assert rows[name].size is None and rows[name].commercial is None
+    for name in set(NAMES) - {"onnx", "torch_program", "trained_here", "ensemble", "cached"}:
+        alone = name in ("blend", "procedural", "target_itself")
+        assert (rows[name].size is None) == alone, name
+
+
+def test_somebody_elses_class_says_nothing():
+    assert declared({"_target_": "somebody.own.Swapper"}).licence == "not stated"

@@ -14,7 +14,7 @@ from idn.types import IdentityFeatures, SwapBatch
 from teachers.published.ghost import GhostNet, PyramidEncoder
 from teachers.published.simswap import SimSwapTeacher
 from teachers.trainable import GhostSwapper, SimSwapSwapper, TrainableSwapper
-from teachers.trained_here import OwnTeacher
+from teachers.trained_here import TrainedHereTeacher
 
 NOTES = {
     "size": "32",
@@ -79,7 +79,7 @@ def altered(file: Path, **notes: str | None) -> Path:
 
 
 def test_it_answers_as_the_swapper_that_was_saved(file, family):
-    teacher, batch = OwnTeacher(file, "ffhq"), pairs()
+    teacher, batch = TrainedHereTeacher(file, "ffhq"), pairs()
     source = torch.nn.functional.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(2)))
     answer = teacher(batch, IdentityFeatures(source, source[:, :, None, None]))
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_it_answers_as_the_swapper_that_was_saved(file, family):
 
 
 def test_its_record_comes_from_the_file(file, family):
-    record = OwnTeacher(file, "ffhq").record
+    record = TrainedHereTeacher(file, "ffhq").record
     assert record.name == f"own {family}" and record.variant == "600 steps"
     assert record.licence == "Apache-2.0 (its identity encoder: CC0)"
     assert (record.target.size, record.target.template) == (32, "ffhq")
@@ -96,7 +96,7 @@ def test_its_record_comes_from_the_file(file, family):
 
 
 def test_it_wants_the_encoder_that_it_was_trained_with(file):
-    teacher = OwnTeacher(file, "ffhq")
+    teacher = TrainedHereTeacher(file, "ffhq")
     teacher.attach(None, Encoder())
     with pytest.raises(UserError, match=r"embeddings of tiny \(8 numbers\), the identity encoder is other"):
         teacher.attach(None, Encoder("other"))
@@ -105,7 +105,7 @@ def test_it_wants_the_encoder_that_it_was_trained_with(file):
 
 
 def test_it_is_frozen_and_works_in_crops_of_another_size_and_framing(file):
-    teacher, encoder, batch = OwnTeacher(file, "arcface_112_v2").train(), Encoder(), pairs(64)
+    teacher, encoder, batch = TrainedHereTeacher(file, "arcface_112_v2").train(), Encoder(), pairs(64)
     assert not any(p.requires_grad for p in teacher.parameters())
     before = {key: value.clone() for key, value in teacher.state_dict().items()}
     answer = teacher(batch, encoder(batch.source))
@@ -115,7 +115,7 @@ def test_it_is_frozen_and_works_in_crops_of_another_size_and_framing(file):
 
 
 def test_samples_do_not_see_each_other(file):
-    teacher, encoder, batch = OwnTeacher(file, "ffhq"), Encoder(), pairs()
+    teacher, encoder, batch = TrainedHereTeacher(file, "ffhq"), Encoder(), pairs()
     together = teacher(batch, encoder(batch.source))
     for k in range(3):
         one = SwapBatch(*(None if field is None else field[k : k + 1] for field in batch))
@@ -136,7 +136,7 @@ def test_samples_do_not_see_each_other(file):
 )
 def test_altered_metadata_get_one_sentence(notes, said, file):
     with pytest.raises(UserError, match=said) as caught:
-        OwnTeacher(altered(file, **notes), "ffhq")
+        TrainedHereTeacher(altered(file, **notes), "ffhq")
     assert "\n" not in str(caught.value)
 
 
@@ -145,25 +145,25 @@ def test_tensors_that_are_not_those_of_the_network_are_named(file, family):
     key = "first_layer.1.weight" if family == "simswap" else "generator.up1.weight"
     write_tensors(file, {k: v for k, v in tensors.items() if k != key}, read_metadata(file))
     with pytest.raises(UserError, match=rf"own {family} file .* 1 missing \({key}\)"):
-        OwnTeacher(file, "ffhq")
+        TrainedHereTeacher(file, "ffhq")
     write_tensors(file, tensors | {"more": torch.zeros(1)}, read_metadata(file))
     with pytest.raises(UserError, match=r"1 extra \(more\)"):
-        OwnTeacher(file, "ffhq")
+        TrainedHereTeacher(file, "ffhq")
     write_tensors(file, tensors | {key: torch.zeros(2)}, read_metadata(file))
     with pytest.raises(UserError, match=rf"1 mis-shaped \({key}"):
-        OwnTeacher(file, "ffhq")
+        TrainedHereTeacher(file, "ffhq")
 
 
 def test_foreign_files_are_refused_by_name(tmp_path):
     ghost = GhostNet(PyramidEncoder((2,) * 7, (2,) * 6), (2,) * 8, 1, 8)
     torch.save(ghost.state_dict(), tmp_path / "ghost.pth")
     with pytest.raises(UserError, match=r"ghost\.pth holds GHOST, not a swapper that was trained here"):
-        OwnTeacher(tmp_path / "ghost.pth", "ffhq")
+        TrainedHereTeacher(tmp_path / "ghost.pth", "ffhq")
     save_file({"anything": torch.zeros(2)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=r"x\.safetensors does not say what it is .*family, config"):
-        OwnTeacher(tmp_path / "x.safetensors", "ffhq")
+        TrainedHereTeacher(tmp_path / "x.safetensors", "ffhq")
     with pytest.raises(UserError, match="nowhere"):
-        OwnTeacher(tmp_path / "nowhere.safetensors", "ffhq")
+        TrainedHereTeacher(tmp_path / "nowhere.safetensors", "ffhq")
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_a_full_width_simswap_trained_here_is_a_published_file(tmp_path):
         expected = net.swap(crops, source)[0]
     del net, optimizer
     for teacher in (
-        OwnTeacher(tmp_path / "own.safetensors", "ffhq"),
+        TrainedHereTeacher(tmp_path / "own.safetensors", "ffhq"),
         SimSwapTeacher(tmp_path / "own.safetensors", "ffhq", "tanh01", template="ffhq"),
     ):
         torch.testing.assert_close(teacher(batch, seen), expected)

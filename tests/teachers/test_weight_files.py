@@ -4,7 +4,7 @@ from torch import nn
 
 from idn.errors import UserError
 from idn.files.tensors import write_tensors
-from teachers.base import FaceInput, SourceInput, TeacherRecord
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 from teachers.weight_files import SIGNS, load_network, read_network, recognise
 
 RECORD = TeacherRecord("simswap_224", "CC-BY-NC-4.0", False, FaceInput(), SourceInput("nothing"))

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from idn.frozen import Frozen
 from idn.teacher_cache.manifest import weights_digest
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import FrozenTeacher
 from teachers.ensemble import EnsembleTeacher
 from teachers.onnx.embedding_map import CrossFaceMap
 from teachers.onnx.teacher import OnnxTeacher
-from teachers.target_itself import AbsentTeacher
-from teachers.torch_program import ModuleTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
+from teachers.target_itself import TargetItselfTeacher
+from teachers.torch_program import TorchProgramTeacher
 
 SIZE, DIM = 16, 4
 RECORD = TeacherRecord(
@@ -32,10 +33,10 @@ class Scaled(nn.Module):
         return self.scale * target + identity.mean(1)[:, None, None, None]
 
 
-def script(path: Path, scale: float) -> ModuleTeacher:
+def script(path: Path, scale: float) -> TorchProgramTeacher:
     example = (torch.rand(2, 3, SIZE, SIZE), torch.rand(2, DIM))
     torch.jit.save(torch.jit.trace(Scaled(scale).eval(), example), path)
-    return ModuleTeacher(path, RECORD, "ffhq", source_first=False)
+    return TorchProgramTeacher(path, RECORD, "ffhq", source_first=False)
 
 
 def onnx_file(path: Path, text: str) -> Path:
@@ -85,7 +86,7 @@ def test_another_program_of_the_same_kind_is_told_apart(make, suffix: str, tmp_p
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 def test_an_ensemble_is_known_by_its_members(tmp_path: Path) -> None:
     def ensemble(member: FrozenTeacher, name: str = "b") -> EnsembleTeacher:
-        return EnsembleTeacher({"a": AbsentTeacher(), name: member}, "weight", seed=0)
+        return EnsembleTeacher({"a": TargetItselfTeacher(), name: member}, "weight", seed=0)
 
     first, second = (script(tmp_path / f"{k}.pt", scale) for k, scale in enumerate((0.5, 0.25)))
     assert weights_digest(ensemble(first)) == weights_digest(ensemble(first)) != weights_digest(ensemble(second))

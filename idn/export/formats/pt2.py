@@ -13,7 +13,6 @@ from idn.export.contract import Arrays, Precision, Runner
 from idn.export.quiet import quiet
 from idn.export.torch_runtime import TorchRunner, converted
 from idn.files.atomic import atomic_write
-from idn.files.torch_programs import load_program
 from idn.types import Network
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ class TorchExportFormat:
     dynamic_size: any height and width of the target that the network can work on, from twice its stride on.
     Both False: the sizes of the examples, nothing else.
 
-    `open` refuses a file that holds more than tensors and operators on them, see `idn.files.torch_programs`. That is no
-    sandbox: open files of people you trust.
+    A program is code, which PyTorch runs when it is opened: open files of people you trust.
     """
 
     dynamic_batch: bool = False
@@ -65,11 +63,11 @@ class TorchExportFormat:
             torch.export.save(_anonymous(program), draft)
 
     def open(self, path: Path, threads: int) -> Runner:
-        """As Format. Raises UserError also for a file that asks for more than operators on tensors."""
+        """As Format."""
         try:
             with quiet():
-                module = load_program(path, str(path)).module()
-        except (UserError, MemoryError):
+                module = torch.export.load(path).module()
+        except MemoryError:
             raise
         except Exception as error:  # what a damaged file makes PyTorch raise can be almost anything
             raise UserError(f"{path} is damaged or no program of torch.export: export it again") from error

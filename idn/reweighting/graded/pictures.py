@@ -14,12 +14,13 @@ from torch.utils.data import Dataset
 from idn.data.first_pairs import FirstPairs, Part
 from idn.data.loaders import SwapData
 from idn.errors import UserError
+from idn.files.option_checks import require_int
 from idn.images import from_uint8, to_uint8
 from idn.metrics.images import absolute_error, ssim
 from idn.types import IdentityEncoder, SwapBatch
 
 
-class Known(NamedTuple):
+class Grades(NamedTuple):
     """What the making of N pictures tells about them."""
 
     labels: Tensor
@@ -34,15 +35,15 @@ class Known(NamedTuple):
     """(N,) int64: number of the source-target pair that each of them shows."""
 
 
-class Rated(NamedTuple):
+class GradedBatch(NamedTuple):
     """N pictures with what is known about them."""
 
     images: Tensor
     """(N, 3, S, S) RGB in [0, 1]."""
-    known: Known
+    known: Grades
 
 
-class Made(NamedTuple):
+class GradedSwaps(NamedTuple):
     """What a source makes of one batch of pairs, all in one way."""
 
     number: int
@@ -71,7 +72,7 @@ class Source(Protocol):
         """
         ...
 
-    def rate(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[Made]:
+    def make(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[GradedSwaps]:
         """Yield pictures of every batch `levels` times, in any order.
 
         pairs: gives the same batches whenever it is iterated.
@@ -79,16 +80,15 @@ class Source(Protocol):
         ...
 
 
-class RatedPictures(Dataset[Rated]):
+class GradedPictures(Dataset[GradedBatch]):
     """Batches of the pictures in a file. Item i is a pure function of the constructor's arguments and i.
 
     path: (P, 3, size, size) bytes; the file may be deleted once this exists. known: of all P. batch: pictures. seed:
     shuffles every pass over the pictures anew and flips half of them; None gives them as they are, in order.
     """
 
-    def __init__(self, path: Path, size: int, known: Known, batch: int, seed: int | None = None) -> None:
-        if not isinstance(batch, int) or batch < 2:
-            raise UserError(f"batch={batch} must be a whole number of pictures, at least 2")
+    def __init__(self, path: Path, size: int, known: Grades, batch: int, seed: int | None = None) -> None:
+        require_int("batch", batch, 2)
         shape = (len(known.labels), 3, size, size)
         whole = torch.from_file(str(path), shared=False, size=torch.Size(shape).numel(), dtype=torch.uint8)
         self.pictures, self.known = whole.view(shape), known
@@ -100,7 +100,7 @@ class RatedPictures(Dataset[Rated]):
         count = len(self.pictures)
         return -(-count // self.batch) if self.seed is None else max(1, count // self.batch)
 
-    def __getitem__(self, index: int) -> Rated:
+    def __getitem__(self, index: int) -> GradedBatch:
         """Batch `index`; a shuffled set has no last one. Raises IndexError below 0."""
         if index < 0:
             raise IndexError(f"index must be at least 0, got {index}")
@@ -112,7 +112,7 @@ class RatedPictures(Dataset[Rated]):
             draw = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + index * 0x85EBCA77 + 1) % 2**63)
             flipped = torch.rand(len(rows), 1, 1, 1, generator=draw) < 0.5
             images = torch.where(flipped, images.flip(-1), images)
-        return Rated(images, Known(*(column[rows] for column in self.known)))
+        return GradedBatch(images, Grades(*(column[rows] for column in self.known)))
 
     def _order(self, turn: int) -> Tensor:
         draw = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + turn) % 2**63)
@@ -121,20 +121,19 @@ class RatedPictures(Dataset[Rated]):
 
 def collect(
     source: Source, data: SwapData, part: Part, pairs: int, batch_size: int, folder: Path, seed: int | None = None
-) -> RatedPictures:
+) -> GradedPictures:
     """Let `source` make its pictures of the first `pairs` pairs of a part of `data`, and keep them.
 
     They go into a file in `folder` that the system removes when the last user ends, so memory does not grow with their
-    number. batch_size: of the pictures; seed: see RatedPictures. Raises UserError if no pair is asked for, a picture is
+    number. batch_size: of the pictures; seed: see GradedPictures. Raises UserError if no pair is asked for, a picture is
     not finite, or the batch is too small.
     """
-    if not isinstance(pairs, int) or pairs < 1:
-        raise UserError(f"{'pairs' if part == 'train' else 'val_pairs'}={pairs} must be a whole number, at least 1")
+    require_int("pairs" if part == "train" else "val_pairs", pairs, 1)
     columns = []
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".pictures.") as file, _progress(part) as bar:
         task = bar.add_task(part)
-        for made in source.rate(FirstPairs(data, part, pairs), part):
+        for made in source.make(FirstPairs(data, part, pairs), part):
             if not made.images.isfinite().all():
                 raise UserError("the teacher answered with numbers that are not finite: check its weights")
             rounded, n = to_uint8(made.images).cpu(), len(made.images)
@@ -142,11 +141,11 @@ def collect(
             columns.append(_known(made, from_uint8(rounded)))
             bar.update(task, advance=n, total=-(-pairs // n) * n * source.levels)
         file.flush()
-        known = Known(*map(torch.cat, zip(*columns, strict=True)))
-        return RatedPictures(Path(file.name), data.size, known, batch_size, seed)
+        known = Grades(*map(torch.cat, zip(*columns, strict=True)))
+        return GradedPictures(Path(file.name), data.size, known, batch_size, seed)
 
 
-def _known(made: Made, images: Tensor) -> Known:
+def _known(made: GradedSwaps, images: Tensor) -> Grades:
     """On the CPU. images: what was made, (N, 3, S, S), as it was kept."""
     n, batch = len(images), made.batch
     grades = torch.full((n,), made.grade)
@@ -155,7 +154,7 @@ def _known(made: Made, images: Tensor) -> Known:
         truth, face = batch.truth.cpu(), batch.face.cpu()
         errors, differences = absolute_error(images, truth, face), 1 - ssim(images, truth, face)
     labels = grades if made.labels is None else made.labels.cpu()
-    return Known(labels, grades, errors, differences, made.number * n + torch.arange(n))
+    return Grades(labels, grades, errors, differences, made.number * n + torch.arange(n))
 
 
 def _progress(part: Part) -> Progress:

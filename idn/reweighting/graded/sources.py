@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from idn.data.first_pairs import Part
 from idn.data.loaders import SwapData
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_int, require_number, require_one_of
 from idn.files.tensors import read_metadata
 from idn.metrics.images import absolute_error
 from idn.reweighting.graded.degradations import Scene, check_kinds, degrade
-from idn.reweighting.graded.pictures import Made
+from idn.reweighting.graded.pictures import GradedSwaps
 from idn.types import IdentityEncoder, SwapBatch
 
 _SAME = ("family", "config", "size", "template", "encoder", "max_steps")
@@ -43,10 +44,10 @@ class Snapshots:
     def __init__(
         self, folder: str | Path, teacher: Callable[..., nn.Module], labels: Labels = "share", reach: float = 0.25
     ) -> None:
-        if labels not in get_args(Labels):
-            raise UserError(f"graded.labels={labels} is unknown: choose from {', '.join(get_args(Labels))}")
-        if not reach > 0:
-            raise UserError(f"graded.reach={reach} must be above 0")
+        require_one_of("labels", labels, get_args(Labels))
+        require_number("reach", reach, 0)
+        if reach == 0:
+            raise OptionError("reach", reach, "must be above 0")
         self.teacher, self.labels, self.reach = teacher, labels, reach
         self.stages = _stages(Path(folder))
         self.levels = len(self.stages)
@@ -62,20 +63,20 @@ class Snapshots:
         return data
 
     @torch.no_grad()
-    def rate(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[Made]:
-        """All stages swap a batch, then the next one. See `Source.rate`."""
+    def make(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[GradedSwaps]:
+        """All stages swap a batch, then the next one. See `Source.make`."""
         for number, batch in enumerate(pairs):
             here = batch.to(self.device)
             source = self.encoder(here.source)
             answers = [teacher(here, source) for teacher in self.teachers]
             for fraction, images in zip(self.stages.values(), answers, strict=True):
                 labels = self._nearness(images, answers[-1], here.face) if self.labels == "nearness" else None
-                yield Made(number, here, images, fraction, labels)
+                yield GradedSwaps(number, here, images, fraction, labels)
 
     def _nearness(self, images: Tensor, final: Tensor, face: Tensor) -> Tensor:
         if not face.flatten(1).sum(1).all():
-            raise UserError(
-                "a crop has no face region, and graded.labels=nearness looks there: use graded.labels=share"
+            raise OptionError(
+                "labels", self.labels, "looks at the face, and a crop has no face region: use share", self
             )
         return (1 - absolute_error(images, final, face) / self.reach).clamp(0, 1)
 
@@ -92,8 +93,7 @@ class Degradations:
 
     def __init__(self, teacher: nn.Module, kinds: Sequence[str], levels: int, seed: int) -> None:
         check_kinds(kinds)
-        if not isinstance(levels, int) or levels < 2:
-            raise UserError(f"graded.levels={levels} must be a whole number, at least 2")
+        require_int("levels", levels, 2)
         self.teacher, self.kinds, self.levels, self.seed = teacher, list(kinds), levels, seed
         self.record = teacher.record
 
@@ -105,15 +105,15 @@ class Degradations:
         return data
 
     @torch.no_grad()
-    def rate(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[Made]:
-        """Every batch at all strengths in turn. See `Source.rate`."""
+    def make(self, pairs: Iterable[SwapBatch], part: Part) -> Iterator[GradedSwaps]:
+        """Every batch at all strengths in turn. See `Source.make`."""
         draw = torch.Generator().manual_seed(2 * self.seed + (part == "val"))
         for number, batch in enumerate(pairs):
             here = batch.to(self.device)
             scene = self._scene(here)
             for level in range(self.levels):
                 strength = level / (self.levels - 1)
-                yield Made(number, here, degrade(scene, self.kinds, strength, draw), 1 - strength)
+                yield GradedSwaps(number, here, degrade(scene, self.kinds, strength, draw), 1 - strength)
 
     def _scene(self, batch: SwapBatch) -> Scene:
         """Ask the teacher, twice if strangers are wanted."""
@@ -123,7 +123,7 @@ class Degradations:
             return Scene(answer, batch.target, batch.face)
         if batch.cached_answer is not None or len(answer) < 2:
             why = "a cached teacher knows no other pairs" if batch.cached_answer is not None else "data.batch is 1"
-            raise UserError(f"graded.kinds has stranger, but {why}: leave it out of graded.kinds")
+            raise OptionError("kinds", ", ".join(self.kinds), f"has stranger, but {why}: leave it out", self)
         other = batch._replace(
             source=batch.source.roll(1, 0),
             same=torch.zeros_like(batch.same),
@@ -137,9 +137,10 @@ def _stages(folder: Path) -> dict[Path, float]:
     """The files of a folder by growing share of the training."""
     files = sorted(folder.glob("*.safetensors"))
     if len(files) < 2:
-        raise UserError(
-            f"graded.folder={folder} holds {len(files)} snapshots, two are the least: give the folder `snapshots` of "
-            "an `idn train-teacher` run"
+        raise OptionError(
+            "folder",
+            folder,
+            f"holds {len(files)} snapshots, two are the least: give the folder `snapshots` of an `idn train-teacher` run",
         )
     notes = {path: read_metadata(path) for path in files}
     first = notes[files[0]]
@@ -150,7 +151,7 @@ def _stages(folder: Path) -> dict[Path, float]:
             )
     stages = {path: _fraction(path, notes[path]) for path in files}
     if len(set(stages.values())) < len(stages):
-        raise UserError(f"graded.folder={folder} holds two snapshots of the same fraction: remove one")
+        raise OptionError("folder", folder, "holds two snapshots of the same fraction: remove one")
     return dict(sorted(stages.items(), key=lambda stage: stage[1]))
 
 

@@ -4,12 +4,12 @@
 embeddings and 512x7x7 feature maps.
 """
 
-import hashlib
 import re
 from pathlib import Path
 
 from torch import Tensor
 
+from idn.files.digests import file_sha256
 from idn.files.tensors import load_strict, read_tensors
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import save_student
@@ -65,7 +65,7 @@ def import_mobilefaceswap(path: str | Path) -> Student:
 def import_student(path_in: str | Path, path_out: str | Path) -> None:
     """Write the published file `path_in` as the student file `path_out`, with its origin, lineage and licences."""
     student = import_mobilefaceswap(path_in)
-    digest = hashlib.sha256(Path(path_in).read_bytes()).hexdigest()
+    digest = file_sha256(Path(path_in))
     save_student(student, path_out, {"origin": Path(path_in).name, "origin_sha256": digest, **LINEAGE})
 
 

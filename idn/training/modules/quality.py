@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import CatMetric
 
 from idn.metrics.scoring import agreement
-from idn.reweighting.graded.pictures import Known, Rated
+from idn.reweighting.graded.pictures import GradedBatch, Grades
 from idn.reweighting.scorer import ScorerNetwork
 from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.optimization.optimizers import Build, decayed_kernels, stepwise
@@ -45,10 +45,10 @@ class QualityModule(FiniteGuard):
         super().__init__("lower the learning rate")
         self.network = network.to(memory_format=torch.channels_last)
         self.optimizer, self.schedule = optimizer, schedule
-        self.seen = nn.ModuleList(CatMetric() for _ in range(1 + len(Known._fields)))
+        self.seen = nn.ModuleList(CatMetric() for _ in range(1 + len(Grades._fields)))
         self.levels: list[Level] = []
 
-    def training_step(self, batch: Rated, batch_idx: int) -> Tensor:
+    def training_step(self, batch: GradedBatch, batch_idx: int) -> Tensor:
         """One batch. Raises UserError when the loss is not finite, with the network as it was before the batch."""
         self.watch([self.network])
         loss = (self.network(batch.images) - batch.known.labels).square().mean()
@@ -56,7 +56,7 @@ class QualityModule(FiniteGuard):
         self.log("train/loss", loss.detach(), batch_size=len(batch.images))
         return loss
 
-    def validation_step(self, batch: Rated, batch_idx: int) -> None:
+    def validation_step(self, batch: GradedBatch, batch_idx: int) -> None:
         """Scores come together at the end, over all held-out pictures."""
         scores = self.network(batch.images).float()
         for metric, values in zip(self.seen, (scores, *batch.known), strict=True):
@@ -65,7 +65,7 @@ class QualityModule(FiniteGuard):
     def on_validation_epoch_end(self) -> None:
         """Log what `agreement` says as `val/...`."""
         scores, *columns = (metric.compute() for metric in self.seen)
-        known = Known(*columns)
+        known = Grades(*columns)
         self.log_dict({f"val/{name}": value for name, value in agreement(scores, known).items()})
         self.levels = by_grade(scores, known)
         for metric in self.seen:
@@ -76,7 +76,7 @@ class QualityModule(FiniteGuard):
         return stepwise(decayed_kernels(self.optimizer, self.parameters()), self.schedule)
 
 
-def by_grade(scores: Tensor, known: Known) -> list[Level]:
+def by_grade(scores: Tensor, known: Grades) -> list[Level]:
     """Means over the pictures of every grade, in growing order. scores: (P,); known: of the same P pictures."""
     rows = [(grade, known.grades == grade) for grade in known.grades.unique()]
     columns = (known.labels, scores, known.errors)

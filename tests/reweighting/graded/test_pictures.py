@@ -9,7 +9,7 @@ import torch
 from idn.data.loaders import SwapData
 from idn.errors import UserError
 from idn.metrics.images import ssim
-from idn.reweighting.graded.pictures import Known, Made, RatedPictures, collect
+from idn.reweighting.graded.pictures import GradedPictures, GradedSwaps, Grades, collect
 from idn.types import SwapBatch
 
 SIZE = 32
@@ -23,10 +23,10 @@ class Fading:
     def __init__(self, factor: float = 1.0) -> None:
         self.factor = factor
 
-    def rate(self, pairs: Iterable[SwapBatch], part: str) -> Iterator[Made]:
+    def make(self, pairs: Iterable[SwapBatch], part: str) -> Iterator[GradedSwaps]:
         for label in (0.5, 1.0):
             for number, batch in enumerate(pairs):
-                yield Made(number, batch, batch.truth * label * self.factor, label)
+                yield GradedSwaps(number, batch, batch.truth * label * self.factor, label)
 
 
 def test_every_pair_is_shown_in_every_quality(tmp_path: Path, make_data) -> None:
@@ -64,8 +64,8 @@ def test_collecting_twice_gives_the_same(tmp_path: Path, make_data) -> None:
 
 def test_errors_are_infinite_where_nobody_knows_the_truth(tmp_path: Path, make_data) -> None:
     class Blind(Fading):
-        def rate(self, pairs: Iterable[SwapBatch], part: str) -> Iterator[Made]:
-            for made in super().rate(pairs, part):
+        def make(self, pairs: Iterable[SwapBatch], part: str) -> Iterator[GradedSwaps]:
+            for made in super().make(pairs, part):
                 yield made._replace(batch=made.batch._replace(truth=None))
 
     known = collect(Blind(), make_data(), "val", 4, 4, tmp_path)[0].known
@@ -74,8 +74,8 @@ def test_errors_are_infinite_where_nobody_knows_the_truth(tmp_path: Path, make_d
 
 def test_pictures_may_have_labels_of_their_own(tmp_path: Path, make_data) -> None:
     class Own(Fading):
-        def rate(self, pairs: Iterable[SwapBatch], part: str) -> Iterator[Made]:
-            for made in super().rate(pairs, part):
+        def make(self, pairs: Iterable[SwapBatch], part: str) -> Iterator[GradedSwaps]:
+            for made in super().make(pairs, part):
                 yield made._replace(labels=torch.arange(4) / 4)
 
     known = collect(Own(), make_data(), "val", 4, 4, tmp_path)[0].known
@@ -106,14 +106,14 @@ def test_wrong_wishes_and_wrong_teachers_get_a_sentence(tmp_path: Path, make_dat
     assert list(tmp_path.iterdir()) == []
 
 
-def numbered(tmp_path: Path, count: int, batch: int, seed: int | None) -> RatedPictures:
+def numbered(tmp_path: Path, count: int, batch: int, seed: int | None) -> GradedPictures:
     """Pictures that are their number, with a bright left half."""
     pictures = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, SIZE, SIZE)
     pictures[..., : SIZE // 2] += 100
     (tmp_path / "raw").write_bytes(pictures.numpy().tobytes())
     number = torch.arange(count)
-    known = Known(number / count, number / 5, number / 7, number / 9, number // 2)
-    return RatedPictures(tmp_path / "raw", SIZE, known, batch, seed)
+    known = Grades(number / count, number / 5, number / 7, number / 9, number // 2)
+    return GradedPictures(tmp_path / "raw", SIZE, known, batch, seed)
 
 
 def test_a_pass_shows_every_picture_once_in_ever_new_order(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rated pictures: stages of one training, and damage to a finished teacher's answers."""
+"""GradedBatch pictures: stages of one training, and damage to a finished teacher's answers."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from idn.data.first_pairs import FirstPairs
 from idn.data.loaders import SwapData
 from idn.data.procedural import FaceRenderer, ProceduralSwaps
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.tensors import read_metadata
 from idn.reweighting.graded.degradations import KINDS
 from idn.reweighting.graded.sources import Degradations, Snapshots
@@ -76,7 +76,7 @@ def test_stages_swap_the_same_pairs_and_are_labelled_with_their_share(tmp_path: 
     data = make_data()
     data = source.attach(data, Means(), CPU)
     pairs = [data.train[0], data.train[1]]
-    made = list(source.rate(pairs, "train"))
+    made = list(source.make(pairs, "train"))
     assert source.levels == 3 and source.kind == "snapshots" and source.record.name == "stage 1.0"
     assert [one.grade for one in made] == [0.25, 0.5, 1.0, 0.25, 0.5, 1.0]
     assert [one.number for one in made] == [0, 0, 0, 1, 1, 1]
@@ -92,17 +92,17 @@ def test_nearness_is_measured_from_the_last_stage_inside_the_face(tmp_path: Path
     data = make_data()
     data = source.attach(data, Means(), CPU)
     batch = data.train[0]
-    made = list(source.rate([batch], "train"))
+    made = list(source.make([batch], "train"))
     assert [one.grade for one in made] == [0.25, 0.5, 1.0]
     brightness = batch.source.mean((1, 2, 3))  # a stage paints its share of it, everywhere
     for one in made:
         expected = (1 - (1 - one.grade) * brightness / 0.4).clamp(0, 1)
         torch.testing.assert_close(one.labels, expected)
     assert len(made[0].labels.unique()) > 1 and made[-1].labels.tolist() == [1] * 4
-    blind = next(iter(source.rate([batch._replace(truth=None)], "train")))
+    blind = next(iter(source.make([batch._replace(truth=None)], "train")))
     assert torch.equal(blind.labels, made[0].labels), "no truth is asked for"
     with pytest.raises(UserError, match="no face region"):
-        next(iter(source.rate([batch._replace(face=torch.zeros_like(batch.face))], "train")))
+        next(iter(source.make([batch._replace(face=torch.zeros_like(batch.face))], "train")))
 
 
 def test_nearness_looks_inside_the_face_alone(tmp_path: Path, make_data) -> None:
@@ -112,7 +112,7 @@ def test_nearness_looks_inside_the_face_alone(tmp_path: Path, make_data) -> None
 
     source = Snapshots(stages(tmp_path / "s", "1.0", "0.25"), Outside, "nearness")
     source.attach(make_data(), Means(), CPU)
-    assert [one.labels.tolist() for one in source.rate([make_data().train[0]], "train")] == [[1.0] * 4] * 2
+    assert [one.labels.tolist() for one in source.make([make_data().train[0]], "train")] == [[1.0] * 4] * 2
 
 
 def test_stages_are_introduced_to_the_encoder(tmp_path: Path, make_data) -> None:
@@ -139,10 +139,10 @@ def test_folders_that_cannot_be_learned_from_are_refused(fractions: tuple[str, .
 
 def test_unknown_labels_and_impossible_reaches_are_refused(tmp_path: Path) -> None:
     folder = stages(tmp_path / "s", "1.0", "0.25")
-    with pytest.raises(UserError, match=r"graded\.labels=truth is unknown: choose from share, nearness"):
-        Snapshots(folder, Stage, "truth")
-    with pytest.raises(UserError, match=r"graded\.reach=0 must be above 0"):
-        Snapshots(folder, Stage, "nearness", 0)
+    for labels, reach, argument in (("truth", 0.25, "labels"), ("nearness", 0, "reach"), ("nearness", -1, "reach")):
+        with pytest.raises(OptionError) as error:
+            Snapshots(folder, Stage, labels, reach)
+        assert error.value.argument == argument
 
 
 def test_trainings_are_not_mixed_and_every_file_says_its_share(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_every_answer_is_kept_and_spoiled_in_growing_strength(make_data) -> None
     source, data = degradations(kinds=["noise", "target", "colour"]), make_data()
     own = source.attach(data, Means(), CPU)
     assert isinstance(own.train, list) and not isinstance(data.train, list), "what the teacher asked for, in a copy"
-    made = list(source.rate([own.val[0]], "val"))
+    made = list(source.make([own.val[0]], "val"))
     assert source.kind == "degradations"
     assert [one.grade for one in made] == [1, 0.75, 0.5, 0.25, 0] and {one.number for one in made} == {0}
     answer = source.teacher(data.val[0], Means()(data.val[0].source))
@@ -185,7 +185,7 @@ def test_damage_is_drawn_from_the_seed_and_the_part(make_data) -> None:
     def worst(seed: int, part: str) -> Tensor:
         source, data = degradations(seed=seed), make_data()
         data = source.attach(data, Means(), CPU)
-        return list(source.rate([data.val[0]], part))[-1].images
+        return list(source.make([data.val[0]], part))[-1].images
 
     assert torch.equal(worst(0, "val"), worst(0, "val"))
     assert not torch.equal(worst(0, "val"), worst(0, "train")) and not torch.equal(worst(0, "val"), worst(1, "val"))
@@ -195,7 +195,7 @@ def test_a_stranger_is_what_the_teacher_makes_of_another_source(make_data) -> No
     source, data = degradations(kinds=["stranger"]), make_data()
     data = source.attach(data, Means(), CPU)
     batch = data.val[0]._replace(face=torch.ones(4, 1, 32, 32))
-    *_, worst = source.rate([batch], "val")
+    *_, worst = source.make([batch], "val")
     answer, other = (Painter()(batch, Means()(who)) for who in (batch.source, batch.source.roll(1, 0)))
     torch.testing.assert_close(worst.images, (answer + other) / 2)
 
@@ -206,7 +206,7 @@ def test_the_stranger_of_rendered_people_is_drawn() -> None:
     source = degradations(ProceduralTeacher(renderer, 0.0, 0.0, 0), kinds=["stranger"])
     source.attach(SwapData(pairs, pairs, 1, 32, "ffhq"), Means(), CPU)
     batch = pairs[0]._replace(face=torch.ones(4, 1, 32, 32))
-    *_, worst = source.rate([batch], "val")
+    *_, worst = source.make([batch], "val")
     stranger = renderer.render(batch.source_identity.roll(1, 0), batch.target_attributes, 32).image
     torch.testing.assert_close(worst.images, (batch.truth + stranger) / 2)
 
@@ -219,11 +219,11 @@ def test_a_teacher_that_knows_no_other_pairs_shows_no_stranger(make_data) -> Non
         data = source.attach(data, Means(), CPU)
         single = batch.take(slice(1))
         with pytest.raises(UserError, match=said):
-            next(iter(source.rate([single if wrong is None else wrong], "val")))
+            next(iter(source.make([single if wrong is None else wrong], "val")))
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(UserError, match=r"graded\.levels=1"):
-        Degradations(Painter(), ["blur"], 1, 0)
-    with pytest.raises(UserError, match="names frost"):
-        Degradations(Painter(), ["frost"], 3, 0)
+    for kinds, levels, argument in ((["blur"], 1, "levels"), (["frost"], 3, "kinds")):
+        with pytest.raises(OptionError) as error:
+            Degradations(Painter(), kinds, levels, 0)
+        assert error.value.argument == argument

@@ -5,10 +5,23 @@ import re
 import pytest
 from rich.console import Console
 
-from teachers.catalogue import CATALOGUE
+from teachers.catalogue import declared
 from teachers.checks import listing
 from teachers.checks.listing import show_catalogue
 
+OPTIONS = {
+    "blend": {"_target_": "teachers.blend.BlendTeacher"},
+    "torch_program": {"_target_": "teachers.torch_program.TorchProgramTeacher"},
+    "ghost_1block": {"_target_": "teachers.published.ghost.GhostTeacher"},
+    "onnx_hififace_unofficial_256": {
+        "_target_": "teachers.onnx.teacher.OnnxTeacher",
+        "record": {
+            "licence": "unknown; identity network non-commercial",
+            "commercial": False,
+            "target": {"size": 256},
+        },
+    },
+}
 FILES = {
     "blend": [],
     "torch_program": [""],
@@ -23,7 +36,7 @@ def test_nothing_is_cut_in_any_width(columns, terminal, monkeypatch, capsys, tmp
     (tmp_path / "here").mkdir()
     (tmp_path / "here/backbone.pth").touch()
     monkeypatch.setattr(listing, "Console", lambda: Console(width=columns, force_terminal=terminal, color_system=None))
-    show_catalogue(FILES)
+    show_catalogue(FILES, OPTIONS)
     *lines, last = re.sub("\x1b[^m]*m", "", capsys.readouterr().out).splitlines()
     assert last.startswith("looked in here")
     width = max(map(len, lines))
@@ -33,4 +46,4 @@ def test_nothing_is_cut_in_any_width(columns, terminal, monkeypatch, capsys, tmp
     for word in (*FILES, *names, "128.5 M", "16.3", "forbidden", "allowed", "your own", "yes", "no"):
         assert word in text, word
     words = re.sub(r"[│\s]+", " ", text)
-    assert width > 120 or all(CATALOGUE[name].licence in words for name in FILES)
+    assert width > 120 or all(declared(one).licence in words for one in OPTIONS.values())

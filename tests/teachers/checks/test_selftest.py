@@ -7,9 +7,10 @@ from torch import Tensor
 from idn.data.loaders import SwapData
 from idn.errors import UserError
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import FrozenTeacher
 from teachers.checks.report import examine_and_show
 from teachers.checks.selftest import examine
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
 SIZE = 32
 

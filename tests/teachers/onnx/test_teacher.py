@@ -17,9 +17,9 @@ from idn.errors import UserError
 from idn.frozen import Frozen
 from idn.images import resize
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, SourceInput, TeacherRecord
 from teachers.onnx.embedding_map import MatrixMap
 from teachers.onnx.teacher import OnnxTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
 SIZE, DIM = 32, 8
 HALF = (0.5, 0.5, 0.5)

@@ -39,7 +39,7 @@ from idn.training.modules.swap_training import FROZEN, SwapTraining
 from idn.training.optimization.schedules import warmup_cosine
 from idn.types import Prediction, Supervision, SwapBatch, Verdict
 from teachers.trainable import GhostSwapper, SimSwapSwapper
-from teachers.trained_here import OwnTeacher
+from teachers.trained_here import TrainedHereTeacher
 
 Make = Callable[..., Any]
 SIZE = 32
@@ -428,7 +428,7 @@ def test_a_longer_run_does_not_take_over_the_snapshots_of_a_shorter_one(
 def test_the_file_is_a_teacher_that_answers_as_the_average_does(tmp_path: Path, build: Make, couples: Make) -> None:
     module, data = build("ghost"), couples()
     run(tmp_path, module, data, 3)
-    teacher = OwnTeacher(tmp_path / "snapshots/1.000.safetensors", "ffhq")
+    teacher = TrainedHereTeacher(tmp_path / "snapshots/1.000.safetensors", "ffhq")
     teacher.attach(None, module.encoder)
     batch = data.val[0]
     source = module.encoder(batch.source)

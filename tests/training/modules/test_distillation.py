@@ -19,7 +19,8 @@ from idn.training.callbacks.trust_histogram import TrustHistogram
 from idn.training.fit import start
 from idn.training.modules.swap_training import FROZEN, SwapTraining
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
+from teachers.base import FrozenTeacher
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
 Make = Callable[..., Any]
 

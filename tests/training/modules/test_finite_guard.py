@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from idn.data.loaders import StreamData
 from idn.errors import UserError
 from idn.files.run_folder import LAST_GOOD
-from idn.reweighting.graded.pictures import Known, Rated
+from idn.reweighting.graded.pictures import GradedBatch, Grades
 from idn.training.callbacks.checkpoints import SaveOnError
 from idn.training.modules.finite_guard import FiniteGuard, gradient_norm
 from idn.training.modules.quality import QualityModule
@@ -67,9 +67,9 @@ class Pictures(Dataset):
         return self.make(images * float("nan") if index == self.spoil else images, labels)
 
 
-def rated(images: torch.Tensor, labels: torch.Tensor) -> Rated:
+def rated(images: torch.Tensor, labels: torch.Tensor) -> GradedBatch:
     shares = labels / 4
-    return Rated(images, Known(shares, shares, shares, shares, labels))
+    return GradedBatch(images, Grades(shares, shares, shares, shares, labels))
 
 
 def quality(trapped: int) -> FiniteGuard:

@@ -14,7 +14,7 @@ from idn.data.loaders import StreamData
 from idn.errors import UserError
 from idn.files.run_folder import LAST_GOOD
 from idn.metrics.scoring import SCORER_METRICS, agreement
-from idn.reweighting.graded.pictures import Known, Rated
+from idn.reweighting.graded.pictures import GradedBatch, Grades
 from idn.training.callbacks.checkpoints import SaveOnError
 from idn.training.modules.quality import QualityModule, by_grade
 from idn.training.optimization.schedules import warmup_cosine
@@ -33,13 +33,13 @@ class Tiny(nn.Module):
         return self.last(self.net(images).flatten(1)).squeeze(1).sigmoid()
 
 
-class Noisy(Dataset[Rated]):
+class Noisy(Dataset[GradedBatch]):
     """Grey pictures; the noisier, the worse."""
 
     def __init__(self, seed: int, spoil: int | None = None, known: bool = True) -> None:
         self.seed, self.spoil, self.known = seed, spoil, known
 
-    def __getitem__(self, index: int) -> Rated:
+    def __getitem__(self, index: int) -> GradedBatch:
         draw = torch.Generator().manual_seed(self.seed * 100_003 + index)
         labels = torch.randint(5, (16,), generator=draw) / 4
         noise = torch.randn(16, 3, 16, 16, generator=draw) * (1 - labels).view(-1, 1, 1, 1) * 0.3
@@ -47,7 +47,7 @@ class Noisy(Dataset[Rated]):
         if self.spoil == index:
             images = images * float("nan")
         errors = noise.abs().mean((1, 2, 3)) if self.known else torch.full((16,), float("inf"))
-        return Rated(images, Known(labels, labels, errors, 2 * errors, torch.arange(16) // 4 + 4 * index))
+        return GradedBatch(images, Grades(labels, labels, errors, 2 * errors, torch.arange(16) // 4 + 4 * index))
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_agreement_follows_its_definition() -> None:
     labels, errors, differences = (grades * 0.2 + 0.1 * torch.rand(60, generator=draw) for _ in range(3))
     scores = (0.5 * grades + 0.5 * torch.rand(60, generator=draw)).clamp(0, 1)
     pairs = torch.arange(60) % 12
-    said = agreement(scores, Known(labels, grades, -errors, -differences, pairs))
+    said = agreement(scores, Grades(labels, grades, -errors, -differences, pairs))
     expected = {
         "loss": float(((scores - labels) ** 2).mean()),
         "rank_label": literal_spearman(scores, labels),
@@ -174,7 +174,7 @@ def test_agreement_follows_its_definition() -> None:
 
 def test_a_score_that_orders_the_errors_is_perfect() -> None:
     errors, grades = torch.rand(30), (torch.arange(30) % 3) / 2
-    said = agreement(1 / (1 + errors), Known(grades, grades, errors, 2 * errors, torch.arange(30) // 3))
+    said = agreement(1 / (1 + errors), Grades(grades, grades, errors, 2 * errors, torch.arange(30) // 3))
     for name in ("truth", "truth_within", "truth_of_pair", "structure", "structure_within", "structure_of_pair"):
         assert said[f"rank_{name}"] == pytest.approx(1, abs=1e-4)
 
@@ -182,14 +182,14 @@ def test_a_score_that_orders_the_errors_is_perfect() -> None:
 def test_pictures_without_a_difference_have_no_order() -> None:
     errors = torch.tensor([0.1, 0.1001, 0.2, 0.3])
     grades, pairs = torch.tensor([1.0, 1.0, 0.5, 0.5]), torch.arange(4) // 2
-    known = Known(grades, grades, errors, errors, pairs)
+    known = Grades(grades, grades, errors, errors, pairs)
     said = agreement(torch.tensor([0.2, 0.9, 0.8, 0.1]), known)
     assert said["rank_truth_within"] == said["rank_truth_of_pair"] == pytest.approx(1, abs=1e-4)
-    said = agreement(torch.rand(2), Known(*(column[:2] for column in known)))
+    said = agreement(torch.rand(2), Grades(*(column[:2] for column in known)))
     assert "rank_truth" in said and "rank_truth_within" not in said
 
 
 def test_levels_are_means_by_grade() -> None:
     labels, grades, errors = torch.tensor([0.75, 0.5, 0.25]), torch.tensor([1.0, 0.5, 1.0]), torch.tensor([0.5, 1, 0.0])
-    rows = by_grade(torch.tensor([0.25, 0.75, 0.5]), Known(labels, grades, errors, errors, torch.arange(3)))
+    rows = by_grade(torch.tensor([0.25, 0.75, 0.5]), Grades(labels, grades, errors, errors, torch.arange(3)))
     assert rows == [(0.5, 0.5, 0.75, 1.0), (1.0, 0.5, 0.375, 0.25)]
