@@ -156,7 +156,7 @@ def write_cache(
 
 def _open(folder: Path, wanted: CacheManifest, encoder: nn.Module) -> CacheReport:
     """Make a folder, or find out what an earlier run with the same options left there."""
-    for torn in folder.glob(".*.safetensors.*"):
+    for torn in (*folder.glob(".*.safetensors.*"), *folder.glob(f".{MANIFEST}.*")):
         shutil.rmtree(torn)
     make_writable("out", folder)
     if not (folder / MANIFEST).is_file():

@@ -129,7 +129,7 @@ def test_samples_do_not_see_each_other(file):
         ({"config": "{}"}, "does not fit"),
         ({"config": "oops"}, r"teacher\.safetensors cannot be used .*idn train-teacher"),
         ({"size": "thirty"}, "a number in its metadata"),
-        ({"size": "30"}, "data.size=30"),
+        ({"size": "30"}, "does not fit pictures of 30 px"),
         ({"template": "nobody"}, "template=nobody"),
         ({"encoder": None}, "its metadata lacks encoder"),
     ],

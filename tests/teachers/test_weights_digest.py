@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from idn.files.digests import weights_digest
 from idn.frozen import Frozen
-from idn.teacher_cache.manifest import weights_digest
 from teachers.base import FrozenTeacher
 from teachers.ensemble import EnsembleTeacher
 from teachers.onnx.embedding_map import CrossFaceMap

@@ -156,7 +156,7 @@ def test_shape_files_that_do_not_fit_are_explained(shape_state, tmp_path):
         Deep3DShape(save(tmp_path / "cut.pth", cut))
     with pytest.raises(UserError, match="holds SimSwap 224, not Deep3DFaceRecon"):
         Deep3DShape(save(tmp_path / "g.pth", {"BottleNeck.0.style1.linear.weight": torch.ones(1)}))
-    with pytest.raises(UserError, match=r"Deep3DShape needs weights=FILE"):
+    with pytest.raises(UserError, match=r"weights=null must be the checkpoint"):
         Deep3DShape(None)
     with pytest.raises(UserError, match="holds Deep3DFaceRecon, not HifiFace"):
         HifiFaceTeacher(save(tmp_path / "shape.pth", shape_state), "ffhq", TinyShape())
@@ -265,7 +265,7 @@ def test_files_are_recognised_and_needed(shape_state):
     assert recognise(checkpoint()) == "HifiFace (maum-ai)"
     assert recognise(shape_state) == "Deep3DFaceRecon"
     assert generator_tensors(checkpoint()).keys() == HifiFaceNet(WIDTH).state_dict().keys()
-    with pytest.raises(UserError, match=r"teacher hififace needs teacher\.weights=FILE"):
+    with pytest.raises(UserError, match=r"weights=null must be a file of hififace"):
         HifiFaceTeacher(None, "ffhq", TinyShape(), TinyRecogniser())
 
 
