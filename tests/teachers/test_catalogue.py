@@ -1,11 +1,10 @@
 """The table of `idn teachers` against the configs that it speaks of."""
 
 import pytest
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from idn.cli.config_tree import conf_dir
-from idn.cli.teacher_verbs import teacher_configs
 from teachers.catalogue import COSTS, declared
 
 NAMES = sorted(path.stem for path in (conf_dir() / "teacher").glob("*.yaml"))
@@ -14,7 +13,7 @@ NAMES = sorted(path.stem for path in (conf_dir() / "teacher").glob("*.yaml"))
 @pytest.fixture
 def configs():
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return {name: OmegaConf.to_container(cfg, resolve=True) for name, cfg in teacher_configs("weights").items()}
+        return {name: OmegaConf.to_container(compose(overrides=[f"+teacher={name}"]).teacher) for name in NAMES}
 
 
 def test_costs_are_those_of_configs():
