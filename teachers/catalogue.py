@@ -28,6 +28,7 @@ _CODE = Declared(None, "Apache-2.0 (no weights)", True)
 FAMILIES: dict[str, Declared] = {
     "procedural": _CODE,
     "blend": _CODE,
+    "truth": _CODE,
     "target_itself": _CODE,
     "trained_here": Declared(None, "as you declared when you trained it", None),
     "ensemble": Declared(None, "those of its members", None),

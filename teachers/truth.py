@@ -4,13 +4,15 @@ from torch import Tensor
 
 from idn.errors import UserError
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.base import FaceInput, FrozenTeacher, SourceInput, TeacherRecord
-from teachers.catalogue import OURS
+from teachers.base import FrozenTeacher
+from teachers.catalogue import FAMILIES
+from teachers.record import FaceInput, SourceInput, TeacherRecord
 
+_TERMS = FAMILIES["truth"]
 RECORD = TeacherRecord(
     name="truth",
-    licence=OURS,
-    commercial=True,
+    licence=_TERMS.licence,
+    commercial=_TERMS.commercial,
     target=FaceInput(),
     source=SourceInput("nothing"),
     full_precision=True,

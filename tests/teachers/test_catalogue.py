@@ -32,7 +32,7 @@ def test_every_config_says_whose_it_is_before_any_file_is_read(configs):
     for name in ("trained_here", "ensemble", "cached"):
         assert rows[name].size is None and rows[name].commercial is None
     for name in set(NAMES) - {"onnx", "torch_program", "trained_here", "ensemble", "cached"}:
-        alone = name in ("blend", "procedural", "target_itself")
+        alone = name in ("blend", "procedural", "target_itself", "truth")
         assert (rows[name].size is None) == alone, name
 
 
