@@ -35,13 +35,10 @@ def build_trainer(cfg: DictConfig) -> "pl.Trainer":
     """The trainer with its callbacks and loggers, which learn the whole config.
 
     A callback or logger that is null is left out, and so is what needs a logger where there is none. The interval
-    between validations, which Lightning counts in batches, is made one of steps. Raises UserError for a run without
-    end.
+    between validations, which Lightning counts in batches, is made one of steps.
     """
     from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
 
-    if (cfg.trainer.max_steps or 0) < 1:
-        raise OptionError("trainer.max_steps", cfg.trainer.max_steps, "must be at least 1: a run needs an end")
     loggers, callbacks = _members(cfg, "logger"), _members(cfg, "callbacks")
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
@@ -68,10 +65,12 @@ def _members(cfg: DictConfig, group: str) -> list[Any]:
 def build_run(verb: str, cfg: DictConfig, words: Sequence[str], out: Path) -> "TrainingRun":
     """What a verb trains, on what, exactly as it would. words: what was typed after it. out: folder of the run.
 
-    Raises UserError for a trainer that does not fit, before anything is loaded.
+    Raises UserError for a run without end and for a trainer that does not fit, before anything is loaded.
     """
     import pytorch_lightning as pl
 
+    if (cfg.trainer.max_steps or 0) < 1:
+        raise OptionError("trainer.max_steps", cfg.trainer.max_steps, "must be at least 1: a run needs an end")
     prepare, trainer = RUNS[verb], _bare_trainer(cfg)
     _check_trainer(verb, trainer, cfg.get("discriminator") is not None)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)

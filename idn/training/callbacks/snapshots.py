@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.atomic import atomic_write
 from idn.files.tensors import read_metadata
 from idn.types import SwapBatch
@@ -21,24 +21,22 @@ class Snapshots(pl.Callback):
     number of steps kept there is removed, and what a lost attempt kept after the step where this one goes on.
     fractions: of `trainer.max_steps`, in [0, 1]; the nearest step counts. A run that is resumed with the same number of
     steps in another folder copies what its first part kept.
-    Raises UserError for a share outside [0, 1], and for two that would have one name.
+    Raises OptionError for a share outside [0, 1], and for two that would have one name.
     """
 
     def __init__(self, directory: str | Path, fractions: Sequence[float]) -> None:
         self.directory, self.max_steps = Path(directory), 0
         self.paths = {fraction: self.directory / f"{fraction:.3f}.safetensors" for fraction in fractions}
         if any(not 0 <= fraction <= 1 for fraction in fractions) or len(set(self.paths.values())) < len(fractions):
-            raise UserError(
-                f"callbacks.snapshots.fractions={list(fractions)} must be different shares between 0 and 1, with three "
-                "decimals at most"
-            )
+            wanted = "must be different shares between 0 and 1, with three decimals at most"
+            raise OptionError("fractions", list(fractions), wanted)
         self.earlier: dict[str, str | int] = {}
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """Raises UserError if the run has no end of which a share could be taken."""
         self.max_steps = trainer.max_steps
         if self.max_steps < 1 and self.paths:
-            raise UserError("snapshots need trainer.max_steps: give it, or set callbacks.snapshots.fractions=[]")
+            raise UserError("snapshots are kept at shares of a run: give trainer.max_steps, or fractions=[]")
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Put the folder in order, and keep what is due before the first step."""

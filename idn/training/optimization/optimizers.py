@@ -1,25 +1,14 @@
-"""How a LightningModule gets its optimizer: groups of parameters, their rates, the schedule."""
+"""Optimizer parameter groups: their learning rates, which of them decay, and the schedule."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from idn.errors import UserError
-
 Build = Callable[[Iterable[dict[str, Any]]], Optimizer]
 """An optimizer that only lacks its parameter groups."""
-
-
-def check_rates(option: str, rates: Mapping[str, float], groups: Sequence[str], owner: str) -> None:
-    """Raise UserError, which calls the rates by their option, for one that belongs to none of the groups.
-
-    owner: how their enumeration begins, such as "the student has".
-    """
-    if unknown := sorted(rates.keys() - set(groups)):
-        raise UserError(f"{option} names {unknown[0]}, but {owner} {', '.join(groups)}")
 
 
 def rated(build: Build, groups: Mapping[str, list[nn.Parameter]], rates: Mapping[str, float]) -> Optimizer:

@@ -1,23 +1,27 @@
-"""Learning-rate schedules, counted in optimizer steps."""
+"""Learning rate schedules, counted in optimizer steps."""
 
 import math
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.files.option_checks import require_int, require_number
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int, floor: float = 0.01) -> LambdaLR:
     """Linear rise over `warmup_steps`, then half a cosine down to `floor` times the learning rate at `total_steps`.
 
-    Raises UserError for a run without steps, or without an end, and for numbers that cannot be meant.
+    optimizer: whose rates change.
+    total_steps: of the run.
+    warmup_steps: of the rise; of a short run, half of it at most.
+    floor: share of the rate that is left in the end.
+    Raises OptionError for a run without steps, or without an end, and for numbers that cannot be meant.
     """
     if total_steps < 1:
-        raise UserError(f"trainer.max_steps={total_steps} must be at least 1: the learning rate falls until that step")
-    require_int("schedule.warmup_steps", warmup_steps, 0)
-    require_number("schedule.floor", floor, 0, 1)
+        raise OptionError("total_steps", total_steps, "must be at least 1: the learning rate falls until that step")
+    require_int("warmup_steps", warmup_steps, 0)
+    require_number("floor", floor, 0, 1)
     warmup = min(warmup_steps, max(total_steps // 2, 1))
 
     def factor(step: int) -> float:

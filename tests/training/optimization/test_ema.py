@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.training.optimization.ema import MovingAverage
 
 
@@ -43,5 +43,20 @@ def test_another_network_is_refused() -> None:
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_decay_range(decay: float) -> None:
-    with pytest.raises(UserError, match=rf"ema_decay={decay}"):
+    with pytest.raises(OptionError) as error:
         MovingAverage(net(), decay)
+    assert error.value.argument == "ema_decay"
+
+
+def test_it_goes_on_counting_after_a_checkpoint() -> None:
+    network, average = net(), MovingAverage(net(), 0.999)
+    for _ in range(3):
+        average.update(network)
+    other = MovingAverage(net(), 0.999)
+    other.load_state_dict(average.state_dict())
+    assert other.count == average.count == 3
+    with torch.no_grad():
+        network[0].weight.add_(1.0)
+    average.update(network)
+    other.update(network)
+    assert torch.equal(other.network[0].weight, average.network[0].weight) and int(other.updates) == 4
