@@ -1,7 +1,6 @@
 """Small parts of a run: schedule, pictures, perceptual features, allocator."""
 
 import itertools
-import re
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +80,7 @@ def test_timm_features_load_strictly_and_pass_gradients(tmp_path: Path) -> None:
 
 
 def test_unknown_perceptual_model_is_said() -> None:
-    with pytest.raises(UserError, match=r"perceptual\.model=resnet_of_nobody cannot be had .* perceptual=encoder$"):
+    with pytest.raises(UserError, match=r"^model=resnet_of_nobody cannot be had .* maps of the encoder$"):
         TimmFeatures("resnet_of_nobody", [0], None)
 
 
@@ -106,8 +105,7 @@ def test_a_model_of_the_hub_sees_the_numbers_that_it_was_published_for(
 
 def test_shallow_maps_must_exist() -> None:
     seen = IdentityFeatures(torch.zeros(1, 1), torch.zeros(1, 1, 1, 1))
-    said = "this identity encoder returns no shallow maps: choose perceptual=timm or loss.weights.perceptual=0"
-    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+    with pytest.raises(UserError, match="returns no shallow maps"):
         IdentityShallow()(torch.rand(1, 3, 8, 8), seen)
 
 

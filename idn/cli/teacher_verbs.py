@@ -72,7 +72,7 @@ def cache(cfg: DictConfig) -> None:
 
     from idn.teacher_cache.shards import PictureFormat
     from idn.teacher_cache.write import write_cache
-    from idn.training.summary import SHARED, repeated
+    from idn.training.report import SHARED, repeated
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     groups = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in CACHE_GROUPS}

@@ -155,7 +155,7 @@ def _scorer(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Train
     from idn.reweighting.graded.pictures import collect
     from idn.training.build import check_acquainted
     from idn.training.kinds import ScorerRun
-    from idn.training.modules.quality import QualityModule
+    from idn.training.modules.quality import QualityTraining
     from idn.training.resume import check_resume
 
     if HydraConfig.get().runtime.choices["graded"] == "snapshots" and (
@@ -168,7 +168,7 @@ def _scorer(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Train
     source, data, encoder = build(cfg.graded), build(cfg.data), build(cfg.encoder)
     check_acquainted(data, encoder)
     check_resume(cfg.resume, trainer)
-    module = QualityModule(build(cfg.scorer), build(cfg.optim), build(cfg.schedule))
+    module = QualityTraining(build(cfg.scorer), build(cfg.optim), build(cfg.schedule))
     data = source.attach(data, encoder, trainer.strategy.root_device)
     train = collect(source, data, "train", cfg.pairs, cfg.batch, out, cfg.seed)
     val = collect(source, data, "val", cfg.val_pairs, cfg.batch, out)

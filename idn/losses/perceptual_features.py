@@ -1,4 +1,4 @@
-"""Where the feature maps of the perceptual loss come from: one choice, made in the config."""
+"""Perceptual features: frozen networks whose feature maps the perceptual loss compares (the encoder, timm models)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,8 @@ class IdentityShallow(Frozen):
         """seen: the encoder's pass over `images`. Returns its shallow maps; UserError if the encoder has none."""
         if not seen.shallow:
             raise UserError(
-                "this identity encoder returns no shallow maps: choose perceptual=timm or loss.weights.perceptual=0"
+                "this identity encoder returns no shallow maps: choose other perceptual maps, such as timm, or "
+                "give the perceptual loss a weight of 0"
             )
         return seen.shallow
 
@@ -34,10 +35,12 @@ class IdentityShallow(Frozen):
 class TimmFeatures(Frozen):
     """Early stages of a frozen timm backbone, such as VGG-16 or a ResNet.
 
-    model: timm name, `hf_hub:` names included. stages: indices into its feature levels, fine to coarse.
+    model: timm name, `hf_hub:` names included.
+    stages: indices into its feature levels, fine to coarse.
     weights: a checkpoint file of that model; None takes the published ones from the hub.
     size: pictures are resized to this many pixels first; None keeps the student's size.
-    Raises UserError when the weights cannot be had or the stages do not exist.
+
+    Raises OptionError when the model cannot be had or the stages do not exist, UserError for a file of another model.
     """
 
     reads_encoder = False

@@ -1,4 +1,4 @@
-"""The classification head that trains a face recogniser."""
+"""Angular margin loss (ArcFace): the classification head that trains a face recogniser."""
 
 import torch
 import torch.nn.functional as F
@@ -11,19 +11,24 @@ from idn.files.option_checks import require_number
 class AngularMargin(nn.Module):
     """Additive angular margin (ArcFace, arXiv:1801.07698, Eq. 3): the true class must win by `margin` radians.
 
-    classes: number of identities. scale: factor on the cosines before the softmax. Where angle + margin would pass pi,
-    the logit goes on falling linearly, cos - margin * sin(margin), so that it stays monotonous. people: (classes, K),
-    K <= embedding_dim, coordinates that are known of every identity: the class centres start there, rotated at random
-    into the embedding, so that alike people are neighbours from the first step; None starts them at random. Raises
-    UserError for a margin of a right angle or more, a scale below 1, and more coordinates than the embedding has.
+    embedding_dim: length of the embeddings.
+    classes: number of identities.
+    margin: radians, less than a right angle. Where angle + margin would pass pi, the logit goes on falling linearly,
+        cos - margin * sin(margin), so that it stays monotonous.
+    scale: factor on the cosines before the softmax, 1 or more.
+    people: (classes, K), K <= embedding_dim, coordinates that are known of every identity: the class centres start
+        there, rotated at random into the embedding, so that alike people are neighbours from the first step; None
+        starts them at random.
+
+    Raises OptionError for other numbers, UserError for embeddings shorter than K.
     """
 
     def __init__(
         self, embedding_dim: int, classes: int, margin: float, scale: float, people: Tensor | None = None
     ) -> None:
         super().__init__()
-        require_number("encoder_training.margin", margin, 0, 1.57)
-        require_number("encoder_training.scale", scale, 1)
+        require_number("margin", margin, 0, 1.57)
+        require_number("scale", scale, 1)
         self.margin, self.scale = margin, scale
         start = torch.randn(classes, embedding_dim) if people is None else _embedded(people, embedding_dim)
         self.centres = nn.Parameter(F.normalize(start, dim=1))
@@ -50,8 +55,8 @@ def _embedded(people: Tensor, dim: int) -> Tensor:
     """(C, K) -> (C, dim): standardised, then by a random isometry."""
     if people.shape[1] > dim:
         raise UserError(
-            f"encoder_network.embedding_dim={dim} is less than the {people.shape[1]} numbers that the data know of every "
-            f"person: give {people.shape[1]} or more"
+            f"embeddings of {dim} numbers are too short for the {people.shape[1]} that the data know of every person: "
+            "train a network with longer ones"
         )
     spread = (people - people.mean(0)) / people.std(0).clamp_min(1e-6)
     return spread @ torch.linalg.qr(torch.randn(dim, people.shape[1])).Q.T

@@ -1,4 +1,4 @@
-"""Networks that tell swaps from photographs while a swapper is trained against them. They are never used afterwards."""
+"""Discriminators: networks that tell swaps from photographs while a swapper is trained against them."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -23,16 +23,18 @@ _SLOPE = 0.2
 class PatchDiscriminator(nn.Module):
     """Judges overlapping patches, on the picture and on smaller copies of it (pix2pixHD, arXiv:1711.11585).
 
-    scales: how many sizes are looked at, each half of the one before. width: channels of the first layer, doubled by
-    every further one up to 8 times. depth: halvings per scale. Every convolution is spectrally normalised
-    (arXiv:1802.05957), so no sample of a batch depends on another one. Raises UserError for numbers below 1.
+    scales: how many sizes are looked at, each half of the one before.
+    width: channels of the first layer, doubled by every further one up to 8 times.
+    depth: halvings per scale.
+
+    Every convolution is spectrally normalised (arXiv:1802.05957), so no sample of a batch depends on another one.
+    Raises OptionError for numbers below 1.
     """
 
-    def __init__(self, scales: int = 2, width: int = 64, depth: int = 3) -> None:
+    def __init__(self, scales: int = 2, width: int = 32, depth: int = 3) -> None:
         super().__init__()
         for name, value in {"scales": scales, "width": width, "depth": depth}.items():
-            if value < 1:
-                raise UserError(f"discriminator.{name}={value} must be 1 or more")
+            require_int(name, value, 1)
         self.depth = depth
         self.scales = nn.ModuleList(_Critic(3, width, depth) for _ in range(scales))
 
@@ -44,8 +46,8 @@ class PatchDiscriminator(nn.Module):
         smallest = 2 ** (len(self.scales) + self.depth - 1)
         if min(images.shape[-2:]) < smallest:
             raise UserError(
-                f"pictures of {images.shape[-1]} px are too small for this discriminator: take data.size={smallest} or "
-                "more, or lower discriminator.scales or discriminator.depth"
+                f"pictures of {images.shape[-1]} px are too small for a discriminator of {len(self.scales)} scales with "
+                f"{self.depth} halvings each: take {smallest} px or more, or fewer scales or halvings"
             )
         x = to_pm1(images)
         verdicts = []
@@ -69,8 +71,7 @@ class ProjectedDiscriminator(nn.Module):
 
     def __init__(self, backbone: str = "tf_efficientnet_lite0", weights: str | Path | None = None, width: int = 64):
         super().__init__()
-        if width < 1:
-            raise UserError(f"discriminator.width={width} must be 1 or more")
+        require_int("width", width, 1)
         self.backbone = Backbone(backbone, weights, self.LEVELS)
         widths = [width * 2**level for level in range(self.LEVELS)]
         self.projections = nn.ModuleList(
@@ -90,8 +91,8 @@ class ProjectedDiscriminator(nn.Module):
         """
         if min(images.shape[-2:]) < self.SMALLEST:
             raise UserError(
-                f"pictures of {images.shape[-1]} px are too small for the projected discriminator: take data.size="
-                f"{self.SMALLEST} or more, or discriminator=patch"
+                f"pictures of {images.shape[-1]} px are too small for the projected discriminator: take {self.SMALLEST} "
+                "px or more, or the discriminator patch"
             )
         levels = self.backbone(images)
         mixed = [project(level) for project, level in zip(self.projections, levels, strict=True)]
@@ -122,14 +123,16 @@ class Backbone(Frozen):
         )
         self.channels = tuple(self.net.feature_info.channels())
         if len(self.channels) != levels:
-            raise UserError(
-                f"discriminator.backbone={name} has {len(self.channels)} feature levels, {levels} are needed: choose "
-                "another one, or discriminator=patch"
+            raise OptionError(
+                "backbone",
+                name,
+                f"has {len(self.channels)} feature levels, {levels} are needed: choose another one, or the "
+                "discriminator patch",
             )
         if weights is not None:
             wanted = self.net.model.state_dict()  # without the classifier, which the file may hold
             found = {key: value for key, value in read_tensors(weights).items() if key in wanted}
-            load_strict(self.net.model, found, f"discriminator.weights={weights}")
+            load_strict(self.net.model, found, f"weights={weights}")
         _, self.mean, self.std = published(self.net)
         self.freeze()
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from idn.errors import OptionError
 from idn.files.run_folder import CHECKPOINTS, LAST
 from idn.training.kinds import TrainingRun
+from idn.training.report import write_summary
 from idn.training.resume import check_resume, start
 from idn.training.stopping import stoppable
-from idn.training.summary import write_summary
 
 
 class Result(NamedTuple):

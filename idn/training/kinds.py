@@ -15,10 +15,10 @@ from idn.data.loaders import StreamData, SwapData
 from idn.encoders.trained import save_trained
 from idn.reweighting.scorer import Kind, ScorerNotes, save_scorer
 from idn.training.modules.adversarial import check_trainer
-from idn.training.modules.quality import QualityModule
-from idn.training.modules.recognition import RecognitionModule
+from idn.training.modules.quality import QualityTraining
+from idn.training.modules.recognition import RecognitionTraining
 from idn.training.modules.swap_training import SwapTraining
-from idn.training.report import tell_encoder, tell_scorer, tell_student, tell_swapper
+from idn.training.report import print_encoder_report, print_scorer_report, print_student_report, print_teacher_report
 
 
 class Declared(Protocol):
@@ -90,7 +90,7 @@ class StudentRun(TrainingRun):
 
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
-        tell_student(metrics, path.parent, path, trainer, self.options)
+        print_student_report(metrics, path.parent, path, trainer, self.options)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class TeacherRun(TrainingRun):
 
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
-        tell_swapper(metrics, path.parent, path, self.module, self.options)
+        print_teacher_report(metrics, path.parent, path, self.module, self.options)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class EncoderRun(TrainingRun):
     licence: of the weights that come out. command: the line that trained them, kept in the file.
     """
 
-    module: RecognitionModule
+    module: RecognitionTraining
     data: pl.LightningDataModule
     licence: str
     command: str
@@ -137,7 +137,7 @@ class EncoderRun(TrainingRun):
 
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
-        tell_encoder(metrics, path)
+        print_encoder_report(metrics, path)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class ScorerRun(TrainingRun):
     shell takes it.
     """
 
-    module: QualityModule
+    module: QualityTraining
     data: StreamData
     kind: Kind
     record: Declared
@@ -165,7 +165,7 @@ class ScorerRun(TrainingRun):
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
         words = shlex.split(self.command)
-        tell_scorer(self._notes(metrics), self.module.levels, path, trainer.global_step, words)
+        print_scorer_report(self._notes(metrics), self.module.levels, path, trainer.global_step, words)
 
     def summary(self, metrics: Mapping[str, float]) -> dict[str, Any]:
         """The metrics, and what the scorer says by grade."""

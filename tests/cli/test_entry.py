@@ -390,7 +390,7 @@ def test_quality_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -
 
 
 def test_the_next_command_can_be_pasted_into_a_shell() -> None:
-    from idn.training.summary import SHARED, repeated
+    from idn.training.report import SHARED, repeated
 
     options = ["data.root=my photos", "teacher.shares={a: 2}", "encoder=arcface", "seed=3", "encoder_data=folder"]
     assert (

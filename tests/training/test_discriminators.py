@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.training.discriminators import PatchDiscriminator, ProjectedDiscriminator
 from idn.types import Verdict
 
@@ -126,7 +126,7 @@ def test_a_backbone_that_cannot_be_had_is_an_error_that_names_the_way_out(monkey
         raise ConnectionError("no route")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(UserError, match=r"backbone=tf_efficientnet_lite0 .*no route.* discriminator=patch"):
+    with pytest.raises(UserError, match=r"backbone=tf_efficientnet_lite0 .*no route.* the discriminator patch"):
         ProjectedDiscriminator()
 
 
@@ -144,15 +144,27 @@ def test_files_of_other_networks_are_refused(tmp_path, weights):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "argument"),
     [
-        (lambda w: PatchDiscriminator(scales=0), "discriminator.scales=0"),
-        (lambda w: PatchDiscriminator(width=0), "discriminator.width=0"),
-        (lambda w: PatchDiscriminator(3, 4, 3)(images(1, 16)), "data.size=32"),
-        (lambda w: ProjectedDiscriminator(BACKBONE, w, 0), "discriminator.width=0"),
-        (lambda w: ProjectedDiscriminator(BACKBONE, w, 8)(images(1, 32)), "data.size=64 or more"),
+        (lambda w: PatchDiscriminator(scales=0), "scales"),
+        (lambda w: PatchDiscriminator(width=0), "width"),
+        (lambda w: PatchDiscriminator(depth=1.5), "depth"),
+        (lambda w: ProjectedDiscriminator(BACKBONE, w, 0), "width"),
     ],
 )
-def test_impossible_options_get_one_sentence(make, said, weights):
-    with pytest.raises(UserError, match=said):
+def test_impossible_options_are_refused(make, argument, weights):
+    with pytest.raises(OptionError) as error:
         make(weights)
+    assert error.value.argument == argument
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "least"),
+    [
+        (lambda w: PatchDiscriminator(3, 4, 3), 16, "32 px"),
+        (lambda w: ProjectedDiscriminator(BACKBONE, w, 8), 32, "64 px"),
+    ],
+)
+def test_pictures_that_are_too_small_are_refused(make, size, least, weights):
+    with pytest.raises(UserError, match=f"{size} px are too small .* take {least} or more"):
+        make(weights)(images(1, size))

@@ -115,7 +115,7 @@ def test_a_run_without_steps_is_refused(steps: int, verb: str, idn_cli, tmp_path
         ("train-teacher", "teacher_training.ema_decay=-0.5", "ema_decay=-0.5 must be at least 0"),
         ("train-encoder", "encoder_training.folds=1", "encoder_training.folds=1 must be a whole number, at least 2"),
         ("train-encoder", "encoder_training.margin=2", "encoder_training.margin=2 must be a number from 0 to 1.57"),
-        ("train-encoder", "encoder_data.pairs=10", "raise encoder_data.pairs, or lower encoder_training.folds"),
+        ("train-encoder", "encoder_data.pairs=10", "encoder_training.folds=10 is more than the 5 verification pairs"),
         ("train", "callbacks.last.every=0", "callbacks.last.every=0 must be at least 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Training of the quality scorer Q (arXiv:2201.03808, loss reweighting): a regressor of rated pictures."""
+"""QualityTraining: the LightningModule of the quality scorer Q (arXiv:2201.03808), a regressor of graded pictures."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class Level(NamedTuple):
     """Mean absolute error to the exact swap, infinite where nobody knows."""
 
 
-class QualityModule(FiniteGuard):
+class QualityTraining(FiniteGuard):
     """Trains `network` to tell the label of a picture, by squared error.
 
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer. Biases and BatchNorms get

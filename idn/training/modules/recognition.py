@@ -1,4 +1,4 @@
-"""Training of face recognisers: classify the people of a training set, verify pairs of people never seen."""
+"""RecognitionTraining: the LightningModule that trains a face recogniser and verifies pairs of people never seen."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import CatMetric
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int
 from idn.losses.recognition import AngularMargin
 from idn.metrics.verification import verify
@@ -17,17 +17,22 @@ from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.optimization.optimizers import Build, decayed_kernels, stepwise
 
 
-class RecognitionModule(FiniteGuard):
+class RecognitionTraining(FiniteGuard):
     """Trains `network` to tell `classes` people apart by an additive angular margin (arXiv:1801.07698).
 
     network: images (N, 3, S, S) in [0, 1] -> IdentityFeatures, with `embedding_dim`; the head is thrown away later.
+    classes: people in the training set.
     margin: radians by which the true class must win; it grows linearly from 0 over `margin_steps` steps, because a full
-    margin on a random network keeps small ones from learning at all. scale: of the cosines before the softmax.
+        margin on a random network keeps small ones from learning at all.
+    scale: of the cosines before the softmax.
+    margin_steps: see margin.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer. Biases and BatchNorms get
-    no weight decay. folds: of the verification protocol. people: known coordinates of every class, where there are any
-    (see `AngularMargin`).
-    Raises UserError for fewer than two classes or folds, and for a margin or a scale that `AngularMargin` refuses.
-    Training batches are (images, labels), validation batches (images_a, images_b, same).
+        no weight decay.
+    folds: of the verification protocol.
+    people: known coordinates of every class, where there are any (see `AngularMargin`).
+
+    Training batches are (images, labels), validation batches (images_a, images_b, same). Raises UserError for fewer
+    than two classes, OptionError for fewer than two folds and for what `AngularMargin` refuses.
     """
 
     def __init__(
@@ -45,8 +50,8 @@ class RecognitionModule(FiniteGuard):
         super().__init__("lower the learning rate")
         if classes < 2:
             raise UserError(f"the training data hold {classes} people: a recogniser needs two or more")
-        require_int("encoder_training.folds", folds, 2)
-        require_int("encoder_training.margin_steps", margin_steps, 0)
+        require_int("folds", folds, 2)
+        require_int("margin_steps", margin_steps, 0)
         self.network = network.to(memory_format=torch.channels_last)
         self.head = AngularMargin(network.embedding_dim, classes, margin, scale, people)
         self.margin_steps, self.folds = margin_steps, folds
@@ -84,10 +89,8 @@ class RecognitionModule(FiniteGuard):
         if not self.trainer.sanity_checking:
             same = self.same.compute() > 0.5
             if (least := min(int(same.sum()), int((~same).sum()))) < self.folds:
-                raise UserError(
-                    f"encoder_training.folds={self.folds}, but of one kind of verification pair there are only {least}: "
-                    "raise encoder_data.pairs, or lower encoder_training.folds"
-                )
+                wanted = f"is more than the {least} verification pairs of one kind: lower it, or take more pairs"
+                raise OptionError("folds", self.folds, wanted, self)
             scores = verify(self.cosines.compute(), same, self.folds)
             self.log_dict({f"val/{name}": value for name, value in scores.items()}, sync_dist=True)
         self.cosines.reset()

@@ -18,8 +18,8 @@ from idn.files.run_folder import LAST_GOOD
 from idn.reweighting.graded.pictures import GradedBatch, Grades
 from idn.training.callbacks.checkpoints import SaveOnError
 from idn.training.modules.finite_guard import FiniteGuard, gradient_norm
-from idn.training.modules.quality import QualityModule
-from idn.training.modules.recognition import RecognitionModule
+from idn.training.modules.quality import QualityTraining
+from idn.training.modules.recognition import RecognitionTraining
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.resume import start
 from idn.types import IdentityFeatures
@@ -73,12 +73,12 @@ def rated(images: torch.Tensor, labels: torch.Tensor) -> GradedBatch:
 
 
 def quality(trapped: int) -> FiniteGuard:
-    return QualityModule(Net(True, trapped), partial(torch.optim.AdamW, lr=0.01), SCHEDULE)
+    return QualityTraining(Net(True, trapped), partial(torch.optim.AdamW, lr=0.01), SCHEDULE)
 
 
 def recognition(trapped: int) -> FiniteGuard:
     network = Net(False, trapped)
-    return RecognitionModule(network, 4, 0.1, 8.0, 2, partial(torch.optim.SGD, lr=0.01), SCHEDULE)
+    return RecognitionTraining(network, 4, 0.1, 8.0, 2, partial(torch.optim.SGD, lr=0.01), SCHEDULE)
 
 
 SCHEDULE = partial(warmup_cosine, total_steps=4, warmup_steps=1)

@@ -16,7 +16,7 @@ from idn.files.run_folder import LAST_GOOD
 from idn.metrics.scoring import SCORER_METRICS, agreement
 from idn.reweighting.graded.pictures import GradedBatch, Grades
 from idn.training.callbacks.checkpoints import SaveOnError
-from idn.training.modules.quality import QualityModule, by_grade
+from idn.training.modules.quality import QualityTraining, by_grade
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.resume import start
 
@@ -51,18 +51,18 @@ class Noisy(Dataset[GradedBatch]):
 
 
 @pytest.fixture
-def make_module() -> Callable[..., QualityModule]:
-    def make(steps: int = 6) -> QualityModule:
+def make_module() -> Callable[..., QualityTraining]:
+    def make(steps: int = 6) -> QualityTraining:
         torch.manual_seed(0)
         schedule = partial(warmup_cosine, total_steps=steps, warmup_steps=1)
-        return QualityModule(Tiny(), partial(torch.optim.AdamW, lr=0.02, weight_decay=0.05), schedule)
+        return QualityTraining(Tiny(), partial(torch.optim.AdamW, lr=0.02, weight_decay=0.05), schedule)
 
     return make
 
 
 def run(
     path: Path,
-    module: QualityModule,
+    module: QualityTraining,
     steps: int,
     every: int = 3,
     resume: Path | None = None,
@@ -88,7 +88,9 @@ def run(
     return trainer
 
 
-def test_the_scorer_learns_and_logs_what_is_promised(tmp_path: Path, make_module: Callable[..., QualityModule]) -> None:
+def test_the_scorer_learns_and_logs_what_is_promised(
+    tmp_path: Path, make_module: Callable[..., QualityTraining]
+) -> None:
     module = make_module(150)
     before = {key: value.clone() for key, value in module.named_parameters()}
     trainer = run(tmp_path, module, 150, every=150)
@@ -103,14 +105,14 @@ def test_the_scorer_learns_and_logs_what_is_promised(tmp_path: Path, make_module
     assert [level.grade for level in module.levels] == [0, 0.25, 0.5, 0.75, 1]
 
 
-def test_without_a_truth_nothing_is_said_about_it(tmp_path: Path, make_module: Callable[..., QualityModule]) -> None:
+def test_without_a_truth_nothing_is_said_about_it(tmp_path: Path, make_module: Callable[..., QualityTraining]) -> None:
     metrics = run(tmp_path, make_module(), 3, known=False).callback_metrics
     assert "val/rank_label" in metrics and not any("truth" in key or "structure" in key for key in metrics)
 
 
 @pytest.mark.parametrize("split", [3, 4])
 def test_resumed_run_equals_the_uninterrupted_one(
-    split: int, tmp_path: Path, make_module: Callable[..., QualityModule]
+    split: int, tmp_path: Path, make_module: Callable[..., QualityTraining]
 ) -> None:
     whole = make_module()
     run(tmp_path / "whole", whole, 6)
@@ -122,7 +124,7 @@ def test_resumed_run_equals_the_uninterrupted_one(
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_learned(
-    tmp_path: Path, make_module: Callable[..., QualityModule]
+    tmp_path: Path, make_module: Callable[..., QualityTraining]
 ) -> None:
     reference = make_module()
     run(tmp_path / "reference", reference, 4, every=4)
@@ -134,7 +136,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_learned(
         assert torch.isfinite(value).all() and torch.equal(value, reference.state_dict()[key])
 
 
-def test_biases_and_norms_get_no_weight_decay(make_module: Callable[..., QualityModule]) -> None:
+def test_biases_and_norms_get_no_weight_decay(make_module: Callable[..., QualityTraining]) -> None:
     module = make_module()
     groups = module.configure_optimizers()["optimizer"].param_groups
     decayed = {id(p): group["weight_decay"] for group in groups for p in group["params"]}

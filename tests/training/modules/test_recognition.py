@@ -10,7 +10,7 @@ from idn.encoders.mobilefacenet import MobileFaceNet
 from idn.errors import UserError
 from idn.losses.recognition import AngularMargin
 from idn.metrics.verification import verify
-from idn.training.modules.recognition import RecognitionModule
+from idn.training.modules.recognition import RecognitionTraining
 from idn.training.optimization.schedules import warmup_cosine
 
 TEMPLATE = "arcface_112_v2"
@@ -76,7 +76,7 @@ def _module(classes, steps):
     network = MobileFaceNet(0.125, 32, 32, TEMPLATE, TEMPLATE)
     schedule = partial(warmup_cosine, total_steps=steps, warmup_steps=2)
     optimizer = partial(SGD, lr=0.1, momentum=0.9, weight_decay=5e-4)
-    return RecognitionModule(network, classes, 0.2, 16.0, steps // 2, optimizer, schedule)
+    return RecognitionTraining(network, classes, 0.2, 16.0, steps // 2, optimizer, schedule)
 
 
 def _people(identities, each, seed):
