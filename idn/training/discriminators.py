@@ -46,7 +46,7 @@ class PatchDiscriminator(nn.Module):
         smallest = 2 ** (len(self.scales) + self.depth - 1)
         if min(images.shape[-2:]) < smallest:
             raise UserError(
-                f"pictures of {images.shape[-1]} px are too small for a discriminator of {len(self.scales)} scales with "
+                f"pictures of {images.shape[-1]} px are too small for {len(self.scales)} scales with "
                 f"{self.depth} halvings each: take {smallest} px or more, or fewer scales or halvings"
             )
         x = to_pm1(images)
@@ -91,7 +91,7 @@ class ProjectedDiscriminator(nn.Module):
         """
         if min(images.shape[-2:]) < self.SMALLEST:
             raise UserError(
-                f"pictures of {images.shape[-1]} px are too small for the projected discriminator: take {self.SMALLEST} "
+                f"pictures of {images.shape[-1]} px are too small for this discriminator: take {self.SMALLEST} "
                 "px or more, or the discriminator patch"
             )
         levels = self.backbone(images)

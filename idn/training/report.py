@@ -104,9 +104,7 @@ def _warn_of_failure(what: str, metrics: Mapping[str, float]) -> None:
     identity, untouched = (metrics.get(f"val/identity_{name}", math.nan) for name in ("swap", "target"))
     faults = [f"its swap gain is {gain:.2f} dB, below 0"] if gain < 0 else []
     if identity <= untouched:
-        faults.append(
-            f"its pictures look like the source no more than the targets do ({identity:.3f}, {untouched:.3f})"
-        )
+        faults.append(f"its pictures are no more like the sources ({identity:.3f}) than the targets ({untouched:.3f})")
     if faults:
         print(
             f"WARNING: this {what} does not swap yet: {' and '.join(faults)}. Train longer; if it stays so, look at "
