@@ -105,7 +105,7 @@ class TruthTeacher(FrozenTeacher):
 
 @pytest.fixture
 def make_module() -> Callable[..., SwapTraining]:
-    """A distillation module of tiny parts, always with the same random weights."""
+    """A distillation of tiny parts, always with the same random weights; options replace parts of it."""
 
     def make(
         total_steps: int = 6,
@@ -116,13 +116,12 @@ def make_module() -> Callable[..., SwapTraining]:
     ) -> SwapTraining:
         torch.manual_seed(0)
         encoder = TinyEncoder()
-        return SwapTraining(
-            network=Student(EncoderDescription(8, 16), width=0.25),
-            supervisor=TeacherSupervision(TruthTeacher() if teacher is None else teacher, Trust(variant)),
-            write=save_student,
-            encoder=encoder,
-            perceptual=IdentityShallow() if perceptual is None else perceptual,
-            objective=Objective(
+        parts: dict[str, Any] = {
+            "network": Student(EncoderDescription(8, 16), width=0.25),
+            "supervisor": TeacherSupervision(TruthTeacher() if teacher is None else teacher, Trust(variant)),
+            "encoder": encoder,
+            "perceptual": IdentityShallow() if perceptual is None else perceptual,
+            "objective": Objective(
                 {
                     "pixel": PixelDistillation(),
                     "perceptual": PerceptualDistillation(),
@@ -133,11 +132,13 @@ def make_module() -> Callable[..., SwapTraining]:
                 {"pixel": 10.0, "perceptual": 1.0, "identity": 1.0, "mask": 0.5, "coverage": 2.0},
                 ["pixel", "perceptual"],
             ),
-            optimizer=partial(torch.optim.AdamW, lr=5e-3),
-            schedule=partial(warmup_cosine, total_steps=total_steps, warmup_steps=1),
-            rates={"prediction": 0.003, "modulation": 3.0},
-            **{"ema_decay": 0.999} | options,
-        )
+            "optimizer": partial(torch.optim.AdamW, lr=5e-3),
+            "schedule": partial(warmup_cosine, total_steps=total_steps, warmup_steps=1),
+            "rates": {"prediction": 0.003, "modulation": 3.0},
+            "write": save_student,
+            "ema_decay": 0.999,
+        }
+        return SwapTraining(**parts | options)
 
     return make
 
