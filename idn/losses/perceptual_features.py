@@ -51,7 +51,7 @@ class TimmFeatures(Frozen):
         self.net = build_model(
             model,
             weights is None,
-            OptionError("model", model, "give weights=FILE, another model, or take perceptual=encoder"),
+            OptionError("model", model, "give a file of weights, another model, or the maps of the encoder"),
             {"features_only": True, "out_indices": list(stages)},
         )
         if weights is not None:

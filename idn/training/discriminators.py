@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_int
 from idn.files.tensors import load_strict, read_tensors
 from idn.files.timm_backbones import build_model, published
 from idn.frozen import Frozen
@@ -117,7 +118,7 @@ class Backbone(Frozen):
             name,
             weights is None,
             OptionError(
-                "backbone", name, "give weights=FILE with its weights, or take discriminator=patch, without any"
+                "backbone", name, "give weights=FILE with its weights, or take the discriminator patch, without any"
             ),
             {"features_only": True, "feature_cls": "getter", "out_indices": tuple(range(-levels, 0))},
         )
