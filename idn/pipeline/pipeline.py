@@ -1,4 +1,4 @@
-"""A sequence of runs with one config: every stage is one `idn` command, and what is finished is not done again."""
+"""Pipeline: stages one after the other, each one `idn` command; what is finished is not done again."""
 
 import json
 import os
@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
+from safetensors import SafetensorError, safe_open
 
 from idn.errors import OptionError, UserError
 from idn.files.atomic import atomic_write
@@ -28,20 +29,34 @@ RECORD = "stage.json"
 """In a stage's folder: the command that began there, what it was given by earlier stages, and whether it has ended."""
 
 LOG = "log.txt"
+PRODUCTS = {
+    "train": "student.safetensors",
+    "train-teacher": "teacher.safetensors",
+    "train-scorer": "scorer.safetensors",
+    "train-encoder": "encoder.safetensors",
+    "cache": "cache.json",
+}
+"""By verb, what is there and whole in the folder of a stage that is finished."""
 _RESUMABLE = ("train", "train-teacher", "train-scorer", "train-encoder")
+_STOPPED = (130, 143)
+"""Exit statuses of a command that somebody stopped: it has saved its state."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """One command, or the same one with several seeds.
 
-    verb, options: what a person would type after `idn`. seeds: none, or one run per seed in a folder of its own.
-    folder: the option that says where the verb writes. shown: whether the closing table has a row for it.
-    Raises UserError for seeds that are not different whole numbers.
+    verb, options: what a person would type after `idn`.
+    needs: names of the stages whose results it reads.
+    seeds: none, or one run per seed in a folder of its own.
+    folder: the option that says where the verb writes.
+    shown: whether the closing table has a row for it.
+    Raises OptionError for seeds that are not different whole numbers.
     """
 
     verb: str
     options: Sequence[str] = ()
+    needs: Sequence[str] = ()
     seeds: Sequence[int] = ()
     folder: str = "hydra.run.dir"
     shown: bool = False
@@ -64,22 +79,42 @@ class Run:
     verb: str
     options: tuple[str, ...]
     out: Path
-    folder: str = field(default="hydra.run.dir")
+    folder: str
+    needs: tuple[str, ...]
 
     @property
     def words(self) -> list[str]:
         """What follows `idn`."""
         return [self.verb, *self.options, f"{self.folder}={self.out}"]
 
-    def reads(self, other: "Run") -> bool:
-        """Whether an option names the folder of the other run, or something in it."""
-        values = [Path(option.partition("=")[2]) for option in self.options]
-        return any(value.is_relative_to(other.out) for value in values)
-
     def record(self) -> dict | None:
-        """What is known about the command that began in the folder; None if none has."""
+        """What is known about the command that began in the folder; None if none has. UserError if it is damaged."""
         path = self.out / RECORD
-        return json.loads(path.read_text()) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            record = json.loads(path.read_text())
+            return {name: record[name] for name in ("words", "inputs", "mark")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged: delete the folder {self.out}, and the stage is done again") from error
+
+    def mark(self) -> str | None:
+        """What tells this result from one that was made at another time; None unless it is there and whole."""
+        record = self.record()
+        return None if record is None or not self.whole() else record["mark"]
+
+    def whole(self) -> bool:
+        """Whether the product of the command is there and complete, whatever its exit status was."""
+        if self.verb not in PRODUCTS:
+            return True
+        path = self.out / PRODUCTS[self.verb]
+        try:
+            if path.suffix == ".json":
+                return json.loads(path.read_text())["error"] is not None  # a cache knows it once all shards are there
+            with safe_open(path, framework="numpy"):  # refuses a file of another length than it declares
+                return True
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return False
 
     def resumed(self) -> list[str]:
         """The words, and the newest checkpoint of the folder to go on from if there is one."""
@@ -102,6 +137,7 @@ class Pipeline:
         self.stages = {name: stage for name, stage in stages.items() if stage is not None}
         if not self.stages:
             raise UserError("this pipeline has no stages: choose one, such as experiment=pipeline_small")
+        self._check_needs(stages)
         self.runs = {name: self._expand(name, stage) for name, stage in self.stages.items()}
         self._children, self._fresh = Children(), fresh
         if not fresh:
@@ -140,6 +176,14 @@ class Pipeline:
         for runs in self.runs.values():
             yield from runs
 
+    def _check_needs(self, named: Mapping[str, Stage | None]) -> None:
+        """Raise OptionError for a stage that needs one which does not come before it; one that is left out may be."""
+        before = [name for name, stage in named.items() if stage is None]
+        for name, stage in self.stages.items():
+            if unknown := [needed for needed in stage.needs if needed not in before]:
+                raise OptionError(f"stages.{name}.needs", unknown[0], "must be the name of an earlier stage")
+            before.append(name)
+
     def _check(self) -> None:
         """Raise UserError for a folder that holds something else than this pipeline would make there."""
         for run in self._all():
@@ -164,19 +208,25 @@ class Pipeline:
 
     def _expand(self, name: str, stage: Stage) -> list[Run]:
         if not stage.seeds:
-            return [Run(name, stage.verb, tuple(stage.options), self.out / name, stage.folder)]
+            return [Run(name, stage.verb, tuple(stage.options), self.out / name, stage.folder, tuple(stage.needs))]
         return [
-            Run(name, stage.verb, (*stage.options, f"seed={seed}"), self.out / f"{name}_{seed}", stage.folder)
+            Run(
+                name,
+                stage.verb,
+                (*stage.options, f"seed={seed}"),
+                self.out / f"{name}_{seed}",
+                stage.folder,
+                tuple(stage.needs),
+            )
             for seed in stage.seeds
         ]
 
     def _inputs(self, run: Run) -> dict[str, str | None]:
         """By stage folder that the run reads, the mark of what is there: a new one every time, None if unfinished."""
-        others = [other for other in self._all() if other.out != run.out and run.reads(other)]
-        return {str(other.out): (other.record() or {}).get("mark") for other in others}
+        return {str(other.out): other.mark() for other in self._all() if other.stage in run.needs}
 
     def _stage(self, head: str, name: str, runs: Sequence[Run]) -> None:
-        left = [run for run in runs if (run.record() or {}).get("mark") is None]
+        left = [run for run in runs if run.mark() is None]
         if not left:
             print(f"{head}: finished before", flush=True)
             return
@@ -186,7 +236,7 @@ class Pipeline:
         beside = min(self.jobs, len(left))
         with ThreadPoolExecutor(beside) as pool:
             codes = list(pool.map(lambda run: self._run(run, beside), left))
-        if self._children.stopped:
+        if self._children.stopped or any(code in _STOPPED for code in codes):
             raise UserError(f"stopped in stage {name}: the same command goes on there")
         if failed := [(run, code) for run, code in zip(left, codes, strict=True) if code]:
             run, code = failed[0]
@@ -194,6 +244,12 @@ class Pipeline:
             raise UserError(
                 f"stage {name} failed: {reason(log, code)} (all of it: {log}); once that is mended, the same command "
                 "goes on there"
+            )
+        if lacking := [run for run in left if not run.whole()]:
+            run = lacking[0]
+            raise UserError(
+                f"stage {name} ended without a whole {run.out / PRODUCTS[run.verb]} (what it said: {run.out / LOG}): the "
+                "same command tries it again"
             )
         print(f"{head}: {(time.monotonic() - start) / 60:.1f} min", flush=True)
 
@@ -209,7 +265,7 @@ class Pipeline:
         environment = os.environ | ({} if beside == 1 else {"OMP_NUM_THREADS": str(threads)})
         command = [sys.executable, "-m", "idn", *run.resumed()]
         code = self._children.run(command, run.out / LOG, environment)
-        if code == 0:
+        if code == 0 and run.whole():
             _write(run.out / RECORD, record | {"mark": secrets.token_hex(8)})
         return code
 

@@ -4,18 +4,32 @@ import contextlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
+from safetensors.torch import save_file
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.pipeline import pipeline
 from idn.pipeline.pipeline import Pipeline, Stage
 
 
+def product(path: Path) -> None:
+    """What a stage leaves, as far as a pipeline looks at it."""
+    if path.suffix == ".json":
+        path.write_text('{"error": {"mean": 0}}')
+    else:
+        save_file({"x": torch.zeros(4)}, path)
+
+
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What would have been run. A command whose options hold "fail" fails; one with "score=X" leaves a summary."""
+    """What would have been run. A command whose options hold "fail" fails; one with "score=X" leaves a summary.
+
+    All but those with "nothing" leave a product.
+    """
     called: list[list[str]] = []
 
     def run(self, command, log, environment) -> int:
@@ -27,7 +41,10 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
                 (log.parent / "summary.json").write_text(
                     json.dumps({"val/swap_gain": float(word[6:]), "val/loss": 1.0})
                 )
-        return int("fail" in words)
+        if "nothing" not in words and "fail" not in words:
+            product(log.parent / pipeline.PRODUCTS[words[0]])
+        status = [int(word[7:]) for word in words if word.startswith("status=")]
+        return status[0] if status else int("fail" in words)
 
     monkeypatch.setattr(pipeline.Children, "run", run)
     return called
@@ -83,7 +100,7 @@ def test_what_was_made_from_a_deleted_result_is_not_taken_for_finished(tmp_path,
     def stages() -> dict[str, Stage]:
         return {
             "teacher": Stage("train-teacher"),
-            "cache": Stage("cache", [f"teacher.weights={tmp_path}/teacher/teacher.safetensors"], folder="out"),
+            "cache": Stage("cache", ["teacher=trained_here"], needs=["teacher"], folder="out"),
             "alone": Stage("train", ["x=1"]),
         }
 
@@ -175,3 +192,47 @@ def test_seeds_are_different_whole_numbers(seeds):
 def test_nothing_to_do_is_said(stages, jobs, said, tmp_path):
     with pytest.raises(UserError, match=said):
         Pipeline(stages, tmp_path, jobs)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-3]), None])
+def test_a_stage_is_finished_when_its_product_is_whole(damage, tmp_path, commands):
+    stages = {"a": Stage("train"), "b": Stage("cache", folder="out"), "c": Stage("train", ["x=1"])}
+    Pipeline(stages, tmp_path, 1).run()
+    commands.clear()
+    if damage is not None:
+        damage(tmp_path / "a/student.safetensors")
+        (tmp_path / "b/cache.json").write_text('{"error": null}')
+    Pipeline(stages, tmp_path, 1).run()
+    assert [words[0] for words in commands] == ([] if damage is None else ["train", "cache"])
+
+
+def test_a_command_that_ends_well_without_its_product_has_not_finished(tmp_path, commands):
+    stages = {"a": Stage("train", ["nothing"]), "b": Stage("train")}
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"stage a ended without a whole .*a/student\.safetensors .*tries it again"):
+            Pipeline(stages, tmp_path, 1).run()
+    assert [words[1] for words in commands] == ["nothing", "nothing"]
+
+
+@pytest.mark.parametrize("status", [130, 143])
+def test_a_command_that_was_stopped_stops_the_pipeline_with_the_way_on(status, tmp_path, commands):
+    stages = {"a": Stage("train", [f"status={status}"]), "b": Stage("train")}
+    with pytest.raises(UserError, match="stopped in stage a: the same command goes on there"):
+        Pipeline(stages, tmp_path, 1).run()
+    assert len(commands) == 1
+
+
+def test_what_a_stage_needs_is_named_and_comes_before_it(tmp_path, commands):
+    for needs in (["later"], ["nobody"], ["b"]):
+        with pytest.raises(OptionError) as error:
+            Pipeline({"a": Stage("train"), "b": Stage("train", needs=needs), "later": Stage("train")}, tmp_path, 1)
+        assert error.value.argument == "stages.b.needs"
+    Pipeline({"a": None, "b": Stage("train", needs=["a"])}, tmp_path, 1).run()
+
+
+def test_a_damaged_note_of_a_stage_is_one_sentence(tmp_path, commands):
+    Pipeline({"a": Stage("train")}, tmp_path, 1).run()
+    for content in ("", "{", "[]", "{}"):
+        (tmp_path / "a/stage.json").write_text(content)
+        with pytest.raises(UserError, match=r"stage\.json is damaged: delete the folder"):
+            Pipeline({"a": Stage("train")}, tmp_path, 1)

@@ -14,7 +14,8 @@ from idn.images import to_uint8
 DATA = "encoder=procedural encoder.photographs=true data.stored_template=ffhq data.layout=flat data.holdout=0.3"
 SMALL = {
     "paper_simswap": "discriminator=patch discriminator.width=4 teacher_network.width=4 teacher_network.blocks=1",
-    "paper_faceshifter": "discriminator.scales=1 discriminator.width=4 teacher_network.halvings=5 teacher_network.width=4",
+    "paper_faceshifter": "discriminator.scales=1 discriminator.width=4 "
+    "teacher_network.halvings=5 teacher_network.width=4",
 }
 """What makes the teachers small; everything else stays as it is published."""
 

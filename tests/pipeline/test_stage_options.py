@@ -1,0 +1,32 @@
+"""Options of stages, as the command line and the experiments give them."""
+
+import re
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from idn.pipeline.pipeline import Pipeline
+
+EXPERIMENTS = Path(__file__).parents[2] / "conf/experiment"
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_stages_name_the_stages_whose_folders_they_read(path: Path) -> None:
+    stages = OmegaConf.to_container(OmegaConf.load(path)).get("stages", {})
+    for stage in filter(None, stages.values()):
+        read = set(re.findall(r"\$\{out\}/(\w+)", " ".join(stage.get("options", []))))
+        assert read == set(stage.get("needs", []))
+
+
+@pytest.mark.parametrize("verb", ["train-teacher", "train-scorer", "train"])
+def test_more_options_of_a_verb_reach_its_stages_and_are_checked(verb: str, idn_cli, monkeypatch, tmp_path) -> None:
+    ran = []
+    monkeypatch.setattr(Pipeline, "run", lambda pipeline: ran.append(pipeline))
+    words = ["pipeline", "experiment=pipeline_small", "out=all"]
+    status, _, err = idn_cli(*words, f"more.{verb}=optim.lr=0.5")
+    assert status == 0, err
+    with_it = {run.verb for runs in ran[0].runs.values() for run in runs if "optim.lr=0.5" in run.options}
+    assert with_it == {verb}
+    status, _, err = idn_cli(*words, f"more.{verb}=optim.rl=0.5")
+    assert status == 2 and f"in a stage of idn {verb}" in err and "optim.lr" in err
