@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from idn.encoders.crop import check_template, face_crop
 from idn.errors import UserError
 from idn.files.option_checks import require_int, require_number
-from idn.files.tensors import load_strict, read_tensors
+from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.frozen import Frozen
 from idn.images import normalize
 from idn.types import IdentityFeatures
@@ -20,6 +20,9 @@ _STAGES = (((2, 64),) * 5, ((4, 128), *((2, 128),) * 6), ((4, 128), *((2, 128),)
 """(expansion, output channels at width 1) of every block; each stage starts by halving the map."""
 
 _FEATURE_CHANNELS = 512
+
+_ANCHORS = ("conv1.0.weight", "gdconv.bn.weight")
+"""Keys that every file of foamliu/MobileFaceNet has, after a prefix perhaps."""
 
 
 class ConvNorm(nn.Module):
@@ -144,7 +147,9 @@ class MobileFaceNetEncoder(Frozen):
         if weights is None:
             raise UserError("encoder=mobilefacenet needs encoder.weights=FILE, see foamliu/MobileFaceNet on GitHub")
         self.net = MobileFaceNet(1.0, 128, 112, "arcface_112_v2", crop_template)
-        load_strict(self.net, rename_foamliu(read_tensors(str(weights))), f"MobileFaceNet {weights}")
+        load_strict(
+            self.net, rename_foamliu(strip_prefix(read_tensors(str(weights)), _ANCHORS)), f"MobileFaceNet {weights}"
+        )
         self.embedding_dim, self.feature_channels, self.feature_size = 128, _FEATURE_CHANNELS, 7
         self.template, self.input_size = self.net.template, self.net.input_size
         self.net.fold()

@@ -17,6 +17,8 @@ from idn.files.safe_pickle import read_paddle, read_torch_modules
 _LEGACY_TORCH = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _NETWORKS = ("state_dict", "model", "net")
 """Entries of a checkpoint that hold the network, in the order in which they are preferred."""
+_WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel, DistributedDataParallel and torch.compile write before every key."""
 _COUNTER = "num_batches_tracked"
 _SHOWN = 3
 
@@ -29,6 +31,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
       "net", or a pickled module, whose classes need not exist here;
     - Paddle .pdparams, pickle protocols 2 to 4, also nested as {"net": ..., "epoch": ...}.
 
+    What DataParallel or torch.compile wrote before every key is left out; for other prefixes, see `strip_prefix`.
     Raises UserError if the file is missing, empty, cut short, of another kind, holds no tensors, or asks for anything
     that tensors do not need.
     """
@@ -44,7 +47,27 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             newer = f"{path} was written by a newer PyTorch ({torch.__version__} is here): update it"
             raise UserError(newer) from error
         raise UserError(f"{path} is damaged or cut short ({detail}): get it again") from error
-    return _network(value, path)
+    tensors = _network(value, path)
+    while wrapper := next((name for name in _WRAPPERS if all(key.startswith(name) for key in tensors)), None):
+        tensors = {key.removeprefix(wrapper): tensor for key, tensor in tensors.items()}
+    return tensors
+
+
+def strip_prefix(tensors: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors without the prefix that stands before every key, as "model." in a checkpoint of Lightning.
+
+    names: of tensors that the wanted network has. The shortest prefix of whole words after which one of them is found
+    goes; without any, or where not every key has it, the tensors come back as they are.
+    """
+    known, first = set(names), next(iter(tensors), "")
+    words = first.split(".")
+    for count in range(len(words)):
+        prefix = "".join(f"{word}." for word in words[:count])
+        if not all(key.startswith(prefix) for key in tensors):
+            break
+        if any(key.removeprefix(prefix) in known for key in tensors):
+            return {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    return tensors
 
 
 def _reader(path: Path) -> Callable[[Path], object]:
@@ -134,10 +157,15 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
     """Copy `tensors` into the parameters and buffers of `module`. `what` names their origin in errors.
 
-    Raises UserError, and changes nothing, if a key is missing, unknown or of another shape. BatchNorm's counter
+    A prefix before every key, see `strip_prefix`, is no difference. Raises UserError, and changes nothing, if a key is missing, unknown or of another shape. BatchNorm's counter
     "num_batches_tracked" alone may be missing: older PyTorch and Paddle do not write it.
     """
     expected = module.state_dict()
+    tensors = strip_prefix(tensors, expected)
+    if not tensors.keys() & expected.keys():  # the network itself has such a word before every key
+        for wrapper in _WRAPPERS:
+            wrapped = {f"{wrapper}{key}": tensor for key, tensor in tensors.items()}
+            tensors = wrapped if wrapped.keys() & expected.keys() else tensors
     optional = {key for key in expected if key.endswith(f".{_COUNTER}") or key == _COUNTER}
     missing = [key for key in expected if key not in tensors and key not in optional]
     extra = [key for key in tensors if key not in expected]

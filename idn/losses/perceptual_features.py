@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from idn.errors import OptionError, UserError
-from idn.files.tensors import load_strict, read_tensors
+from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.files.timm_backbones import build_model, published
 from idn.frozen import Frozen
 from idn.images import normalize, resize
@@ -56,7 +56,8 @@ class TimmFeatures(Frozen):
         )
         if weights is not None:
             wanted = self.net.state_dict()
-            have = {key: value for key, value in read_tensors(Path(weights)).items() if key in wanted}
+            found = strip_prefix(read_tensors(Path(weights)), wanted)
+            have = {key: value for key, value in found.items() if key in wanted}
             load_strict(self.net, have, f"perceptual weights {weights}")
         _, self.mean, self.std = published(self.net)
         self.size = size

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int
-from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
+from idn.files.tensors import load_strict, read_metadata, read_tensors, strip_prefix, write_tensors
 from idn.files.timm_backbones import build_model
 from idn.frozen import Frozen, build_uninitialised
 from idn.images import normalize, resize
@@ -46,7 +46,8 @@ class ScorerNetwork(nn.Module):
             {"num_classes": 1},
         )
         if backbone not in (None, HUB):
-            tensors = {key: value for key, value in read_tensors(backbone).items() if not key.startswith("fc.")}
+            found = strip_prefix(read_tensors(backbone), self.net.state_dict())
+            tensors = {key: value for key, value in found.items() if not key.startswith("fc.")}
             head = {f"fc.{key}": value for key, value in self.net.fc.state_dict().items()}
             load_strict(self.net, tensors | head, f"{SCORER_BACKBONE} {backbone}")
 

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int
-from idn.files.tensors import load_strict, read_tensors
+from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.files.timm_backbones import build_model, published
 from idn.frozen import Frozen
 from idn.images import normalize, to_pm1
@@ -132,8 +132,9 @@ class Backbone(Frozen):
             )
         if weights is not None:
             wanted = self.net.model.state_dict()  # without the classifier, which the file may hold
-            found = {key: value for key, value in read_tensors(weights).items() if key in wanted}
-            load_strict(self.net.model, found, f"weights={weights}")
+            found = strip_prefix(read_tensors(weights), wanted)
+            kept = {key: value for key, value in found.items() if key in wanted}
+            load_strict(self.net.model, kept, f"weights={weights}")
         _, self.mean, self.std = published(self.net)
         self.freeze()
 

@@ -93,3 +93,13 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     torch.save(state, tmp_path / "cut.pt")
     with pytest.raises(UserError, match=r"stages\.0\.3\.narrow\.conv\.weight"):
         MobileFaceNetEncoder(tmp_path / "cut.pt", TEMPLATE)
+
+
+@pytest.mark.skipif(not WEIGHTS.exists(), reason="no ../shared weights")
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "encoder.net."])
+def test_published_weights_are_known_however_they_were_wrapped(tmp_path, prefix):
+    plain = torch.load(WEIGHTS, map_location="cpu", weights_only=True)
+    torch.save({"state_dict": {f"{prefix}{key}": value for key, value in plain.items()}}, tmp_path / "wrapped.ckpt")
+    picture = torch.rand(1, 3, 64, 64)
+    expected = MobileFaceNetEncoder(WEIGHTS, "ffhq")(picture).embedding
+    assert torch.equal(MobileFaceNetEncoder(tmp_path / "wrapped.ckpt", "ffhq")(picture).embedding, expected)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from idn.errors import UserError
-from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
+from idn.files.tensors import load_strict, read_metadata, read_tensors, strip_prefix, write_tensors
 
 SHARED = Path(__file__).parents[2] / "../shared/weights"
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1.5, -2]), "n": torch.tensor(7)}
@@ -342,3 +342,39 @@ def test_a_file_saved_on_a_gpu_is_read_without_one(tmp_path):
             content = source.read(name)
             copy.writestr(name, content.replace(place, other) if name == entry else content)
     assert torch.equal(read_tensors(there)["w"], torch.arange(3.0))
+
+
+WRAPPED = ("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "net._orig_mod.", "a.b.c.")
+
+
+@pytest.mark.parametrize("prefix", WRAPPED)
+def test_one_prefix_before_every_key_is_no_other_network(tmp_path, prefix):
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    saved = {f"{prefix}{key}": value + 1 for key, value in net.state_dict().items()}
+    torch.save({"state_dict": saved, "epoch": 3}, tmp_path / "wrapped.ckpt")
+    load_strict(net, read_tensors(tmp_path / "wrapped.ckpt"), "wrapped.ckpt")
+    assert all(torch.equal(saved[f"{prefix}{key}"], value) for key, value in net.state_dict().items())
+    with pytest.raises(UserError, match=r"does not fit Linear: .*extra \((0|\w.*)"):
+        load_strict(nn.Linear(2, 2), read_tensors(tmp_path / "wrapped.ckpt"), "wrapped.ckpt")
+
+
+def test_a_prefix_of_some_keys_is_another_network(tmp_path):
+    net = nn.Linear(2, 2)
+    torch.save({"model.weight": net.weight, "model.bias": net.bias, "margin": torch.ones(1)}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"2 missing \(weight, bias\); 3 extra \(model.weight, model.bias, margin\)"):
+        load_strict(net, read_tensors(tmp_path / "a.pt"), "a.pt")
+
+
+def test_a_network_whose_own_keys_begin_so_is_read_back(tmp_path):
+    for name in ("module", "_orig_mod", "model"):
+        net = nn.Module()
+        net.add_module(name, nn.Linear(2, 2))
+        write_tensors(tmp_path / "own.safetensors", net.state_dict())
+        load_strict(net, read_tensors(tmp_path / "own.safetensors"), "own.safetensors")
+
+
+def test_the_shortest_prefix_goes_and_names_decide():
+    tensors = {"a.b.weight": torch.zeros(1), "a.b.bias": torch.zeros(1)}
+    assert list(strip_prefix(tensors, ["b.weight"])) == ["b.weight", "b.bias"]
+    assert list(strip_prefix(tensors, ["weight", "b.weight"])) == ["b.weight", "b.bias"]
+    assert strip_prefix(tensors, ["other"]) == tensors and strip_prefix({}, ["other"]) == {}

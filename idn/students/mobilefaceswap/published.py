@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from idn.files.digests import file_sha256
-from idn.files.tensors import load_strict, read_tensors
+from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import save_student
 from idn.types import EncoderDescription
@@ -57,7 +57,8 @@ def import_mobilefaceswap(path: str | Path) -> Student:
     Raises UserError if the file cannot be read or does not hold exactly the published network.
     """
     student = Student(EncoderDescription(512, 512, 7, LINEAGE["encoder"]))
-    tensors = dict(_converted(name, tensor) for name, tensor in read_tensors(path).items())
+    published = strip_prefix(read_tensors(path), ("predictor.first.weight",))
+    tensors = dict(_converted(name, tensor) for name, tensor in published.items())
     load_strict(student, tensors, str(path))
     return student
 
