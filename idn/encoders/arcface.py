@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idn.encoders.crop import check_template, face_crop
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen
 from idn.images import normalize
@@ -96,7 +96,7 @@ class ArcFaceEncoder(Frozen):
     weights: MobileFaceSwap's `arcface.pdparams` or SimSwap's `arcface_checkpoint.tar`: the same network twice.
     template: alignment of the crop. arcface_112_v2 is what the published MobileFaceSwap used; SimSwap's teacher was
     trained with crops close to arcface_112_v1. crop_template: alignment of the pictures it will be given.
-    Raises UserError when the file is not given, missing, or holds another network.
+    Raises OptionError when the file is not given, UserError when it is missing or holds another network.
     """
 
     name = "ArcFace IR-SE-101 (foamliu)"
@@ -109,7 +109,7 @@ class ArcFaceEncoder(Frozen):
     def __init__(self, weights: str | Path | None, crop_template: str, template: str = "arcface_112_v2") -> None:
         super().__init__()
         if weights is None:
-            raise UserError("encoder=arcface needs encoder.weights=FILE, an arcface.pdparams or arcface_checkpoint.tar")
+            raise OptionError("weights", weights, "must be a file: arcface.pdparams or arcface_checkpoint.tar")
         self.crop_template, self.template = (
             check_template("crop_template", crop_template),
             check_template("template", template),

@@ -2,14 +2,14 @@
 
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.geometry import TEMPLATES, realign
 
 
-def check_template(option: str, name: str) -> str:
-    """Return `name` if it is an alignment template. Raises UserError that names the option and the choices."""
+def check_template(argument: str, name: str) -> str:
+    """Return `name` if it is an alignment template. Raises OptionError that names the argument and the choices."""
     if name not in TEMPLATES:
-        raise UserError(f"{option}={name} is no alignment template: choose one of {', '.join(sorted(TEMPLATES))}")
+        raise OptionError(argument, name, f"is no alignment template: choose one of {', '.join(sorted(TEMPLATES))}")
     return name
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from idn.encoders.crop import check_template, face_crop
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.onnx_graph import OnnxGraph, OnnxNode, read_onnx
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen, build_uninitialised
@@ -117,9 +117,9 @@ class IResNetEncoder(Frozen):
     ) -> None:
         super().__init__()
         if weights is None:
-            raise UserError(f"encoder {name} needs weights=FILE, such as backbone.pth or w600k_r50.onnx of insightface")
+            raise OptionError("weights", weights, "must be a file: backbone.pth or w600k_r50.onnx of insightface")
         if depth not in DEPTHS:
-            raise UserError(f"depth={depth} is no iResNet: choose one of {', '.join(map(str, DEPTHS))}")
+            raise OptionError("depth", depth, f"is no iResNet: choose one of {', '.join(map(str, DEPTHS))}")
         self.name, self.licence = name, licence
         self.crop_template, self.template = (
             check_template("crop_template", crop_template),

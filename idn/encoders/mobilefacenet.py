@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from idn.encoders.crop import check_template, face_crop
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.frozen import Frozen
@@ -71,20 +71,18 @@ class MobileFaceNet(nn.Module):
     input_size: side of the crop in pixels. From 80 on it is halved four times (112 -> 7x7; a multiple of 16); below,
     the first stage keeps the size (56 -> 7x7; a multiple of 8): the same maps from there on, a cheaper beginning.
     template, crop_template: alignment of the crop it works on, and of the pictures that it will be given.
-    Raises UserError for an unknown template, a size that cannot be halved evenly, and a width or a dimension that no
+    Raises OptionError for an unknown template, a size that cannot be halved evenly, and a width or a dimension that no
     such network has.
     """
 
     def __init__(self, width: float, embedding_dim: int, input_size: int, template: str, crop_template: str) -> None:
         super().__init__()
-        require_number("encoder_network.width", width, 0.125, 4)
-        require_int("encoder_network.embedding_dim", embedding_dim, 2)
-        require_int("encoder_network.input_size", input_size, 32)
+        require_number("width", width, 0.125, 4)
+        require_int("embedding_dim", embedding_dim, 2)
+        require_int("input_size", input_size, 32)
         halvings = 4 if input_size >= 80 else 3
         if input_size % 2**halvings:
-            raise UserError(
-                f"encoder_network.input_size={input_size} must be a multiple of 16 from 80 on, or of 8 between 32 and 72"
-            )
+            raise OptionError("input_size", input_size, "must be a multiple of 16 from 80 on, of 8 between 32 and 72")
         self.width, self.embedding_dim, self.input_size = width, embedding_dim, input_size
         self.template, self.crop_template = (
             check_template("template", template),
@@ -136,7 +134,7 @@ class MobileFaceNetEncoder(Frozen):
     """Frozen MobileFaceNet of foamliu/MobileFaceNet (Apache-2.0; LFW 99.48 %): 112 px, arcface_112_v2, 128-d.
 
     weights: a plain state_dict of that network. crop_template: alignment template of the pictures it will be given.
-    Raises UserError when the file is not given, missing, or holds another network.
+    Raises OptionError when the file is not given, UserError when it is missing or holds another network.
     """
 
     name = "MobileFaceNet (foamliu)"
@@ -145,7 +143,7 @@ class MobileFaceNetEncoder(Frozen):
     def __init__(self, weights: str | Path | None, crop_template: str) -> None:
         super().__init__()
         if weights is None:
-            raise UserError("encoder=mobilefacenet needs encoder.weights=FILE, see foamliu/MobileFaceNet on GitHub")
+            raise OptionError("weights", weights, "must be a file: see foamliu/MobileFaceNet on GitHub")
         self.net = MobileFaceNet(1.0, 128, 112, "arcface_112_v2", crop_template)
         load_strict(
             self.net, rename_foamliu(strip_prefix(read_tensors(str(weights)), _ANCHORS)), f"MobileFaceNet {weights}"

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idn.encoders.crop import check_template, face_crop
-from idn.errors import OptionError, UserError
+from idn.errors import OptionError
 from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors
 from idn.files.timm_backbones import build_model, published
@@ -71,14 +71,14 @@ class TimmEncoder(Frozen):
             with torch.no_grad():
                 seen = self._seen(torch.zeros(1, 3, self.input_size, self.input_size))
         except (AssertionError, RuntimeError, IndexError) as error:
-            raise UserError(
-                f"encoder.model={model} does not run on {self.input_size} px with encoder.stages={self.stages} "
-                f"({error}): set encoder.input_size or encoder.stages"
-            ) from error
+            wanted = (
+                f"does not run on {self.input_size} px with stages={self.stages} ({error}): set input_size or stages"
+            )
+            raise OptionError("model", model, wanted) from error
         self.embedding_dim, self.feature_channels = seen.embedding.shape[1], seen.features.shape[1]
 
     def forward(self, images: Tensor) -> IdentityFeatures:
-        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. Features: (N, C, feature_size, feature_size)."""
+        """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. Features: `feature_size` pixels a side."""
         return self._seen(
             normalize(face_crop(images, self.crop_template, self.template, self.input_size), self.mean, self.std)
         )
@@ -100,26 +100,23 @@ def _check(
 ) -> None:
     """Raise UserError for the first option that no model takes."""
     if input_size is not None:
-        require_int("encoder.input_size", input_size, _LEAST_SIDE)
-    require_int("encoder.feature_size", feature_size, 1)
+        require_int("input_size", input_size, _LEAST_SIDE)
+    require_int("feature_size", feature_size, 1)
     for option, value, least in (("mean", mean, None), ("std", std, _LEAST_STD)):
         if value is None:
             continue
         if not isinstance(value, list | tuple) or len(value) != 3:
-            raise UserError(
-                f"encoder.{option}={value} must be a number for each colour, such as [0.5,0.5,0.5], or null"
-            )
+            raise OptionError(option, value, "must be a number for each colour, such as [0.5,0.5,0.5], or null")
         for place, number in enumerate(value):
-            require_number(f"encoder.{option}[{place}]", number, least)
+            require_number(f"{option}[{place}]", number, least)
     if not isinstance(stages, list | tuple):
-        said = "null" if stages is None else stages
-        raise UserError(f"encoder.stages={said} must be a list of feature levels, such as [0,1,2]")
+        raise OptionError("stages", stages, "must be a list of feature levels, such as [0,1,2]")
     for place, stage in enumerate(stages):
-        require_int(f"encoder.stages[{place}]", stage, 0)
+        require_int(f"stages[{place}]", stage, 0)
     if not isinstance(options, Mapping | None):
-        raise UserError(f"encoder.options={options} must be arguments of a timm model, such as {{num_classes: 512}}")
+        raise OptionError("options", options, "must be arguments of a timm model, such as {num_classes: 512}")
     if options and options.get("img_size") is not None:
-        require_int("encoder.options.img_size", options["img_size"], _LEAST_SIDE)
+        require_int("options.img_size", options["img_size"], _LEAST_SIDE)
 
 
 def _build(model: str, weights: str | Path | None, options: dict[str, int | float | str | bool]) -> nn.Module:
@@ -132,7 +129,7 @@ def _build(model: str, weights: str | Path | None, options: dict[str, int | floa
         options,
     )
     if not hasattr(net, "forward_intermediates"):
-        raise UserError(f"encoder.model={model} does not give its intermediate maps: choose another timm model")
+        raise OptionError("model", model, "does not give its intermediate maps: choose another timm model")
     if weights is not None:
         load_strict(net, read_tensors(Path(weights)), f"{model} {weights}")
     return net

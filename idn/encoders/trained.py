@@ -65,8 +65,9 @@ class TrainedMobileFaceNet(Frozen):
 
     Its name is the `weights_name`, wherever the file lies and whatever it is called.
     weights: the file; None takes the bundled encoder of procedural faces, which knows no real person.
-    crop_template: alignment template of the pictures it will be given. photographs: these may be photographs even for the
-    bundled encoder; otherwise it is `drawn_only`, and whoever brings it together with photographs should refuse.
+    crop_template: alignment template of the pictures it will be given.
+    photographs: these may be photographs even for the bundled encoder; otherwise it is `drawn_only`, and whoever brings
+        it together with photographs should refuse.
     Raises UserError when the file is missing, damaged, of another format, or does not say everything.
     """
 

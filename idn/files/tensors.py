@@ -157,8 +157,9 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
     """Copy `tensors` into the parameters and buffers of `module`. `what` names their origin in errors.
 
-    A prefix before every key, see `strip_prefix`, is no difference. Raises UserError, and changes nothing, if a key is missing, unknown or of another shape. BatchNorm's counter
-    "num_batches_tracked" alone may be missing: older PyTorch and Paddle do not write it.
+    A prefix before every key is no difference, see `strip_prefix`. Raises UserError, and changes nothing, if a key is
+    missing, unknown or of another shape. BatchNorm's counter "num_batches_tracked" alone may be missing: older PyTorch
+    and Paddle do not write it.
     """
     expected = module.state_dict()
     tensors = strip_prefix(tensors, expected)

@@ -189,7 +189,7 @@ def test_pictures_that_are_not_square_want_alignment(idn_cli, tmp_path: Path) ->
         ("encoder.stages=null", "encoder.stages=null must be a list"),
         ("encoder.stages=word", "encoder.stages=word must be a list"),
         ("encoder.stages=[a]", "encoder.stages[0]=a must be a whole number, at least 0"),
-        ("encoder.stages=[99]", "with encoder.stages=[99]"),
+        ("encoder.stages=[99]", "with stages=[99]"),
         (
             "encoder.options=word",
             "encoder.options=word must be arguments of a timm model, such as {num_classes: 512}",

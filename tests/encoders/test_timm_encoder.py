@@ -74,14 +74,14 @@ def test_without_a_connection_the_user_is_told_what_to_do(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(UserError, match=r"hf_hub:someone/net.*encoder\.weights=FILE"):
+    with pytest.raises(UserError, match=r"hf_hub:someone/net.*weights=FILE"):
         TimmEncoder("hf_hub:someone/net", None, TEMPLATE)
 
 
 def test_a_size_the_model_refuses_is_named(tmp_path):
     model, options = VIT
     _saved(model, options, tmp_path / "net.safetensors")
-    with pytest.raises(UserError, match=r"encoder\.input_size"):
+    with pytest.raises(UserError, match=r"input_size"):
         TimmEncoder(model, tmp_path / "net.safetensors", TEMPLATE, input_size=100, options=options)
 
 
