@@ -20,5 +20,6 @@ def align(cfg: DictConfig) -> None:
         picture_quality=cfg.picture_quality,
         workers=cfg.workers,
         device=cfg.device,
+        max_pixels=cfg.max_pixels,
     )
     print(f"next: idn train data=faces data.root={cfg.dst} encoder=mobilefacenet encoder.weights=FILE teacher=blend")

@@ -1,90 +1,221 @@
-"""Photographs on disk: which files count, how they are read, how a picture is written all or nothing."""
+"""Photographs on disk: which files count, how they are read with Pillow, how a picture is written all or nothing."""
 
+import hashlib
 import os
+import threading
+import warnings
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-"""File name endings, in lower case, of what is taken for a photograph."""
+from idn.files.photo_pixels import to_srgb
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, Image.DecompressionBombError)
-"""What Pillow raises on damaged files, depending on the format and on where the damage lies."""
+MAX_PIXELS = 178_956_970
+"""Width times height of the largest photograph that is read unless more is allowed: it takes half a gigabyte."""
+
+_ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
+    "JPEG2000": (".jp2",),
+    "PPM": (".ppm", ".pgm"),
+}
+"""Formats of photographs -> their file name endings, in lower case."""
+
+Image.init()
+FORMATS = tuple(name for name in _ENDINGS if name in Image.OPEN)
+"""Those that this Pillow reads. No file is handed to another of its readers, whatever its name."""
+SUFFIXES = frozenset(ending for name in FORMATS for ending in _ENDINGS[name])
+"""File name endings of what is taken for a photograph."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes the picture upright."""
+_ORIENTATION = 0x0112
+_LIMIT = threading.Lock()
+"""Held while Pillow's own limit of pixels, which is global, is lifted."""
 
 
 class UnreadablePhoto(Exception):
-    """A file that is named like a photograph and cannot be decoded. The message says why."""
+    """A file that is named like a photograph and cannot be read as one. The message says why."""
 
 
-def list_photos(root: Path) -> list[str]:
-    """Every photograph below `root`, as sorted POSIX paths relative to it.
+class LargePhoto(UnreadablePhoto):
+    """One that has more pixels than are allowed."""
 
-    Looks into all folders and follows linked ones; leaves out names that begin with a dot (half-written files, the
-    shadow files of macOS) and everything inside such folders.
+
+class PhotoList(NamedTuple):
+    """What a folder holds."""
+
+    names: list[str]
+    """Photographs, as sorted POSIX paths relative to the folder."""
+    ignored: Counter[str]
+    """Other files by their ending, in lower case; "" for none."""
+    links: int
+    """Links to folders that were not followed, because what they lead to was or will be looked through anyway."""
+    closed: int
+    """Folders that could not be opened."""
+
+
+def list_photos(root: Path) -> PhotoList:
+    """Every photograph below `root`.
+
+    Looks into all folders and follows linked ones, each folder once: a link to a folder around `root`, or to one that
+    is looked through anyway, is passed over. Leaves out names that begin with a dot (half-written files, the shadow
+    files of macOS), everything inside such folders, and what is no file.
     """
-    found = []
-    for folder, inside, names in os.walk(root, followlinks=True):
-        inside[:] = [name for name in inside if not name.startswith(".")]
-        base = Path(folder).relative_to(root)
-        found += [(base / n).as_posix() for n in names if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES]
-    return sorted(found)
+    top, names, ignored, passed, closed = root.resolve(), [], Counter(), 0, []
+    folders, links, seen = [""], [], set()
+    while folders or links:
+        linked = not folders
+        folder = links.pop(0) if linked else folders.pop()
+        real = (root / folder).resolve()
+        if real in seen or (linked and top.is_relative_to(real)):
+            passed += 1
+            continue
+        seen.add(real)
+        for entry in _entries(root / folder, closed):
+            name = f"{folder}{entry.name}"
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(f"{name}/")
+            elif Path(entry.name).suffix.lower() in SUFFIXES and (entry.is_file() or not os.path.exists(entry)):
+                names.append(name)
+            else:
+                ignored[Path(entry.name).suffix.lower()] += 1
+    return PhotoList(sorted(names), ignored, passed, len(closed))
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode -> RGB: 16-bit grey is scaled, transparent parts are laid over mid-grey."""
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.float32)
-        return Image.fromarray((grey / 256 if grey.max() > 255 else grey).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, (128, 128, 128, 255)), layer).convert("RGB")
-    return image.convert("RGB")
+def _entries(folder: Path, closed: list[Path]) -> list[os.DirEntry[str]]:
+    """What lies in a folder and is not hidden, by name; a folder that cannot be opened is noted in `closed`."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:
+        closed.append(folder)
+        return []
 
 
-def read_photo(path: Path) -> Tensor:
-    """Decode a file upright, as its EXIF orientation says. Returns (3, H, W) uint8 RGB.
+def left_out(found: PhotoList) -> list[str]:
+    """What else a folder holds, a few words each, the most frequent ending first."""
+    said = [f"{count} {ending or 'without ending'}" for ending, count in found.ignored.most_common()]
+    links = [f"{found.links} links to folders looked through anyway"] if found.links else []
+    return said + links + ([f"{found.closed} folders that cannot be opened"] if found.closed else [])
 
-    Raises UnreadablePhoto for whatever cannot be decoded completely.
+
+def printable(text: str) -> str:
+    """A file name, or a text with one in it, with bytes that are no UTF-8 written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def decode_photo(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, str | None]:
+    """Decode a file upright, as its EXIF orientation says, to sRGB.
+
+    max_pixels: width times height of the largest photograph that is read.
+    Returns (3, H, W) uint8 RGB, and what had to be passed over to get it, such as a broken colour profile.
+    Raises UnreadablePhoto for whatever cannot be decoded completely, or to brightnesses of unknown meaning.
     """
     try:
-        with Image.open(path) as image:
-            return as_pixels(image)
-    except _DAMAGE as error:
-        raise UnreadablePhoto(f"{type(error).__name__}: {error}") from error
+        with _open(path) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                size = f"it has {width} x {height} = {width * height} pixels, max_pixels={max_pixels}"
+                raise LargePhoto(f"{size}: give more to take it")
+            return _decoded(image)
+    except (MemoryError, UnreadablePhoto):
+        raise
+    except Exception as error:  # readers raise whatever a damaged file brings about
+        raise UnreadablePhoto(printable(f"{type(error).__name__}: {error}")) from error
 
 
 def as_pixels(image: Image.Image) -> Tensor:
     """An image of any Pillow mode, upright as its EXIF orientation says -> (3, H, W) uint8 RGB."""
-    return torch.from_numpy(np.array(_as_rgb(ImageOps.exif_transpose(image)))).permute(2, 0, 1).contiguous()
+    return _decoded(image)[0]
 
 
-def photo_size(path: Path) -> tuple[int, int] | None:
-    """Width and height in pixels, as the beginning of a file says; None where it says nothing."""
+def _decoded(image: Image.Image) -> tuple[Tensor, str | None]:
+    """Pixels, (3, H, W) uint8 sRGB, and what had to be passed over to get them."""
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    upright, note = to_srgb(image)
+    pixels = np.array(upright if turn is None else upright.transpose(turn))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), note
+
+
+def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """The same, where what was passed over is a warning. Returns (3, H, W) uint8 RGB. Raises UnreadablePhoto."""
+    pixels, note = decode_photo(path, max_pixels)
+    if note is not None:
+        warnings.warn(printable(f"{path}: {note}"), stacklevel=2)
+    return pixels
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, as the beginning of a file says. Raises UnreadablePhoto where it says nothing."""
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             return image.size
-    except _DAMAGE:
+    except Exception as error:  # as above
+        raise UnreadablePhoto(printable(f"{type(error).__name__}: {error}")) from error
+
+
+def _open(path: Path) -> Image.Image:
+    """The beginning of a file, read by one of the formats of photographs, however large it says the picture is."""
+    with _LIMIT:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+
+
+def _orientation(image: Image.Image) -> object:
+    """The EXIF orientation of a loaded picture: any value, None where EXIF is missing or cannot be read."""
+    try:
+        value = image.getexif().get(_ORIENTATION)
+    except Exception:  # of damaged EXIF; the pixels are fine
         return None
+    return value if isinstance(value, int) else None
 
 
-def write_photo(path: Path, pixels: Tensor, quality: int) -> None:
+def write_photo(path: Path, pixels: Tensor, quality: int) -> bytes:
     """Write (3, H, W) uint8 RGB as the suffix of `path` says. `quality` (1..100) is for JPEG and WebP.
 
-    The picture appears under its name only once it is whole. Raises OSError if the disk refuses.
+    The picture appears under its name only once it is whole. Returns what the file holds. Raises OSError if the disk
+    refuses.
     """
     encoded = BytesIO()
     kind = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}[path.suffix]
     options = {} if kind == "PNG" else {"quality": quality}
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(encoded, kind, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{digest(path.name.encode('utf-8', 'surrogateescape'))}.part")  # no longer than the name
     try:
         part.write_bytes(encoded.getvalue())
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)
         raise
+    return encoded.getvalue()
+
+
+def digest(content: bytes) -> str:
+    """What tells the content of a file from that of any other: 32 hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,10 +1,12 @@
 """Batch alignment: a folder of photographs -> a folder of face crops and a manifest; can be stopped and continued."""
 
 import errno
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
@@ -18,7 +20,7 @@ from idn.data.alignment.workers import Aligner, CropOptions, align_all, one_thre
 from idn.errors import OptionError
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_callable, require_int, require_number, require_one_of
-from idn.files.photos import list_photos
+from idn.files.photos import MAX_PIXELS, SUFFIXES, PhotoList, left_out, list_photos, printable
 from idn.geometry import TEMPLATES
 from idn.hardware import choose_device
 
@@ -39,6 +41,10 @@ class AlignReport:
     """Photographs that show more than one face; the largest was taken."""
     examples: dict[str, Record] = field(default_factory=dict)
     """The first record of each status that gave no crop."""
+    notes: list[Record] = field(default_factory=list)
+    """Photographs of which something was passed over to make their crop."""
+    others: list[str] = field(default_factory=list)
+    """What else the folder holds that was not looked at, a few words each."""
     seconds: float = 0.0
     """Duration of this run."""
 
@@ -48,24 +54,44 @@ class AlignReport:
         self.several += record.faces > 1
         if record.status != "ok":
             self.examples.setdefault(record.status, record)
+        elif record.reason is not None:
+            self.notes.append(record)
 
     def table(self) -> Table:
         """The counts as a table for a console."""
-        labels = {"ok": "aligned", "no_face": "no face found", "small": "face too small", "unreadable": "unreadable"}
-        table = Table("", "photographs", "first example", title=str(self.folder))
-        for status, label in labels.items():
+        table = Table("", "photographs", "first example", title=printable(str(self.folder)))
+        for status, label in _LABELS.items():
             example = self.examples.get(status)
-            note = f"{example.photo}: {example.reason}" if example else ""
+            note = _example(example) if example else ""
             if status == "ok" and self.several:
                 note = f"{self.several} with several faces: the largest was taken"
             if self.counts[status]:
                 table.add_row(label, str(self.counts[status]), Text(note))
+        if self.notes:
+            table.add_row("of them with a note", str(len(self.notes)), Text(_example(self.notes[0])))
         fresh = self.photos - self.resumed
         rate = (
             f"{fresh} in {self.seconds:.0f} s, {self.resumed} done before" if self.resumed else f"{self.seconds:.0f} s"
         )
         table.add_row("all", str(self.photos), rate)
+        if self.others:
+            table.add_row("not looked at", "", Text(", ".join(self.others)))
         return table
+
+
+_LABELS = {
+    "ok": "aligned",
+    "no_face": "no face found",
+    "small": "face too small",
+    "unreadable": "unreadable",
+    "large": "too many pixels",
+    "unwritable": "name cannot be written",
+}
+"""Status of a record -> what the table calls it."""
+
+
+def _example(record: Record) -> str:
+    return printable(f"{record.photo}: {record.reason}")
 
 
 class _Rate(ProgressColumn):
@@ -100,29 +126,39 @@ def _check_options(options: CropOptions, picture_format: str, workers: int) -> N
     require_int("picture_quality", options.quality, 1, 100)
     require_number("min_face", options.min_face, 0)
     require_int("workers", workers, 0)
+    require_int("max_pixels", options.max_pixels, 1)
 
 
-def _check_folders(src: Path, dst: Path) -> list[str]:
+def _check_folders(src: Path, dst: Path) -> PhotoList:
     """The photographs to align. Raises OptionError for folders that cannot work."""
     if not src.is_dir():
         raise OptionError("src", src, "is not a folder: give the folder that holds the photographs")
     inner, outer = src.resolve(), dst.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise OptionError("dst", dst, f"and src={src} overlap: give a folder outside src that does not contain it")
-    photos = list_photos(src)
-    if not photos:
-        raise OptionError("src", src, "holds no photographs (.jpg, .png, .webp, .bmp, .tif): check the path")
-    return photos
+    found = list_photos(src)
+    if not found.names:
+        other = f", but {', '.join(left_out(found))}" if left_out(found) else ""
+        raise OptionError("src", src, f"holds no photographs ({', '.join(sorted(SUFFIXES))}){other}: check the path")
+    return found
 
 
-def _crop_names(photos: list[str], suffix: str) -> dict[str, str]:
-    """Photograph -> crop: the same path with another suffix; photographs that differ only in theirs keep it inside."""
+def _crop_names(photos: list[str], known: dict[str, str], suffix: str) -> dict[str, str]:
+    """Photograph -> crop, no two the same where the case of letters does not count either.
+
+    known: crops of earlier runs, by photograph. The crop of any other has the path of its photograph with another
+    suffix; it keeps the photograph's own inside where photographs differ in nothing else, and a number where that is
+    taken.
+    """
     stems = Counter(str(PurePosixPath(p).with_suffix("")).casefold() for p in photos)
-    names = {}
-    for photo in photos:
+    names, taken = {}, {crop.casefold() for crop in known.values()}
+    for photo in (photo for photo in photos if photo not in known):
         path = PurePosixPath(photo)
         alone = stems[str(path.with_suffix("")).casefold()] == 1
-        names[photo] = str(path.with_suffix(suffix)) if alone else f"{photo}{suffix}"
+        wanted = [str(path.with_suffix(suffix))] if alone else []
+        numbered = (f"{photo}.{number}{suffix}" for number in count(2))
+        names[photo] = next(n for n in chain(wanted, [f"{photo}{suffix}"], numbered) if n.casefold() not in taken)
+        taken.add(names[photo].casefold())
     return names
 
 
@@ -137,6 +173,7 @@ def align_folder(
     picture_quality: int = 95,
     workers: int = 0,
     device: str = "cpu",
+    max_pixels: int = MAX_PIXELS,
 ) -> AlignReport:
     """Cut the largest face out of every photograph below `src` into the same place below `dst`.
 
@@ -148,41 +185,51 @@ def align_folder(
     picture_quality: 1..100 for jpg and webp.
     workers: processes that share the work; 0 does it in this one; the crops and the manifest are the same.
     device: where faces are looked for, see `choose_device`.
+    max_pixels: width times height of the largest photograph that is read, at three bytes each.
     Photographs without a usable face are recorded and passed over; those that the manifest already names are not looked
-    at again. Prints the counts. Raises UserError for folders, options or a disk that cannot work.
+    at again, unless they had too many pixels. Prints the counts; when interrupted, how many are done.
+    Raises OptionError for folders, options or a disk that cannot work, and for options that differ from those of an
+    earlier run.
     """
-    options = CropOptions(size, template, min_face, picture_quality)
+    options = CropOptions(size, template, min_face, picture_quality, max_pixels)
     _check_options(options, picture_format, workers)
     require_callable("make_detector", make_detector)
     where, source, target = choose_device(device), Path(str(src)), Path(str(dst))
-    photos = _check_folders(source, target)
-    names = _crop_names(photos, f".{picture_format}")
-    writer = ManifestWriter(target, Settings(str(source.resolve()), template, size))
-    done = {record.photo for record in writer.records}
-    waiting = [(photo, names[photo]) for photo in photos if photo not in done]
-    aligner = Aligner(source, target, waiting, make_detector(), options)
+    found = _check_folders(source, target)
+    settings = Settings(str(source.resolve()), template, size, min_face, picture_format, picture_quality)
+    writer = ManifestWriter(target, settings)
+    done = {record.photo for record in writer.records if record.status != "large"}
+    known = {record.photo: record.crop for record in writer.records if record.crop is not None}
+    names = _crop_names(found.names, known, f".{picture_format}")
+    waiting = [(photo, names[photo]) for photo in found.names if photo not in done]
+    detector = make_detector()
+    writer.check_detector(detector)
     make_writable("dst", target)
-    found = align_all(aligner, workers, where)
-    report = AlignReport(target, len(photos), len(photos) - len(waiting))
+    made = align_all(Aligner(source, target, waiting, detector, options), workers, where)
+    report = AlignReport(target, len(found.names), len(found.names) - len(waiting), others=left_out(found))
     started = time.monotonic()
-    _write(writer, _tracked(found, report.resumed, report.photos), dst)
+    _write(writer, _tracked(made, report.resumed, report.photos), dst, report)
     report.seconds = time.monotonic() - started
-    wanted = set(photos)
-    for record in writer.records:
-        if record.photo in wanted:
-            report.add(record)
+    for record in writer.latest(found.names):
+        report.add(record)
     Console().print(report.table())
     return report
 
 
-def _write(writer: ManifestWriter, found: Iterator[Record | OSError], dst: str) -> None:
-    """Note what became of every photograph. Raises UserError for the first crop that cannot be written."""
+def _write(writer: ManifestWriter, found: Iterator[Record | OSError], dst: str, report: AlignReport) -> None:
+    """Note what became of every photograph. Raises OptionError for the first crop that cannot be written."""
+    written = report.resumed
     try:
         with writer, one_thread():
             for record in found:
                 if isinstance(record, OSError):
                     raise record
                 writer.append(record)
+                written += 1
+    except KeyboardInterrupt:
+        said = f"stopped: {written} of {report.photos} photographs are done, the same command goes on with the others"
+        print(said, file=sys.stderr)
+        raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "is on a full disk" if full else f"cannot be written ({error.strerror})"

@@ -46,7 +46,7 @@ def cut_crop(photo: Tensor, landmarks: Tensor, template: str, size: int) -> Crop
     corners = transform_points(landmarks.new_tensor([(0, 0), (1, 0), (0, 1), (1, 1)]), invert_affine(onto))
     left, top = (int(v) for v in corners.amin(0).floor() - 2)
     side = int((corners.amax(0).ceil() + 2 - corners.new_tensor((left, top))).max())
-    region = from_uint8(_square(photo, left, top, side))[None]
+    region = from_uint8(square(photo, left, top, side))[None]
     if share * size < 1:
         region = resize(region, max(1, round(side * share * size)))
     to_crop = torch.cat([onto[:, :2] * side, transform_points(onto.new_tensor([[left, top]]), onto).mT], 1)
@@ -57,7 +57,7 @@ def cut_crop(photo: Tensor, landmarks: Tensor, template: str, size: int) -> Crop
     return Crop(image, transform_points(landmarks, onto), float(inside.double().mean()), onto * size)
 
 
-def _square(photo: Tensor, left: int, top: int, side: int) -> Tensor:
+def square(photo: Tensor, left: int, top: int, side: int) -> Tensor:
     """(3, side, side) cut-out of (3, H, W); where it leaves the photograph, the nearest border pixel is repeated."""
     height, width = photo.shape[-2:]
     rows = torch.arange(top, top + side).clamp(0, height - 1)

@@ -10,6 +10,7 @@ from kornia.contrib.face_detection import YuNet
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
+from idn.data.alignment.crop import square
 from idn.errors import OptionError
 from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors
@@ -24,6 +25,12 @@ _ANCHORS = {8: (10, 16, 24), 16: (32, 48), 32: (64, 96), 64: (128, 192, 256)}
 
 _NEAR = 100
 """Pixels of a face at which its landmarks come out best."""
+_SIDE, _REACH = 128, 0.9
+"""The close-up that is turned to see which way a face stands: its side, its half width as a share of the face's."""
+_CLEAR, _LEAD = 4.0, 1.0
+"""Log-odds, and their lead over every quarter turn, from which there is no doubt that a face stands as it was found."""
+_TILT = math.cos(math.radians(60))
+"""Faces lean by less than 60 degrees; what leans more is one that the network sees where a turned one is."""
 
 
 class Face(NamedTuple):
@@ -32,7 +39,7 @@ class Face(NamedTuple):
     box: Tensor
     """(4,) float64: left, top, right, bottom."""
     landmarks: Tensor
-    """(5, 2) float64: left eye, right eye, nose tip, left and right mouth corner, as seen in the image."""
+    """(5, 2) float64: left eye, right eye, nose tip, left and right mouth corner, as seen where the face is upright."""
     score: float
     """Confidence in [0, 1]."""
 
@@ -77,7 +84,11 @@ def _priors(height: int, width: int) -> Tensor:
 
 
 class YuNetDetector(Frozen):
-    """YuNet on a reduced copy of the photograph, with further attempts at other scales if it finds nothing."""
+    """YuNet on a reduced copy of the photograph, with further attempts at other scales if it finds nothing.
+
+    The network sees an upright face, with a high score, in many that stand on their head or lie on their side. So the
+    largest face is looked at turned, and where that leaves doubts the photograph is searched in all four quarter turns.
+    """
 
     def __init__(self, weights: str | None = None, longest: int = 320, threshold: float = 0.6, overlap: float = 0.3):
         """Load the published network strictly.
@@ -92,11 +103,49 @@ class YuNetDetector(Frozen):
         require_number("overlap", overlap, 0.001, 0.999)
         self.longest, self.threshold, self.overlap = longest, threshold, overlap
         self.net = _network(weights)
+        self.settings = {"longest": longest, "threshold": threshold, "overlap": overlap}
+        """What the faces that it finds depend on."""
         self.freeze()
 
     @torch.inference_mode()
     def forward(self, photo: Tensor) -> list[Face]:
         """Find the faces of one photograph. photo: (3, H, W) uint8 RGB on the CPU. Returns them, the largest first.
+
+        All stand the way the largest does, whose landmarks are those of the face whichever way that is: fitted to a
+        template, they turn it upright.
+        """
+        faces = self._find(photo)
+        evidence, lead = self._standing(photo, faces)
+        if evidence > _CLEAR and lead > _LEAD:
+            return faces
+        best = evidence + lead
+        for turns in (1, 2, 3):
+            turned = photo.rot90(turns, (1, 2))
+            found = self._search(turned, self.longest) or self._search(turned, self.longest // 2, margin=0.4)
+            found.sort(key=lambda face: face.size, reverse=True)
+            evidence, lead = self._standing(turned, found)
+            if lead > _LEAD and evidence + lead > best:
+                best, faces = evidence + lead, [_turned_back(face, turns, *photo.shape[-2:]) for face in found]
+        return faces
+
+    def _standing(self, photo: Tensor, faces: list[Face]) -> tuple[float, float]:
+        """Log-odds that the first face is one, and their lead over the same place in any quarter turn.
+
+        -inf where there are no faces. From near, neither saturates as the score does.
+        """
+        if not faces:
+            return -math.inf, -math.inf
+        box = faces[0].box
+        middle, reach = (box[:2] + box[2:]) / 2, _REACH * float((box[2:] - box[:2]).max())
+        left, top = (int(v) for v in (middle - reach).tolist())
+        near = square(photo, left, top, max(2, math.ceil(2 * reach)))
+        near = from_uint8(resize(near[None], _SIDE)).to(next(self.parameters()).device)
+        out = self.net(to_bgr255(torch.cat([near.rot90(turns, (2, 3)) for turns in range(4)])))
+        evidence = _log_odds(out["conf"]).amax(1)
+        return float(evidence[0]), float(evidence[0] - evidence[1:].max())
+
+    def _find(self, photo: Tensor) -> list[Face]:
+        """The upright faces of a photograph, the largest first.
 
         Searches a copy of `longest` pixels; then, for faces that fill the picture, a copy of half that size with a
         border around it; then, for small faces in large photographs, copies of two and four times `longest`. The
@@ -122,7 +171,7 @@ class YuNetDetector(Frozen):
             return face
         best = max(found, key=lambda other: other.size)
         shift = best.box.new_tensor((left, top))
-        return Face(best.box + shift.repeat(2), best.landmarks + shift, best.score)
+        return best._replace(box=best.box + shift.repeat(2), landmarks=best.landmarks + shift)
 
     def _search(self, photo: Tensor, longest: int, margin: float = 0.0) -> list[Face]:
         """One attempt: the longer side shrunk to `longest` pixels, and a grey border of `margin` times that."""
@@ -135,7 +184,8 @@ class YuNetDetector(Frozen):
         copy = F.pad(copy, (pad, right, pad, bottom), value=0.5 if pad else 0.0)
         found = self._decode(copy)
         found[:, :14] = (found[:, :14] - pad) / found.new_tensor((w / width, h / height)).repeat(7)
-        return [Face(row[:4], row[4:14].view(5, 2), float(row[14])) for row in found]
+        faces = [Face(row[:4], row[4:14].view(5, 2), float(row[14])) for row in found]
+        return [face for face in faces if _is_upright(face)]
 
     def _decode(self, images: Tensor) -> Tensor:
         """(1, 3, H, W) in [0, 1], sides multiples of 64 -> (K, 15) float64: box, landmarks, score; in its pixels.
@@ -155,3 +205,27 @@ class YuNetDetector(Frozen):
         votes = (box_iou(rows[best, :4], rows[:, :4]) > 0.5) * rows[:, 14]
         rows[best, :14] = votes @ rows[:, :14] / votes.sum(1, keepdim=True)
         return rows[best].double().cpu()
+
+
+def _log_odds(scores: Tensor) -> Tensor:
+    """(N, A, 2) probabilities of background and face -> (N, A) log-odds, which do not saturate as probabilities do."""
+    return scores.clamp(min=1e-9).log().diff(dim=-1)[..., 0]
+
+
+def _is_upright(face: Face) -> bool:
+    """Whether the mouth is below the eyes, as seen in the picture that was searched."""
+    right, down = (face.landmarks[3:].mean(0) - face.landmarks[:2].mean(0)).tolist()
+    return down > _TILT * math.hypot(right, down)
+
+
+def _turned_back(face: Face, turns: int, height: int, width: int) -> Face:
+    """A face of a photograph of that size after 1 to 3 quarter turns against the clock, where it is without them."""
+    origin, x, y = {
+        1: ((width, 0), (0, 1), (-1, 0)),
+        2: ((width, height), (-1, 0), (0, -1)),
+        3: ((0, height), (0, -1), (1, 0)),
+    }[turns]
+    matrix = face.box.new_tensor([x, y])
+    corners = face.box.view(2, 2) @ matrix + face.box.new_tensor(origin)
+    landmarks = face.landmarks @ matrix + face.box.new_tensor(origin)
+    return face._replace(box=torch.cat([corners.amin(0), corners.amax(0)]), landmarks=landmarks)

@@ -5,12 +5,13 @@ appended, so a run that was killed leaves at most one torn line, the last, which
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from idn.errors import OptionError, UserError
+from idn.files.photos import printable
 
 NAME = "manifest.jsonl"
 
@@ -25,6 +26,14 @@ class Settings:
     """Alignment template of the crops."""
     size: int
     """Side of the crops in pixels."""
+    min_face: float | None = None
+    """Shorter side in pixels below which faces were left out. None, here and below: the manifest does not say."""
+    picture_format: str | None = None
+    """Format of the crops."""
+    picture_quality: int | None = None
+    """Of jpg and webp."""
+    detector: dict[str, Any] | None = None
+    """What the results of the detector depend on, by argument."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,14 @@ class Record:
     photo: str
     """Path relative to the folder of the photographs."""
     status: str
-    """"ok", "no_face", "small" or "unreadable"."""
+    """"ok", or why there is no crop: "no_face", "small", "unreadable", "large" (it has too many pixels) or "unwritable"
+    (a crop of that name cannot be written)."""
     reason: str | None = None
-    """Why there is no crop, in words."""
+    """Why there is no crop, or what was passed over to make it, in words."""
     crop: str | None = None
     """Path of the crop relative to the manifest."""
+    digest: str | None = None
+    """Of the content of the crop, see `idn.files.photos.digest`: tells which one it is when it was moved or renamed."""
     landmarks: list[list[float]] | None = None
     """Five (x, y) as the detector saw them, in normalised coordinates of the crop."""
     score: float | None = None
@@ -71,15 +83,17 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 def read_manifest(folder: Path) -> tuple[Settings | None, list[Record]]:
     """Settings and records of an aligned folder; (None, []) where there is no manifest.
 
-    A last line without its end is ignored. Raises UserError for damaged or foreign content.
+    Of several records of one photograph, the last counts. A last line without its end is ignored.
+    Raises UserError for damaged or foreign content.
     """
     path = folder / NAME
     if not path.is_file():
         return None, []
     objects = list(_objects(path))
     try:
-        return (Settings(**objects[0]) if objects else None), [Record(**o) for o in objects[1:]]
-    except TypeError as error:
+        records = {record.photo: record for record in (Record(**o) for o in objects[1:])}
+        return (Settings(**objects[0]) if objects else None), list(records.values())
+    except (TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a manifest of this version of idn ({error}): align into a new folder") from error
 
 
@@ -87,16 +101,33 @@ class ManifestWriter:
     """Appends records to the manifest of a folder, one flushed line each."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        """Read what is there; nothing is written yet. Raises UserError if the folder was begun with other settings."""
+        """Read what is there; nothing is written yet. Raises OptionError if it was begun with other settings."""
         self.folder, self.settings = folder, settings
         self._known, self.records = read_manifest(folder)
-        if self._known is not None and self._known != settings:
-            raise OptionError(
-                "dst",
-                folder,
-                f"already holds crops of {self._known.source} at template={self._known.template} "
-                f"size={self._known.size}: repeat those options to continue, or give another folder",
-            )
+        if self._known is not None:
+            self._check(settings)
+
+    def _check(self, settings: Settings) -> None:
+        """Raise OptionError for the first setting that the folder was begun with another value of."""
+        begun = asdict(self._known)
+        for name, value in asdict(settings).items():
+            if None not in (value, begun[name]) and value != begun[name]:
+                argument = "src" if name == "source" else name
+                wanted = f"differs from {begun[name]}, with which the crops in {self.folder} were made: repeat that to "
+                raise OptionError(argument, value, f"{wanted}continue, or give another dst")
+
+    def check_detector(self, detector: object) -> None:
+        """Raise OptionError if a detector differs from that of the folder in what its results depend on.
+
+        detector: what it depends on stands in its attribute `settings`, if it has one.
+        """
+        given = getattr(detector, "settings", None)
+        begun = None if self._known is None else self._known.detector
+        for name in sorted(given or {}):
+            if begun is not None and begun.get(name) != given[name]:
+                wanted = f"differs from {begun.get(name)}, with which the crops in {self.folder} were made: repeat "
+                raise OptionError(name, given[name], f"{wanted}that to continue, or give another dst", owner=detector)
+        self.settings = replace(self.settings, detector=given)
 
     def __enter__(self) -> Self:
         """Remove a torn last line and open for appending. Raises OSError if the file cannot be written."""
@@ -119,6 +150,14 @@ class ManifestWriter:
         self._line(asdict(record))
         self.records.append(record)
 
+    def latest(self, photos: Collection[str]) -> list[Record]:
+        """The last record of each of these photographs that has one."""
+        wanted = set(photos)
+        return list({record.photo: record for record in self.records if record.photo in wanted}.values())
+
     def _line(self, value: dict[str, Any]) -> None:
-        self._file.write(json.dumps(value, ensure_ascii=False) + "\n")
+        line = json.dumps(value, ensure_ascii=False)
+        if printable(line) != line:  # a name that is no UTF-8
+            line = json.dumps(value)
+        self._file.write(f"{line}\n")
         self._file.flush()

@@ -1,5 +1,6 @@
 """DataLoader workers of `idn align`: one photograph -> its crop on disk and its record, in one or several processes."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from idn.data.alignment.crop import UnusableLandmarks, cut_crop
 from idn.data.alignment.detector import Detector
 from idn.data.alignment.manifest import Record
 from idn.errors import UserError
-from idn.files.photos import UnreadablePhoto, read_photo, write_photo
+from idn.files.photos import LargePhoto, UnreadablePhoto, decode_photo, digest, printable, write_photo
 
 
 class CropOptions(NamedTuple):
@@ -26,6 +27,12 @@ class CropOptions(NamedTuple):
     """Shorter side in pixels below which a face is left out."""
     quality: int
     """1..100 for jpg and webp."""
+    max_pixels: int
+    """Width times height of the largest photograph that is read."""
+
+
+_ODD_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+"""What is wrong with one crop's name where all others can be written."""
 
 
 class Aligner(Dataset[Record | OSError]):
@@ -55,9 +62,9 @@ class Aligner(Dataset[Record | OSError]):
     def _align(self, photo: str, name: str) -> Record:
         """Detect, judge, cut and write. Raises OSError if the crop cannot be written."""
         try:
-            pixels = read_photo(self.src / photo)
+            pixels, note = decode_photo(self.src / photo, self.options.max_pixels)
         except UnreadablePhoto as error:
-            return Record(photo, "unreadable", reason=str(error))
+            return Record(photo, "large" if isinstance(error, LargePhoto) else "unreadable", reason=str(error))
         faces, options = self.detector(pixels), self.options
         if not faces:
             return Record(photo, "no_face", reason="no face was found")
@@ -69,11 +76,18 @@ class Aligner(Dataset[Record | OSError]):
             crop = cut_crop(pixels, face.landmarks, options.template, options.size)
         except UnusableLandmarks as error:
             return Record(photo, "no_face", reason=str(error), faces=len(faces))
-        write_photo(self.dst / name, crop.image, options.quality)
+        try:
+            written = write_photo(self.dst / name, crop.image, options.quality)
+        except OSError as error:
+            if error.errno not in _ODD_NAMES:
+                raise
+            return Record(photo, "unwritable", reason=f"{printable(name)}: {error.strerror}", faces=len(faces))
         return Record(
             photo,
             "ok",
+            reason=note,
             crop=name,
+            digest=digest(written),
             landmarks=[[round(v, 5) for v in point] for point in crop.landmarks.tolist()],
             score=round(face.score, 4),
             box=[round(v, 1) for v in face.box.tolist()],

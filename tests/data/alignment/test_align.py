@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -152,12 +153,12 @@ def test_align_folder_keeps_the_tree_and_records_everything(photos: Path, tmp_pa
     settings, records = read_manifest(tmp_path / "out")
     assert (settings.template, settings.size) == ("ffhq", 64)
     assert {r.crop for r in records if r.crop} == {"a/1.jpg", "a/2.jpg", "b/1.jpg", "b/deep/2.jpg"}
-    assert list_photos(tmp_path / "out") == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/deep/2.jpg"]
+    assert list_photos(tmp_path / "out").names == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/deep/2.jpg"]
     record = next(r for r in records if r.photo == "b/1.png")
     assert (record.faces, record.face_px, record.box, record.score) == (2, 120.0, [60.0, 60.0, 180.0, 180.0], 0.9)
     assert (torch.tensor(record.landmarks) - template_points("ffhq")).norm(dim=-1).max() < 0.03
     assert next(r for r in records if r.photo == "broken.jpg").reason
-    for crop in list_photos(tmp_path / "out"):
+    for crop in list_photos(tmp_path / "out").names:
         assert read_photo(tmp_path / "out" / crop).shape == (3, 64, 64)
 
 
@@ -196,8 +197,30 @@ def test_damaged_middle_line_is_named(photos: Path, tmp_path: Path) -> None:
 
 def test_other_options_do_not_mix_into_a_begun_folder(photos: Path, tmp_path: Path) -> None:
     align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
-    with pytest.raises(UserError, match="already holds crops"):
-        align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=96)
+    for argument, value in {
+        "size": 96,
+        "template": "mtcnn",
+        "min_face": 10,
+        "picture_format": "png",
+        "picture_quality": 50,
+    }.items():
+        with pytest.raises(OptionError, match=r"repeat that to continue, or give another dst$") as error:
+            align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), **({"size": 64} | {argument: value}))
+        assert (error.value.argument, error.value.value) == (argument, value)
+    (tmp_path / "photos2").mkdir()
+    Image.new("RGB", (90, 90)).save(tmp_path / "photos2/a.png")
+    with pytest.raises(OptionError, check=lambda e: e.argument == "src"):
+        align_folder(str(tmp_path / "photos2"), str(tmp_path / "out"), giving(Stub()), size=64)
+
+
+def test_another_option_of_the_detector_is_refused_by_name(photos: Path, tmp_path: Path) -> None:
+    keen, plain = Stub(), Stub()
+    keen.settings, plain.settings = {"longest": 640, "threshold": 0.6}, {"longest": 320, "threshold": 0.6}
+    align_folder(str(photos), str(tmp_path / "out"), giving(plain), size=64)
+    assert align_folder(str(photos), str(tmp_path / "out"), giving(plain), size=64).resumed == 7
+    with pytest.raises(OptionError) as error:
+        align_folder(str(photos), str(tmp_path / "out"), giving(keen), size=64)
+    assert (error.value.argument, error.value.value, error.value.owner) == ("longest", 640, keen)
 
 
 def test_full_disk_is_one_sentence_and_loses_nothing(
@@ -205,11 +228,11 @@ def test_full_disk_is_one_sentence_and_loses_nothing(
 ) -> None:
     written = []
 
-    def write(path: Path, pixels: torch.Tensor, quality: int) -> None:
+    def write(path: Path, pixels: torch.Tensor, quality: int) -> bytes:
         if len(written) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         written.append(path)
-        write_photo(path, pixels, quality)
+        return write_photo(path, pixels, quality)
 
     with monkeypatch.context() as patch:
         patch.setattr(aligner, "write_photo", write)
@@ -284,7 +307,7 @@ def test_a_photograph_whose_landmarks_show_no_face_is_passed_over(photos: Path, 
     report = align_folder(str(photos), str(tmp_path / "out"), giving(Confused()), size=64)
     assert dict(report.counts) == {"no_face": 5, "small": 1, "unreadable": 1}
     assert report.examples["no_face"].reason == "the landmarks of the face do not show where it is"
-    assert list_photos(tmp_path / "out") == []
+    assert list_photos(tmp_path / "out").names == []
 
 
 @pytest.mark.parametrize(("argument", "value"), [("longest", 32), ("threshold", 1.0), ("overlap", None)])
@@ -299,7 +322,116 @@ def test_photos_that_differ_in_suffix_only_get_two_crops(tmp_path: Path) -> None
     for name in ("x.png", "X.jpg", "y.png"):
         Image.new("RGB", (160, 160), (90, 90, 90)).save(root / name)
     align_folder(str(root), str(tmp_path / "out"), giving(Stub()), size=32, picture_format="png", min_face=10)
-    assert list_photos(tmp_path / "out") == ["X.jpg.png", "x.png.png", "y.png"]
+    assert list_photos(tmp_path / "out").names == ["X.jpg.png", "x.png.png", "y.png"]
+
+
+CASES = SHARED / "cases"
+
+
+def test_an_interrupted_run_says_how_far_it_came(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        align_folder(str(photos), str(tmp_path / "out"), giving(Stub(stop_after=3)), size=64)
+    said = capsys.readouterr().err
+    assert "stopped: 3 of 7 photographs are done, the same command goes on with the others" in said
+
+
+def test_a_link_to_a_folder_above_brings_no_copies(photos: Path, tmp_path: Path) -> None:
+    (photos / "a/loop").symlink_to(photos, target_is_directory=True)
+    (photos / "b/up").symlink_to(tmp_path, target_is_directory=True)
+    (photos / "twice").symlink_to(photos / "b", target_is_directory=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("RGB", (200, 200), (90, 90, 90)).save(elsewhere / "x.png")
+    (photos / "linked").symlink_to(elsewhere, target_is_directory=True)
+    report = align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
+    assert report.photos == 8 and report.counts["ok"] == 5
+    assert "3 links to folders looked through anyway" in report.others
+
+
+def test_what_is_not_looked_at_is_counted_by_ending(photos: Path, tmp_path: Path) -> None:
+    for name in ("a/1.HEIC", "2.heic", "clip.mov", "README"):
+        (photos / name).write_bytes(b"x")
+    os.mkfifo(photos / "pipe.jpg")
+    report = align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
+    assert report.photos == 7 and set(report.others) == {"2 .heic", "1 .mov", "1 .txt", "1 .jpg", "1 without ending"}
+
+
+def test_no_two_photographs_become_one_crop(tmp_path: Path) -> None:
+    root, out = tmp_path / "photos", tmp_path / "out"
+    root.mkdir()
+
+    def add(*names: str) -> None:
+        for name in names:
+            Image.new("RGB", (160, 160), (90, len(list(root.iterdir())), 90)).save(root / name)
+
+    for names in (["a.png"], ["A.jpg", "a.jpg.png"], ["a.webp", "b.png"]):
+        add(*names)
+        align_folder(str(root), str(out), giving(Stub()), size=32)
+    crops = [record.crop for record in read_manifest(out)[1]]
+    assert len(crops) == len({crop.casefold() for crop in crops}) == len(list_photos(out).names) == 5
+
+
+def test_names_that_are_no_utf8_are_aligned_like_any_other(photos: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.png")
+    os.rename(photos / "b/1.png", photos / odd)
+    for _ in range(2):
+        report = align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
+        assert report.counts["ok"] == 4
+    record = next(record for record in read_manifest(tmp_path / "out")[1] if record.photo == odd)
+    assert (tmp_path / "out" / record.crop).is_file()
+
+
+def test_a_crop_whose_name_cannot_be_is_passed_over(photos: Path, tmp_path: Path) -> None:
+    os.rename(photos / "b/1.png", photos / f"{'n' * 251}.png")
+    (photos / f"{'n' * 251}.jpg").write_bytes((photos / "a/2.JPG").read_bytes())
+    (photos / "a/1.jpg").mkdir()
+    (photos / "a/1.jpg/x.png").write_bytes((photos / "a/1.png").read_bytes())
+    report = align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
+    assert report.counts["unwritable"] == 3 and report.counts["ok"] == 3
+    assert report.examples["unwritable"].reason
+
+
+def test_a_large_photograph_is_taken_once_it_is_allowed(photos: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    report = align_folder(str(photos), out, giving(Stub()), size=64, max_pixels=200 * 200)
+    assert report.counts["large"] == 3 and report.counts["ok"] == 2
+    assert report.examples["large"].reason == "it has 220 x 220 = 48400 pixels, max_pixels=40000: give more to take it"
+    report = align_folder(str(photos), out, giving(Stub()), size=64)
+    assert report.counts["ok"] == 4 and report.counts["large"] == 0 and report.resumed == 4
+
+
+@needs_faces
+@pytest.mark.slow
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_turned_portraits_come_out_upright(tmp_path: Path, quarter_turns: int) -> None:
+    detector = YuNetDetector(str(SHARED / "weights/yunet_final.pth"))
+    for name, _ in expected_faces(10):
+        photo = read_photo(SHARED / "data/faces" / name)
+        turned = photo.rot90(quarter_turns, (1, 2))
+        before, after = (cut_crop(x, detector(x)[0].landmarks, "ffhq", 64).matrix for x in (photo, turned))
+        angles = [math.degrees(math.atan2(m[1, 0], m[0, 0])) for m in (before, after)]
+        assert abs((angles[1] - angles[0] - 90 * quarter_turns + 180) % 360 - 180) < 25, name
+
+
+@needs_faces
+def test_the_odd_files_that_failed_once(tmp_path: Path) -> None:
+    detector = YuNetDetector(str(SHARED / "weights/yunet_final.pth"))
+    report = align_folder(str(CASES), str(tmp_path / "out"), giving(detector), size=96)
+    assert report.counts["ok"] == 3
+    upright, turned = (read_photo(tmp_path / f"out/{x}.jpg").float() for x in ("exif_width_as_text", "upside_down"))
+    assert (upright - turned).abs().mean() < 8
+    floats = torch.from_numpy(np.array(Image.open(CASES / "float_in_0_1.tif")))
+    assert (read_photo(CASES / "float_in_0_1.tif") / 255 - floats).abs().max() < 0.003
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 700), (900, 1), (3, 2)])
+def test_a_picture_of_any_shape_can_be_searched(size: tuple[int, int], tmp_path: Path) -> None:
+    if not (SHARED / "weights/yunet_final.pth").is_file():
+        pytest.skip("the shared detector weights are not here")
+    detector = YuNetDetector(str(SHARED / "weights/yunet_final.pth"))
+    assert detector(torch.zeros(3, *size, dtype=torch.uint8)) == []
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "1", "I;16", "CMYK"])
@@ -440,7 +572,7 @@ def test_the_detector_is_made_only_when_all_else_can_work(photos: Path, tmp_path
         with pytest.raises(UserError):
             align_folder(str(photos), str(tmp_path / "out"), make, **options)
     align_folder(str(photos), str(tmp_path / "done"), giving(Stub()), size=64)
-    with pytest.raises(UserError, match="already holds crops"):
+    with pytest.raises(OptionError, check=lambda e: e.argument == "size"):
         align_folder(str(photos), str(tmp_path / "done"), make, size=96)
 
 
