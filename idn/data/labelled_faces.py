@@ -1,5 +1,6 @@
 """Datasets for face recognition: labelled faces, and verification pairs of people held out."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +132,7 @@ def folder_identities(
     people = IdentityFolder(folder, "train", holdout, seed, augment)
     val = FolderPairs(IdentityFolder(folder, "val", holdout, seed), pairs)
     data = RecognitionData(Shuffled(people, seed), val, len(val), people.identities, None, batch, None, workers)
+    print(folder.summary(holdout), file=sys.stderr)
     folder.tell_if_small()
     return data
 

@@ -2,26 +2,47 @@
 
 import hashlib
 import math
+import re
 import sys
 import warnings
+from bisect import bisect_left
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
 
-from idn.data.alignment.manifest import Record, Settings, read_manifest
+from idn.data.alignment.manifest import Record, Settings
+from idn.data.folder_scan import scan_crops
 from idn.errors import OptionError
 from idn.files.option_checks import require_number, require_one_of
-from idn.files.photos import UnreadablePhoto, list_photos, photo_size, read_photo
+from idn.files.photos import SUFFIXES, UnreadablePhoto, printable, read_photo
 from idn.geometry import TEMPLATES, between_templates, realign, transform_points
 from idn.images import from_uint8, resize, to_uint8
 
 _LEAST_SPREAD = 0.01
 """Of landmarks about their mean, as a share of the crop: from closer ones nothing can be said about the face."""
 
-_PROBES = 20
-"""Pictures whose sizes are looked at before any is used."""
+_LEAST = 2
+"""Identities of either part: a pair takes two."""
+
+_DATED = re.compile(r"(19|20)\d\d([-_. ]?(0[1-9]|1[0-2])([-_. ]?[0-3]\d)?)?([-_. ].*)?")
+"""Names of folders that tell when their photographs were taken, not of whom."""
+_PARTS = {
+    "train",
+    "val",
+    "valid",
+    "validation",
+    "test",
+    "images",
+    "imgs",
+    "photos",
+    "pictures",
+    "crops",
+    "faces",
+    "data",
+}
+"""Names of folders that tell what is in them, not who."""
 
 
 class FaceFolder:
@@ -29,7 +50,8 @@ class FaceFolder:
 
     Identities are the folders right below the root, or, for a flat folder, every photograph is its own. Which of the
     two it is can be told with `layout` or found by looking: photographs right below the root mean flat; so do folders
-    named like those of FFHQ (00000, 01000, ...), which hold a thousand people each.
+    named like those of FFHQ (00000, 01000, ...), which hold a thousand people each. Folders named like dates or parts
+    of a data set (2010, 2010-05-31, train, images) are most likely not persons: there it must be told.
     """
 
     def __init__(
@@ -41,7 +63,7 @@ class FaceFolder:
         layout: str = "auto",
         cache: bool = False,
     ) -> None:
-        """Look through the folder, and at the sizes of some pictures unless `idn align` made them.
+        """Look through the folder, see `scan_crops`.
 
         root: a folder made by `idn align`, or any folder of square crops.
         size, template: pixels and alignment template of the crops to deliver.
@@ -49,7 +71,7 @@ class FaceFolder:
         layout: "auto", "flat" or "identities".
         cache: keep decoded crops in memory, size * size * 3 bytes each, separately in every loader process.
         Raises OptionError if the folder is missing, empty, of unclear layout, aligned to another template or to nobody
-        knows which, if most pictures are not square, and for unknown templates.
+        knows which, and for unknown templates, as `scan_crops` does, too.
         """
         require_one_of("template", template, TEMPLATES)
         if stored_template is not None:
@@ -57,17 +79,15 @@ class FaceFolder:
         self.root, self.size, self.template = Path(str(root)), size, template
         if not self.root.is_dir():
             raise OptionError("root", root, "is not a folder: give a folder of face crops made by `idn align`")
-        self.names = list_photos(self.root)
-        if not self.names:
-            raise OptionError("root", root, "holds no pictures: give a folder of face crops made by `idn align`")
+        self.scan = scan_crops(self.root)
+        self.names = self.scan.names
         self.flat = _is_flat(self.root, self.names, layout)
         self.identities = _identities(self.names, self.flat)
         self.unreadable: dict[str, str] = {}
         self._cache: dict[int, Tensor] | None = {} if cache else None
-        settings, records = read_manifest(self.root)
-        self._stored = None if settings is None else settings.size
-        self._landmarks = _known_landmarks(records)
-        self.stored_template = self._framing(settings, stored_template)
+        self._stored = None if self.scan.settings is None else self.scan.settings.size
+        self._landmarks = _known_landmarks(self.scan.records)
+        self.stored_template = self._framing(self.scan.settings, stored_template)
 
     def __len__(self) -> int:
         """How many photographs there are."""
@@ -77,29 +97,44 @@ class FaceFolder:
         """Photographs by identity, of those to train with ("train") or of those held out ("val").
 
         A hash of its name decides about each identity, so it stays where it is when others are added or removed.
-        holdout: share of the identities to hold out. Raises OptionError if fewer than two identities remain.
+        holdout: share of the identities to hold out, above 0; at least two are held out in any case.
+        Raises OptionError if fewer than two identities remain to train with.
         """
         require_number("holdout", holdout, 0, 1)
         if part not in ("train", "val"):
             raise ValueError(f"part must be 'train' or 'val', got {part!r}")
-        chosen = [
-            photos for name, photos in sorted(self.identities.items()) if (_share(name) < holdout) == (part == "val")
-        ]
-        if len(chosen) < 2:
-            what = "to hold out" if part == "val" else "to train with"
-            wanted = f"leaves {len(chosen)} of the {len(self.identities)} identities in {self.root} {what}"
-            raise OptionError(
-                "holdout", holdout, f"{wanted}, and two are needed: add people{self._other_holdout(part)}"
-            )
-        return chosen
+        held = self.held_out(holdout)
+        return [photos for name, photos in sorted(self.identities.items()) if (name in held) == (part == "val")]
 
-    def _other_holdout(self, part: str) -> str:
-        """Which share would leave two identities to a part, if there are two for either."""
-        shares = sorted(map(_share, self.identities))
-        if len(shares) < 4:
-            return ""
-        wanted = math.floor(shares[1] * 100 + 1) if part == "val" else math.floor(shares[-2] * 100)
-        return f", or give {wanted / 100:.2f}"
+    def held_out(self, holdout: float) -> set[str]:
+        """Names of the identities that are held out, see `split`."""
+        if holdout == 0:
+            raise OptionError("holdout", holdout, "leaves nobody to validate with: give a share of the identities")
+        count = len(self.identities)
+        if count < 2 * _LEAST:
+            wanted = (
+                f"holds {count} {'identity' if count == 1 else 'identities'}, and four are needed: two to train with "
+            )
+            raise OptionError("root", self.root, f"{wanted}and two to validate with: add people")
+        order = sorted(self.identities, key=lambda name: (_share(name), name))
+        shares = [_share(name) for name in order]
+        held = max(_LEAST, bisect_left(shares, holdout))
+        if count - held < _LEAST:
+            wanted = f"leaves {count - held} of the {count} identities in {self.root} to train with, and two are needed"
+            raise OptionError("holdout", holdout, f"{wanted}: give {math.floor(shares[-_LEAST] * 100) / 100:.2f}")
+        return set(order[:held])
+
+    def summary(self, holdout: float) -> str:
+        """What a run takes from the folder, in one line: pictures, identities, landmarks, what is left out and why."""
+        held, asked = len(self.held_out(holdout)), sum(_share(name) < holdout for name in self.identities)
+        least = f" (the least; holdout={holdout} is {asked})" if asked < held else ""
+        points = sum(name in self._landmarks for name in self.names)
+        known = "all" if points == len(self.names) else str(points or "none")
+        rest = self.scan.report()
+        return printable(
+            f"{self.root}: {len(self.names)} pictures of {len(self.identities)} identities, {held} held out{least}, "
+            f"landmarks known of {known}; left out: {rest or 'none'}"
+        )
 
     def read(self, index: int) -> Tensor:
         """One crop in the wanted framing, (3, size, size) uint8 RGB.
@@ -117,7 +152,7 @@ class FaceFolder:
         except UnreadablePhoto as error:
             if name not in self.unreadable:
                 self.unreadable[name] = str(error)
-                warnings.warn(f"{self.root / name} is left out: {error}", stacklevel=2)
+                warnings.warn(printable(f"{self.root / name} is left out: {error}"), stacklevel=2)
             raise
         crop = self._framed(pixels)
         if self._cache is not None:
@@ -148,7 +183,7 @@ class FaceFolder:
     def _framing(self, settings: Settings | None, given: str | None) -> str:
         """Alignment template of the crops on disk: the one that the manifest or, without one, the user says.
 
-        Raises OptionError if they disagree or nobody says it, and for pictures that nobody cropped.
+        Raises OptionError if they disagree or nobody says it.
         """
         if settings is not None:
             if given not in (None, settings.template):
@@ -157,7 +192,6 @@ class FaceFolder:
                 )
                 raise OptionError("stored_template", given, wanted)
             return settings.template
-        self._check_square()
         if given is None:
             raise OptionError(
                 "stored_template",
@@ -166,16 +200,6 @@ class FaceFolder:
                 f"{', '.join(sorted(TEMPLATES))}, or run idn align on it",
             )
         return given
-
-    def _check_square(self) -> None:
-        """Raise OptionError if most of some pictures from all over the folder are not square."""
-        sizes = {name: photo_size(self.root / name) for name in self.names[:: math.ceil(len(self.names) / _PROBES)]}
-        known = {name: size for name, size in sizes.items() if size is not None}
-        odd = [name for name, (width, height) in known.items() if width != height]
-        if 2 * len(odd) > len(known):
-            width, height = known[odd[0]]
-            wanted = f"holds pictures that are not square, such as {odd[0]} with {width}x{height} pixels"
-            raise OptionError("root", self.root, f"{wanted}: run idn align on it and give the crops instead")
 
     def tell_if_small(self) -> None:
         """Say on stderr if the crops on disk have too few pixels, so that those to deliver are enlarged.
@@ -202,15 +226,14 @@ def _identities(names: list[str], flat: bool) -> dict[str, list[int]]:
     """Which of the photographs, by number, show each identity."""
     found: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
-        path = PurePosixPath(name)
-        found[str(path.with_suffix("")) if flat else path.parts[0]].append(index)
+        found[name if flat else PurePosixPath(name).parts[0]].append(index)
     return found
 
 
-def _known_landmarks(records: list[Record]) -> dict[str, Tensor]:
-    """Crop -> landmarks, (5, 2), of those that tell where the face is and are not all in one place."""
-    known = {r.crop: torch.tensor(r.landmarks) for r in records if r.crop is not None and r.landmarks is not None}
-    return {crop: points for crop, points in known.items() if (points - points.mean(0)).abs().amax() > _LEAST_SPREAD}
+def _known_landmarks(records: dict[str, Record]) -> dict[str, Tensor]:
+    """Name -> landmarks, (5, 2), of those that tell where the face is and are not all in one place."""
+    known = {name: torch.tensor(r.landmarks) for name, r in records.items() if r.landmarks}
+    return {name: points for name, points in known.items() if (points - points.mean(0)).abs().amax() > _LEAST_SPREAD}
 
 
 def _is_flat(root: Path, names: list[str], layout: str) -> bool:
@@ -224,12 +247,19 @@ def _is_flat(root: Path, names: list[str], layout: str) -> bool:
     loose = sum("/" not in name for name in names)
     if 0 < loose < len(names):
         raise OptionError(
-            "layout", layout, f"is not clear: {root} has pictures beside folders, give flat or identities"
+            "layout", layout, f"is not clear, {root} has pictures beside folders: give flat or identities"
         )
-    folders = {name.split("/", 1)[0] for name in names}
+    folders = sorted({name.split("/", 1)[0] for name in names})
+    if loose == 0 and all(_DATED.fullmatch(folder) or folder.lower() in _PARTS for folder in folders):
+        wanted = f"is not clear, the folders of {root} ({', '.join(folders[:3])}) are not named like persons"
+        raise OptionError("layout", layout, f"{wanted}: give identities if each holds one person, or flat")
     return loose > 0 or all(len(f) == 5 and f.isdecimal() and f.endswith("000") for f in folders)
 
 
 def _share(name: str) -> float:
-    """A number in [0, 1) that depends on nothing but the name."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) / 2**64
+    """A number in [0, 1) that depends on nothing but the name of an identity, without the ending of a picture.
+
+    So a picture in two formats is on one side in either.
+    """
+    stem = name[: -len(suffix)] if (suffix := PurePosixPath(name).suffix).lower() in SUFFIXES else name
+    return int.from_bytes(hashlib.blake2b(stem.encode("utf-8", "surrogateescape"), digest_size=8).digest()) / 2**64

@@ -1,6 +1,7 @@
 """Datasets of photographs: source-target pairs for swapping, labelled crops for recognition."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -205,6 +206,7 @@ def faces_data(
     train = FaceSwaps(folder, "train", holdout, seed, same_ratio, augment, regions)
     val = FaceSwaps(folder, "val", holdout, seed, 0.0, None, regions)
     data = SwapData(train, val, val_batches * batch, size, template, batch, collate, workers, photographs=True)
+    print(folder.summary(holdout), file=sys.stderr)
     folder.tell_if_small()
     return data
 

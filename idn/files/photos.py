@@ -5,13 +5,15 @@ import os
 import threading
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from idn.files.photo_pixels import to_srgb
@@ -146,8 +148,14 @@ def decode_photo(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, str 
 
 
 def as_pixels(image: Image.Image) -> Tensor:
-    """An image of any Pillow mode, upright as its EXIF orientation says -> (3, H, W) uint8 RGB."""
-    return _decoded(image)[0]
+    """An image of any Pillow mode, upright as its EXIF orientation says -> (3, H, W) uint8 RGB.
+
+    Raises UnreadablePhoto if its pixels cannot be decoded, or have brightnesses of unknown meaning.
+    """
+    try:
+        return _decoded(image)[0]
+    except Exception as error:  # as above
+        raise UnreadablePhoto(printable(f"{type(error).__name__}: {error}")) from error
 
 
 def _decoded(image: Image.Image) -> tuple[Tensor, str | None]:
@@ -172,18 +180,26 @@ def photo_size(path: Path) -> tuple[int, int]:
     try:
         with _open(path) as image:
             return image.size
+    except UnreadablePhoto:
+        raise
     except Exception as error:  # as above
         raise UnreadablePhoto(printable(f"{type(error).__name__}: {error}")) from error
 
 
-def _open(path: Path) -> Image.Image:
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
     """The beginning of a file, read by one of the formats of photographs, however large it says the picture is."""
-    with _LIMIT:
-        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path, formats=FORMATS)
-        finally:
-            Image.MAX_IMAGE_PIXELS = usual
+    with path.open("rb") as file:
+        file.peek(1)  # waits for the disk before, not while others wait for the lock
+        with _LIMIT:
+            usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(file, formats=FORMATS)
+            except UnidentifiedImageError:
+                raise UnreadablePhoto(f"it is not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
+            finally:
+                Image.MAX_IMAGE_PIXELS = usual
+        yield image
 
 
 def _orientation(image: Image.Image) -> object:

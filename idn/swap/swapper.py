@@ -146,13 +146,12 @@ class Swapper:
 
 def _pixels(picture: Picture, name: str) -> Tensor:
     """(3, H, W) uint8 RGB on the CPU. Raises UserError for what is no picture."""
-    if isinstance(picture, str | Path):
+    if isinstance(picture, str | Path | Image.Image):
         try:
-            return read_photo(Path(picture))
+            return as_pixels(picture) if isinstance(picture, Image.Image) else read_photo(Path(picture))
         except UnreadablePhoto as error:
-            raise UserError(f"{picture} cannot be read as a photograph ({error}): give another one") from error
-    if isinstance(picture, Image.Image):
-        return as_pixels(picture)
+            shown = name if isinstance(picture, Image.Image) else picture
+            raise UserError(f"{shown} cannot be read as a photograph ({error}): give another one") from error
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise UserError(f"{name} is an array {picture.shape} of {picture.dtype}: give (H, W, 3) of uint8, RGB")

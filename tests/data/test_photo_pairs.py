@@ -1,3 +1,5 @@
+import json
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -13,8 +15,8 @@ from idn.data.augment import Augment
 from idn.data.photo_folder import FaceFolder
 from idn.data.photo_pairs import FaceSwaps, IdentityFolder, collate, faces_data
 from idn.errors import OptionError, UserError
-from idn.files.photos import UnreadablePhoto
-from idn.geometry import realign, template_points
+from idn.files.photos import UnreadablePhoto, digest
+from idn.geometry import between_templates, realign, template_points, transform_points
 from idn.types import SwapBatch
 
 SIZE = 32
@@ -69,7 +71,7 @@ def test_layout_is_found_by_looking(people: Path, flat: Path, tmp_path: Path) ->
     assert len(crops(flat).identities) == 30 and crops(flat).flat
     for thousand in ("00000", "01000"):
         for number in range(3):
-            draw(tmp_path / "ffhq" / thousand / f"{number:05d}.png", (9, 9, 9))
+            draw(tmp_path / "ffhq" / thousand / f"{number:05d}.png", (int(thousand) // 100, number, 9))
     assert len(crops(tmp_path / "ffhq").identities) == 6
     assert len(crops(tmp_path / "ffhq", layout="identities").identities) == 2
     assert len(crops(people, layout="flat").identities) == 90
@@ -116,7 +118,7 @@ def test_held_out_people_stay_held_out_when_others_join(people: Path) -> None:
 
     before = held_out()
     for person in range(30, 60):
-        draw(people / f"p{person:02d}/0.png", (5, 5, 5))
+        draw(people / f"p{person:02d}/0.png", (5, person, 5))
     after = held_out()
     assert {name for name in after if name < "p30"} == before and len(after) > len(before)
 
@@ -163,13 +165,12 @@ def test_collate_stacks_and_keeps_what_is_missing(people: Path) -> None:
     torch.testing.assert_close(with_truth.truth, batch.target)
 
 
-def test_damaged_files_are_replaced_counted_and_reported_once(people: Path) -> None:
+def test_files_that_break_during_a_run_are_replaced_counted_and_reported_once(people: Path) -> None:
     clean = {i: swaps(people)[i] for i in range(60)}
+    data = swaps(people)
     for person in range(0, 30, 5):
         (people / f"p{person:02d}/0.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
-    draw(people / "p01/1.png", (1, 1, 1))
     Image.new("RGB", (40, 30)).save(people / "p01/1.png")
-    data = swaps(people)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         samples = [data[i] for i in range(60)] + [data[i] for i in range(60)]
@@ -181,18 +182,166 @@ def test_damaged_files_are_replaced_counted_and_reported_once(people: Path) -> N
     assert all(equal(samples[i], samples[i + 60]) for i in range(60))
 
 
-def test_too_many_damaged_files_stop_the_run(people: Path) -> None:
+def test_too_many_files_that_break_stop_the_run(people: Path) -> None:
+    data = swaps(people)
     for path in people.rglob("*.png"):
         path.write_bytes(b"")
     with pytest.warns(UserWarning, match="left out"), pytest.raises(UserError, match="too many unreadable"):
-        swaps(people)[0]
+        data[0]
+
+
+def test_damaged_files_are_left_out_by_name_before_any_is_used(people: Path) -> None:
+    (people / "p00/0.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    (people / "p00/1.png").unlink()
+    (people / "p00/1.png").symlink_to(people / "nowhere.png")
+    reshape(people / "p01/1.png")
+    (people / "p02/copy.png").write_bytes((people / "p02/1.png").read_bytes())
+    (people / "p03/loop").symlink_to(people, target_is_directory=True)
+    for name in ("p04/x.heic", "p05/notes.txt"):
+        (people / name).write_bytes(b"x")
+    data = faces_data(str(people), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.3, workers=0)
+    folder = data.train.folder
+    assert len(folder) == 87 and len(folder.identities) == 30
+    kinds = {kind: set(names) for kind, names in folder.scan.left_out.items()}
+    assert kinds == {
+        "unreadable": {"p00/0.png", "p00/1.png"},
+        "not square": {"p01/1.png"},
+        "copies of others": {"p02/copy.png"},
+    }
+    said = folder.summary(0.3)
+    assert "87 pictures of 30 identities" in said and "landmarks known of none" in said
+    for part in ("p00/0.png", "p01/1.png: 40x30", "p02/copy.png: copy of p02/1.png", "1 .heic", "1 .txt", "1 links to"):
+        assert part in said
+
+
+def test_a_run_says_what_it_takes(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faces_data(str(people), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.3, workers=0)
+    line = f"{people}: 90 pictures of 30 identities, 10 held out, landmarks known of none; left out: none"
+    assert capsys.readouterr().err.splitlines()[0] == line
+
+
+def test_all_pictures_damaged_is_said_at_once(people: Path) -> None:
+    for path in people.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(OptionError, match=r"no picture that can be read; the first is p00/0\.png") as error:
+        swaps(people)
+    assert error.value.argument == "root"
+
+
+def test_the_same_picture_is_never_trained_on_and_held_out(flat: Path) -> None:
+    for number in range(20):
+        (flat / f"copy{number}.png").write_bytes((flat / "00.png").read_bytes())
+    (flat / "linked.png").symlink_to(flat / "03.png")
+    (flat / "deeper").symlink_to(flat, target_is_directory=True)
+    folder = crops(flat, layout="flat")
+    assert len(folder) == 30 and len(folder.scan.left_out["copies of others"]) == 21
+    draw(flat / "07.png", (1, 2, 3)), draw(flat / "07.webp", (1, 2, 4))
+    parts = [{folder.names[i] for photos in folder.split(part, 0.3) for i in photos} for part in ("train", "val")]
+    assert not parts[0] & parts[1]
+
+
+def test_pictures_that_differ_in_their_ending_are_two_people_on_one_side(tmp_path: Path) -> None:
+    for number in range(40):
+        for position, suffix in enumerate((".png", ".bmp")):
+            draw(tmp_path / f"{number}{suffix}", (number, position, 5))
+    folder = crops(tmp_path)
+    assert len(folder.identities) == 80
+    held = {folder.names[photos[0]] for photos in folder.split("val", 0.3)}
+    assert all((f"{n}.png" in held) == (f"{n}.bmp" in held) for n in range(40))
+
+
+@pytest.mark.parametrize("names", [["2010", "2017", "2011"], ["2010-05-31", "2011_01"], ["train", "val", "Test"]])
+def test_folders_that_are_not_named_like_persons_must_be_explained(tmp_path: Path, names: list[str]) -> None:
+    for position, name in enumerate(names):
+        for number in range(3):
+            draw(tmp_path / name / f"{number}.png", (position, number, 5))
+    with pytest.raises(OptionError, check=lambda e: e.argument == "layout"):
+        crops(tmp_path)
+    assert len(crops(tmp_path, layout="flat").identities) == 3 * len(names)
+    assert len(crops(tmp_path, layout="identities").identities) == len(names)
+
+
+def test_numbered_persons_are_no_dates(tmp_path: Path) -> None:
+    for person in range(2008, 2012):
+        draw(tmp_path / f"{person}/0.png", (person - 2000, 1, 5))
+    draw(tmp_path / "7/0.png", (99, 1, 5))
+    assert len(crops(tmp_path).identities) == 5
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_a_small_folder_holds_out_two_people_and_says_so(
+    tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for person in range(count):
+        draw(tmp_path / f"{person}.png", colour(person, 0))
+    data = faces_data(str(tmp_path), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.0005, workers=0)
+    assert len(data.val.people) == 2 and len(data.train.people) == count - 2
+    assert "2 held out (the least; holdout=0.0005 is 0)" in capsys.readouterr().err
+
+
+@pytest.fixture
+def aligned(tmp_path: Path) -> Path:
+    """Six crops that `idn align` left in one folder."""
+    root = tmp_path / "aligned"
+    points = template_points("arcface_128")
+    root.mkdir()
+    with ManifestWriter(root, Settings("/photos", "arcface_128", 48)) as manifest:
+        for number in range(6):
+            path = root / f"{number}.png"
+            draw(path, colour(number, number))
+            shift = (points + number / 100).tolist()
+            record = Record(path.name, "ok", crop=path.name, landmarks=shift, digest=digest(path.read_bytes()))
+            manifest.append(record)
+    return root
+
+
+def test_crops_sorted_into_folders_of_persons_keep_their_landmarks(aligned: Path) -> None:
+    for number in range(6):
+        (aligned / "people" / str(number % 3)).mkdir(parents=True, exist_ok=True)
+        name = f"{number}.png" if number % 2 else f"renamed{number}.png"
+        (aligned / f"{number}.png").rename(aligned / "people" / str(number % 3) / name)
+    for root in (aligned / "people", aligned):
+        folder = crops(root, layout="identities", stored_template=None)
+        assert folder.stored_template == "arcface_128" and len(folder.scan.records) == 6
+        for index, name in enumerate(folder.names):
+            number = int(name.rpartition("/")[2].removeprefix("renamed")[0])
+            wanted = transform_points(
+                template_points("arcface_128") + number / 100, between_templates("arcface_128", "ffhq")
+            )
+            torch.testing.assert_close(folder.landmarks(index), wanted, atol=1e-4, rtol=0)
+
+
+def test_crops_without_digests_are_known_by_their_names(aligned: Path) -> None:
+    lines = [json.loads(line) for line in (aligned / NAME).read_text().splitlines()]
+    (aligned / NAME).write_text(
+        "".join(json.dumps(line | {"digest": None} if "crop" in line else line) + "\n" for line in lines)
+    )
+    for number in range(6):
+        (aligned / f"p{number}").mkdir()
+        (aligned / f"{number}.png").rename(aligned / f"p{number}" / f"{number}.png")
+    assert len(crops(aligned, stored_template=None).scan.records) == 6
+
+
+def test_a_manifest_above_that_knows_none_of_the_pictures_does_not_count(aligned: Path) -> None:
+    for number in range(6, 30):
+        draw(aligned / f"others/{number}.png", colour(number, number))
+    assert crops(aligned / "others").scan.settings is None
+
+
+def test_names_that_are_no_utf8_are_pictures_like_any_other(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    os.rename(people / "p00", people / odd)
+    os.rename(people / "p01/0.png", people / "p01" / f"{odd}.png")
+    data = faces_data(str(people), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.3, workers=0)
+    assert odd in data.train.folder.identities and len(data.train.folder) == 90
 
 
 def test_not_square_is_unreadable(tmp_path: Path) -> None:
-    draw(tmp_path / "a.png", (1, 1, 1))
-    Image.new("RGB", (40, 30)).save(tmp_path / "x.png")
+    draw(tmp_path / "a.png", (1, 1, 1)), draw(tmp_path / "x.png", (1, 1, 2))
+    folder = crops(tmp_path)
+    reshape(tmp_path / "x.png")
     with pytest.warns(UserWarning, match="40x30"), pytest.raises(UnreadablePhoto):
-        crops(tmp_path).read(1)
+        folder.read(1)
 
 
 def gradient(size: int) -> torch.Tensor:
@@ -244,10 +393,11 @@ def test_a_folder_of_pictures_that_nobody_cropped_is_refused_at_once(people: Pat
         warnings.simplefilter("error")
         crops(people, stored_template=None)
     reshape(flat / "00.png")
-    assert len(crops(flat)) == 30  # one alone is left out when it turns up
+    assert len(crops(flat)) == 29
     with ManifestWriter(people, Settings("/photos", "ffhq", 48)):
         pass
-    assert len(crops(people)) == 90  # idn align makes square ones
+    with pytest.raises(OptionError, check=lambda e: e.argument == "root"):
+        crops(people)  # beside the manifest of others
 
 
 def test_unusable_folders_are_refused(tmp_path: Path, people: Path, flat: Path) -> None:
@@ -264,14 +414,13 @@ def test_unusable_folders_are_refused(tmp_path: Path, people: Path, flat: Path) 
     with pytest.raises(OptionError, check=lambda e: e.argument == "layout"):
         crops(people)
     draw(tmp_path / "one/alice/0.png", (1, 1, 1))
-    with pytest.raises(UserError, match="two are needed"):
+    with pytest.raises(OptionError, check=lambda e: e.argument == "root"):
         FaceSwaps(crops(tmp_path / "one"))
-    with pytest.raises(OptionError, match="to hold out"):
-        FaceSwaps(crops(flat), "val", holdout=1e-6)
-    for part, share in (("val", 1e-6), ("train", 0.9999999)):
-        with pytest.raises(UserError, match=r"add people, or give [01]\.\d\d$") as told:
-            FaceSwaps(crops(flat), part, holdout=share)
-        assert FaceSwaps(crops(flat), part, holdout=float(str(told.value).rpartition(" ")[2]))
+    with pytest.raises(OptionError, check=lambda e: e.argument == "holdout"):
+        FaceSwaps(crops(flat), holdout=0)
+    with pytest.raises(OptionError, match=r"two are needed: give [01]\.\d\d$") as told:
+        FaceSwaps(crops(flat), holdout=0.9999999)
+    assert FaceSwaps(crops(flat), holdout=float(str(told.value).rpartition(" ")[2]))
     with pytest.raises(UserError, match="to train with"):
         FaceSwaps(crops(flat), "train", holdout=0.9999999)
     with pytest.raises(OptionError, check=lambda e: e.argument == "same_ratio"):
@@ -327,12 +476,12 @@ def test_crops_that_are_too_small_are_told_once(people: Path, capsys: pytest.Cap
         "workers": 0,
     }
     data = faces_data(str(people), 64, **given)
-    assert capsys.readouterr().err == f"{said}size=86 makes them\n"
+    assert capsys.readouterr().err.splitlines()[1:] == [f"{said}size=86 makes them"]
     copy = pickle.loads(pickle.dumps(data.train))
     assert data.train[0].source.shape == copy[1].source.shape == (3, 64, 64)
     faces_data(str(people), SIZE, **given)
     crops(people, 48).tell_if_small()
-    assert capsys.readouterr().err == ""
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_the_manifest_tells_how_large_the_crops_are(flat: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -392,9 +541,9 @@ def test_identity_folder_is_deterministic_and_survives_damage(people: Path) -> N
 
 
 def test_a_row_of_damaged_files_ends_the_search_for_another_one(people: Path) -> None:
+    data = IdentityFolder(crops(people), "train", 0.3)
     for path in people.rglob("*.png"):
         path.write_bytes(b"")
-    data = IdentityFolder(crops(people), "train", 0.3)
     with pytest.warns(UserWarning, match="left out"), pytest.raises(UserError, match="20 unreadable pictures in a row"):
         data[0]
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from idn.errors import OptionError, UserError
 from idn.files.photos import printable
+from idn.geometry import TEMPLATES
 
 NAME = "manifest.jsonl"
 
@@ -34,6 +35,11 @@ class Settings:
     """Of jpg and webp."""
     detector: dict[str, Any] | None = None
     """What the results of the detector depend on, by argument."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for what no run of `idn align` notes."""
+        if self.template not in TEMPLATES or not isinstance(self.size, int) or not isinstance(self.source, str):
+            raise TypeError(f"a first line with template={self.template} size={self.size} source={self.source}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,14 @@ class Record:
     """Share of the crop that lies inside the photograph; the rest repeats its border."""
     faces: int = 0
     """How many faces were found; the largest was taken."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for what no run of `idn align` notes."""
+        names = isinstance(self.photo, str) and isinstance(self.status, str) and isinstance(self.crop, str | None)
+        points = [] if self.landmarks is None else self.landmarks
+        flat = [v for point in points for v in point]
+        if not names or len(flat) not in (0, 10) or not all(isinstance(v, int | float) for v in flat):
+            raise TypeError(f"a record of {self.photo} that idn align did not write")
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,172 @@
+"""Scan of a folder of face crops: which are usable, what is left out and why, and what a manifest knows of each."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, TypeVar
+
+from idn.data.alignment.manifest import Record, Settings, read_manifest
+from idn.errors import OptionError, UserError
+from idn.files.photos import UnreadablePhoto, digest, left_out, list_photos, photo_size, printable
+
+Found = TypeVar("Found")
+
+_READERS = 8
+"""Threads that look at files: disks and networks answer several at a time."""
+_ENDS = 4096
+"""Bytes at the beginning and at the end of a file by which it is compared first."""
+_ABOVE = 3
+"""Folders above one of crops in which its manifest may have stayed."""
+_NAMED = 3
+"""Left out pictures of a kind that are named."""
+
+
+class Scan(NamedTuple):
+    """What a folder of crops holds."""
+
+    names: list[str]
+    """Usable pictures, as sorted POSIX paths relative to the folder."""
+    left_out: dict[str, dict[str, str]]
+    """Pictures that are not used: kind -> name -> reason."""
+    others: list[str]
+    """What else lies there, a few words each."""
+    settings: Settings | None
+    """How `idn align` made them, if it did."""
+    records: dict[str, Record]
+    """What it noted of each, by name."""
+
+    def report(self) -> str:
+        """What is not used and why, in one line; empty if there is nothing."""
+        said = []
+        for kind, pictures in self.left_out.items():
+            named = [f"{name}: {reason}" for name, reason in list(pictures.items())[:_NAMED]]
+            more = ", ..." if len(pictures) > _NAMED else ""
+            said.append(f"{len(pictures)} {kind} ({', '.join(named)}{more})")
+        return printable("; ".join(said + self.others))
+
+
+def scan_crops(root: Path) -> Scan:
+    """Look through a folder, at the beginning of every picture that no manifest knows, and for copies.
+
+    Of pictures with the same content, the first by name is used. A crop of `idn align` is known by its place, by its
+    content where it was moved or renamed, or else by its name; the manifest may also lie a few folders above.
+    Raises OptionError if the folder holds no pictures, none that can be read, or mostly such that nobody cropped.
+    """
+    found = list_photos(root)
+    if not found.names:
+        there = f", but {', '.join(left_out(found))}" if left_out(found) else ""
+        raise OptionError("root", root, f"holds no pictures{there}: give a folder of face crops made by `idn align`")
+    settings, records, unmatched = _manifest(root, found.names)
+    new = [name for name in found.names if name not in records]
+    sizes = dict(zip(new, _each(lambda name: _size(root / name), new), strict=True))
+    broken = {name: size for name, size in sizes.items() if isinstance(size, str)}
+    odd = {name: f"{size[0]}x{size[1]}" for name, size in sizes.items() if name not in broken and size[0] != size[1]}
+    if settings is None:
+        _require_crops(root, broken, odd, len(new))
+    usable = [name for name in found.names if name not in broken and name not in odd]
+    contents = _contents(root, usable, records, bool(unmatched))
+    records |= {name: unmatched[d] for name, d in contents.items() if name not in records and d in unmatched}
+    firsts: dict[str, str] = {}
+    copies = {}
+    for name in usable:
+        if (first := firsts.setdefault(contents.get(name, name), name)) != name:
+            copies[name] = f"copy of {first}"
+    kinds = {"unreadable": broken, "not square": odd, "copies of others": copies}
+    names = [name for name in usable if name not in copies]
+    scan = Scan(names, {kind: of for kind, of in kinds.items() if of}, left_out(found), settings, records)
+    if not names:
+        raise OptionError("root", root, f"holds no picture that can be used: {scan.report()}")
+    return scan
+
+
+def _require_crops(root: Path, broken: dict[str, str], odd: dict[str, str], new: int) -> None:
+    """Raise OptionError for a folder without a readable picture, or mostly of pictures that are not square."""
+    if len(broken) == new:
+        name, reason = next(iter(broken.items()))
+        raise OptionError("root", root, f"holds no picture that can be read; the first is {name} ({reason})")
+    if 2 * len(odd) > new - len(broken):
+        name, size = next(iter(odd.items()))
+        wanted = f"holds pictures that are not square, such as {name} with {size} pixels"
+        raise OptionError("root", root, f"{wanted}: run idn align on it and give the crops instead")
+
+
+def _manifest(root: Path, names: list[str]) -> tuple[Settings | None, dict[str, Record], dict[str, Record]]:
+    """The manifest of a folder: its settings, its records by name, and the others that have a digest by that.
+
+    One in a folder above counts if it knows at least half of the pictures.
+    """
+    for folder in (root, *root.resolve().parents[:_ABOVE]):
+        try:
+            settings, all_records = read_manifest(folder)
+        except UserError:
+            if folder == root:
+                raise
+            continue
+        if settings is None:
+            continue
+        below = "" if folder == root else f"{root.resolve().relative_to(folder).as_posix()}/"
+        by_crop = {record.crop: record for record in all_records if record.crop is not None}
+        records = {name: by_crop[below + name] for name in names if below + name in by_crop}
+        placed = {record.crop for record in records.values()}
+        unplaced = [record for crop, record in by_crop.items() if crop not in placed]
+        unmatched = {record.digest: record for record in unplaced if record.digest is not None}
+        records |= _by_name([n for n in names if n not in records], [r for r in unplaced if r.digest is None])
+        likely = len(records) + min(len(unmatched), len(names) - len(records))
+        if folder == root or 2 * likely >= len(names):
+            return settings, records, unmatched
+    return None, {}, {}
+
+
+def _by_name(names: list[str], records: Iterable[Record]) -> dict[str, Record]:
+    """Records of crops that were moved but kept their name, where only one has it."""
+    moved: dict[str, list[str]] = defaultdict(list)
+    known: dict[str, list[Record]] = defaultdict(list)
+    for name in names:
+        moved[PurePosixPath(name).name].append(name)
+    for record in records:
+        known[PurePosixPath(record.crop).name].append(record)
+    return {of[0]: known[name][0] for name, of in moved.items() if len(of) == 1 == len(known[name])}
+
+
+def _contents(root: Path, names: list[str], records: dict[str, Record], wanted: bool) -> dict[str, str]:
+    """Name -> digest of the content, of pictures that may be copies of others or, if `wanted`, of all new ones."""
+    digests = {name: records[name].digest for name in names if name in records and records[name].digest is not None}
+    new = [name for name in names if name not in digests]
+    if not wanted and not digests:
+        ends = dict(zip(new, _each(lambda name: _ends(root / name), new), strict=True))
+        counts = Counter(ends.values())
+        new = [name for name in new if counts[ends[name]] > 1]
+    return digests | dict(zip(new, _each(lambda name: _digest(root / name), new), strict=True))
+
+
+def _each(look: Callable[[str], Found], names: list[str]) -> list[Found]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(look, names))
+
+
+def _size(path: Path) -> tuple[int, int] | str:
+    """Width and height, or why they cannot be read."""
+    try:
+        return photo_size(path)
+    except UnreadablePhoto as error:
+        return str(error)
+
+
+def _ends(path: Path) -> tuple[int, bytes]:
+    """Length of a file and the bytes at both of its ends; what cannot be read is like nothing else."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(_ENDS)
+            length = file.seek(0, 2)
+            file.seek(max(0, length - _ENDS))
+            return length, first + file.read(_ENDS)
+    except OSError:
+        return -1, bytes(path)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return digest(path.read_bytes())
+    except OSError:
+        return str(path)
