@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from idn.cli.instantiate import build
+from idn.cli.next_commands import after_align
 
 
 def align(cfg: DictConfig) -> None:
@@ -22,4 +23,4 @@ def align(cfg: DictConfig) -> None:
         device=cfg.device,
         max_pixels=cfg.max_pixels,
     )
-    print(f"next: idn train data=faces data.root={cfg.dst} encoder=mobilefacenet encoder.weights=FILE teacher=blend")
+    print(after_align(str(cfg.dst)))

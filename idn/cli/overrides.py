@@ -59,10 +59,15 @@ def _quoted(option: str, several: bool) -> str:
     plain = read is not None and (several or not read.is_sweep_override() or not is_path)
     if not equals or plain:
         return option
+    quoted = f"{name}={in_quotes(value)}"
+    return option if parsed(quoted) is None else quoted
+
+
+def in_quotes(value: str) -> str:
+    """A text in the quotes of Hydra's overrides."""
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)  # a quote is escaped, and what escapes it is doubled
     trailing = len(escaped) - len(escaped.rstrip("\\"))
-    quoted = f'{name}="{escaped}{trailing * chr(92)}"'
-    return option if parsed(quoted) is None else quoted
+    return f'"{escaped}{trailing * chr(92)}"'
 
 
 def parsed(option: str) -> Override | None:

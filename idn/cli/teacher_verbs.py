@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from idn.cli.composition import choices, search
 from idn.cli.instantiate import assemble_frozen, build
+from idn.cli.next_commands import after_cache
 from idn.cli.preflight import files, missing_files
 from idn.errors import OptionError, UserError
 
@@ -72,7 +73,6 @@ def cache(cfg: DictConfig) -> None:
 
     from idn.teacher_cache.shards import PictureFormat
     from idn.teacher_cache.write import write_cache
-    from idn.training.report import SHARED, repeated
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     groups = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in CACHE_GROUPS}
@@ -97,5 +97,4 @@ def cache(cfg: DictConfig) -> None:
         options=groups | {name: cfg[name] for name in ("pairs", "shard")},
         device=cfg.device,
     )
-    kept = repeated(HydraConfig.get().overrides.task, SHARED)
-    print(f"next: idn train {kept}teacher=cached teacher.path={cfg.out}")
+    print(after_cache(cfg))

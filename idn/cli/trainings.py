@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.instantiate import build, run_dir
+from idn.cli.next_commands import after_training, typed
 from idn.errors import OptionError, UserError
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ def run_training(verb: str, cfg: DictConfig) -> "Result":
     from idn.training.loggers import closing
     from idn.training.multi_process import united
 
-    run = build_run(verb, cfg, HydraConfig.get().overrides.task, run_dir())
+    run = build_run(verb, cfg, typed(), run_dir())
     trainer = build_trainer(cfg)
     with closing(trainer.loggers), united(trainer):
-        return fit(trainer, run, run_dir(), cfg.resume)
+        result = fit(trainer, run, run_dir(), cfg.resume)
+    if trainer.is_global_zero:
+        for line in after_training(verb, cfg, result.path):
+            print(line)
+    return result
 
 
 def build_trainer(cfg: DictConfig) -> "pl.Trainer":
@@ -112,7 +117,7 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         discriminator=None if cfg.get("discriminator") is None else build(cfg.discriminator, _partial_=True),
         clip=cfg.trainer.gradient_clip_val,
     )
-    return StudentRun(module, data, words)
+    return StudentRun(module, data)
 
 
 def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "TeacherRun":
@@ -132,7 +137,7 @@ def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         licence=cfg.licence,
         clip=cfg.trainer.gradient_clip_val,
     )
-    return TeacherRun(module, data, words)
+    return TeacherRun(module, data)
 
 
 def _encoder(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "EncoderRun":

@@ -2,9 +2,8 @@
 
 import json
 import math
-import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -55,7 +54,7 @@ class TrainingRun(ABC):
 
     @abstractmethod
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
-        """Print what was reached, where everything is and what to do next. path: of the product."""
+        """Print what was reached and where everything is. path: of the product."""
 
     def summary(self, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What `summary.json` says of the run: the metrics of its last validation."""
@@ -64,14 +63,10 @@ class TrainingRun(ABC):
 
 @dataclass(frozen=True)
 class StudentRun(TrainingRun):
-    """A distillation; leaves the averaged student, whose file says where it comes from and what to feed it.
-
-    options: what the user typed, repeated in the commands to try next.
-    """
+    """A distillation; leaves the averaged student, whose file says where it comes from and what to feed it."""
 
     module: SwapTraining
     data: SwapData
-    options: Sequence[str] = ()
     product: ClassVar[str] = "student.safetensors"
 
     def begin(self, trainer: pl.Trainer) -> None:
@@ -90,19 +85,15 @@ class StudentRun(TrainingRun):
 
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
-        print_student_report(metrics, path.parent, path, trainer, self.options)
+        print_student_report(metrics, path.parent, path, trainer)
 
 
 @dataclass(frozen=True)
 class TeacherRun(TrainingRun):
-    """The training of a swapper; leaves its average, which `teachers.trained_here` opens.
-
-    options: what the user typed; those that a student must share are repeated in the command to try next.
-    """
+    """The training of a swapper; leaves its average, which `teachers.trained_here` opens."""
 
     module: SwapTraining
     data: SwapData
-    options: Sequence[str] = ()
     product: ClassVar[str] = "teacher.safetensors"
 
     def begin(self, trainer: pl.Trainer) -> None:
@@ -115,7 +106,7 @@ class TeacherRun(TrainingRun):
 
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
-        print_teacher_report(metrics, path.parent, path, self.module, self.options)
+        print_teacher_report(metrics, path.parent, path, self.module)
 
 
 @dataclass(frozen=True)
@@ -164,8 +155,7 @@ class ScorerRun(TrainingRun):
 
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
-        words = shlex.split(self.command)
-        print_scorer_report(self._notes(metrics), self.module.levels, path, trainer.global_step, words)
+        print_scorer_report(self._notes(metrics), self.module.levels, path, trainer.global_step)
 
     def summary(self, metrics: Mapping[str, float]) -> dict[str, Any]:
         """The metrics, and what the scorer says by grade."""

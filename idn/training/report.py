@@ -1,10 +1,9 @@
-"""Report at the end of a training run: metrics, where everything is, the command to try next; and its summary.json."""
+"""Report at the end of a training run: metrics, where everything is; and its summary.json."""
 
 import json
 import math
-import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,46 +23,20 @@ from idn.training.modules.swap_training import SwapTraining
 GRADES = {"snapshots": "completed share of the teacher's training", "degradations": "1 - strength of the damage"}
 """What a grade means, by kind of scorer."""
 
-SHARED = ("data", "encoder=", "encoder.", "seed")
-"""Beginnings of options that a student must be given exactly as its teacher, scorer or cache was."""
 
-
-def print_student_report(
-    metrics: Mapping[str, float], out: Path, path: Path, trainer: pl.Trainer, options: Sequence[str]
-) -> None:
+def print_student_report(metrics: Mapping[str, float], out: Path, path: Path, trainer: pl.Trainer) -> None:
     """Of a student.
 
     metrics: of the last validation, by `val/NAME`.
     out: folder of the run.
     path: of the student.
-    options: what the user typed, repeated in the commands to try next.
     """
     Console().print(_metric_table(f"held-out people, after {trainer.global_step} steps", metrics, SWAP_METRICS))
     _warn_of_failure("student", metrics)
     _print_places({"student": path, **_places(out)})
-    again = [word for word in options if not word.startswith(("resume=", "trainer.max_steps="))]
-    again += [f"resume={out / 'checkpoints' / 'last.ckpt'}", f"trainer.max_steps={2 * trainer.max_steps}"]
-    plain = not any(word.startswith(("experiment=", "teacher=", "data=")) for word in options)
-    longer = "   or the long run: idn train experiment=procedural_full" if plain else ""
-    phone = [*_for_export(options), f"weights={path}", "source=none", f"out={out / 'export'}"]
-    print(f"to a phone: {command('export', *phone)}")
-    print(f"next: {command('train', *again)}{longer}")
 
 
-def _for_export(options: Sequence[str]) -> list[str]:
-    """Of the options that a student was trained with, those that its export needs: data and encoder."""
-    given = [
-        word
-        for word in options
-        if word.startswith(("data=", "data.root=", "data.stored_template=", "data.layout=", "data.holdout="))
-    ]
-    encoder = [word for word in options if word.startswith(("encoder=", "encoder."))]
-    return [*given, *encoder]
-
-
-def print_teacher_report(
-    metrics: Mapping[str, float], out: Path, path: Path, module: SwapTraining, options: Sequence[str]
-) -> None:
+def print_teacher_report(metrics: Mapping[str, float], out: Path, path: Path, module: SwapTraining) -> None:
     """Of a teacher. module: its training. The other arguments as in `print_student_report`."""
     title = f"held-out people, after {module.trainer.global_step} steps"
     Console().print(_metric_table(title, metrics, SWAP_METRICS))
@@ -71,19 +44,15 @@ def print_teacher_report(
     _print_places({"teacher": path, "snapshots": out / "snapshots", **_places(out)})
     licence = module.notes["licence"]
     print(f"{'licence':<11}{licence} (identity encoder: {module.encoder.licence})")
-    print(f"next: {command('train', *_shared(options), 'teacher=trained_here', f'teacher.weights={path}')}")
 
 
 def print_encoder_report(metrics: Mapping[str, float], path: Path) -> None:
     """Of an identity encoder. metrics: of the last validation. path: of the encoder."""
     Console().print(_metric_table("pairs of held-out people", metrics, VERIFICATION_METRICS))
     _print_places({"encoder": path})
-    print(f"next: {command('train', f'encoder.weights={path}')}")
 
 
-def print_scorer_report(
-    notes: ScorerNotes, levels: Sequence[Level], path: Path, steps: int, options: Sequence[str]
-) -> None:
+def print_scorer_report(notes: ScorerNotes, levels: Sequence[Level], path: Path, steps: int) -> None:
     """Of a quality scorer: the last validation as a whole, then by grade (see `by_grade`)."""
     title = f"{notes.kind} of {notes.teacher}, held-out people, after {steps} steps"
     table = _metric_table(title, notes.metrics, SCORER_METRICS)
@@ -95,7 +64,6 @@ def print_scorer_report(
         each.add_row(f"{grade:.3f}", f"{label:.3f}", f"{score:.3f}", known)
     Console().print(table, each)
     _print_places({"scorer": path})
-    print(f"next: {command('train', *_shared(options), 'reweight=identity_quality', f'reweight.scorer={path}')}")
 
 
 def _warn_of_failure(what: str, metrics: Mapping[str, float]) -> None:
@@ -111,21 +79,6 @@ def _warn_of_failure(what: str, metrics: Mapping[str, float]) -> None:
             "the pictures, the data and the weights of the losses",
             file=sys.stderr,
         )
-
-
-def _shared(options: Sequence[str]) -> list[str]:
-    """The options that a student must be given as well."""
-    return [word for word in options if word.startswith(SHARED)]
-
-
-def repeated(options: Iterable[str], beginnings: tuple[str, ...] = ("",)) -> str:
-    """The options that begin so, ready to be pasted into a shell; a space follows each."""
-    return "".join(f"{shlex.quote(word)} " for word in options if word.startswith(beginnings))
-
-
-def command(verb: str, *options: str) -> str:
-    """An `idn` command, ready to be pasted into a shell."""
-    return shlex.join(["idn", verb, *options])
 
 
 def _metric_table(title: str, values: Mapping[str, float], metrics: Sequence[Metric]) -> Table:

@@ -387,13 +387,3 @@ def test_quality_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -
     status, out, err = idn_cli("train-scorer", *RATED, *words)
     assert status != 0
     assert said in out + err and len((out + err).strip().splitlines()) == 1, "one sentence"
-
-
-def test_the_next_command_can_be_pasted_into_a_shell() -> None:
-    from idn.training.report import SHARED, repeated
-
-    options = ["data.root=my photos", "teacher.shares={a: 2}", "encoder=arcface", "seed=3", "encoder_data=folder"]
-    assert (
-        repeated(options) == "'data.root=my photos' 'teacher.shares={a: 2}' encoder=arcface seed=3 encoder_data=folder "
-    )
-    assert repeated(options, SHARED) == "'data.root=my photos' encoder=arcface seed=3 "
