@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from kornia.enhance import jpeg_codec_differentiable
-from kornia.filters import gaussian_blur2d
 from torch import Generator, Tensor
 
 from idn.errors import OptionError
@@ -82,6 +80,8 @@ def _soft(images: Tensor, share: float, reach: int) -> Tensor:
     side = images.shape[-1]
     sigma = share * side
     kernel = 2 * min(math.ceil(reach * sigma), (side - 1) // 2) + 1
+    from kornia.filters import gaussian_blur2d
+
     return gaussian_blur2d(images, (kernel, kernel), (sigma, sigma))
 
 
@@ -103,6 +103,8 @@ def _stranger(scene: Scene, strength: float, draw: Generator) -> Tensor:
 def _jpeg(scene: Scene, strength: float, draw: Generator) -> Tensor:
     """JPEG of falling quality."""
     quality = scene.answer.new_full((len(scene.answer),), JPEG_QUALITY ** (1 - strength))
+    from kornia.enhance import jpeg_codec_differentiable
+
     return jpeg_codec_differentiable(scene.answer, quality)
 
 
