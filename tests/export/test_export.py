@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +57,17 @@ class Traced:
 
     def runtime(self) -> str | None:
         return "TorchScript" if self.runs else None
+
+
+@dataclass
+class Deadly(Traced):
+    """A converter that takes its process down, half-way through a file."""
+
+    own_process = True
+
+    def write(self, network: Network, path: Path, precision: str, calibration: Sequence[Arrays]) -> None:
+        path.with_name("half").touch()
+        os.kill(os.getpid(), signal.SIGSEGV)
 
 
 class FramedEncoder(TinyEncoder):
@@ -142,6 +155,16 @@ def test_a_file_below_the_floor_is_deleted_and_the_others_stay(
         run(student_file, product, data, tmp_path, Traced(error=0.1), "fp32", "int8")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["card.json", "card.md", "swap.pt"]
     assert [record["precision"] for record in json.loads((tmp_path / "card.json").read_text())["files"]] == ["fp32"]
+
+
+def test_a_converter_that_crashes_costs_its_own_files_alone(
+    student_file: Path, product: Product, data: SwapData, tmp_path: Path
+) -> None:
+    formats = {"deadly": Deadly(), "traced": Traced()}
+    with pytest.raises(UserError, match=r"^format=deadly crashed \(SIGSEGV\): leave it out$"):
+        export(student_file, product, data, Plan(formats, ["fp32"], FLOORS, tmp_path), "a machine")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["card.json", "card.md", "swap.pt"]
+    assert [file["path"] for file in json.loads((tmp_path / "card.json").read_text())["files"]] == ["swap.pt"]
 
 
 def test_a_file_that_was_good_survives_a_worse_attempt(
