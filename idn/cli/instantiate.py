@@ -64,6 +64,8 @@ def _explain(error: InstantiationException, cause: BaseException | None, node: D
         if isinstance(cause, ModuleNotFoundError):
             for extra in (name for name in EXTRAS if name in f"{cause.name} {cause}"):
                 raise UserError(f"this option needs {extra_advice(extra)}") from None
+            if where and str(cause).startswith("Requirement "):  # a package of its own that Lightning asks for
+                raise _refused(where[1], cause) from None
         if type(cause).__name__ == "MisconfigurationException":
             said = str(cause).splitlines()[0].rstrip(".!")
             absent = any(word in said for word in ("backend found", "can not run", "not available"))

@@ -87,15 +87,14 @@ def test_the_curve_survives_a_resumed_run_and_a_refused_one(idn_cli, tmp_path: P
 
 
 def test_commands_to_paste_survive_folders_with_spaces(idn_cli, tmp_path: Path) -> None:
-    folder = "hydra.run.dir='my run'"
     printed = []
     for verb, (words, name) in VERBS.items():
-        status, out, err = idn_cli(verb, *words, *SHORT, folder)
+        status, out, err = idn_cli(verb, *words, *SHORT, f"hydra.run.dir='my run {name}'")
         assert status == 0, err
         for line in out.splitlines():
             if line.startswith(("next: idn ", "to a phone: idn ")):
                 printed += shlex.split(line.split(": ", 1)[1].split("   or ")[0])
-        path = tmp_path / "my run" / f"{name}.safetensors"
+        path = tmp_path / f"my run {name}" / f"{name}.safetensors"
         assert path.is_file() and any(word.endswith(f"={path}") for word in printed), printed
     assert not any(word.startswith("run") for word in printed)
 

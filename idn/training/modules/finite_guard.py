@@ -7,8 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.training.multi_process import mean_of_all
+
+COARSE = {
+    "16-true": "keeps weights and optimizer in float16, where the squares of small gradients become 0 and the first "
+    "step divides by them: take 32-true, or bf16-mixed or 16-mixed, which keep the weights in float32",
+    "bf16-true": "keeps the weights in bfloat16, where a step or a moving average that changes a weight by less than a "
+    "256th is lost: take bf16-mixed, which keeps the weights in float32, or 32-true",
+}
+"""What is wrong with precisions that no training here survives."""
 
 
 class FiniteGuard(pl.LightningModule):
@@ -16,7 +24,7 @@ class FiniteGuard(pl.LightningModule):
 
     Its training step calls `watch` first and `demand_finite` with its loss; with automatic optimization the gradient is
     checked by itself. With precision 16-mixed a gradient that overflows is regular: the gradient scaler leaves that
-    step out. Several processes stop together.
+    step out. Several processes stop together. Precisions that keep the weights in 16 bits are refused at the start.
 
     advice: what to do against it, the end of a sentence.
     """
@@ -25,6 +33,11 @@ class FiniteGuard(pl.LightningModule):
         super().__init__()
         self.advice = advice
         self._buffers_before: list[tuple[Tensor, Tensor]] = []
+
+    def setup(self, stage: str) -> None:
+        """Raise OptionError for a trainer that would keep the weights themselves in half precision."""
+        if self.trainer.precision in COARSE:
+            raise OptionError("precision", self.trainer.precision, COARSE[self.trainer.precision], self.trainer)
 
     def watch(self, networks: Iterable[nn.Module]) -> None:
         """Remember the buffers, such as BatchNorm statistics, of what a batch is about to go through."""
@@ -41,25 +54,16 @@ class FiniteGuard(pl.LightningModule):
             return
         for buffer, before in self._buffers_before:
             buffer.copy_(before)
-        raise UserError(
-            f"the {what} became {value.item()} at step {self.global_step}: the weights before this step are kept; "
-            f"{_advice(self.trainer.precision, self.advice)}"
-        )
+        whole = all(bool(parameter.isfinite().all()) for parameter in self.parameters())
+        kept = "the weights before this step are kept" if whole else "an earlier step has spoiled the weights already"
+        half = self.trainer.precision == "16-mixed"
+        further = ", or take bf16-mixed or 32-true: float16 ends at 65504" if half else ""
+        raise UserError(f"the {what} became {value.item()} at step {self.global_step}: {kept}; {self.advice}{further}")
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Look at the norm of the gradient, before it is clipped."""
         if self.automatic_optimization and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             self.demand_finite("gradient", gradient_norm(optimizer))
-
-
-def _advice(precision: str, otherwise: str) -> str:
-    """What to do against a number that is not finite."""
-    if precision == "16-true":
-        return (
-            "precision 16-true holds weights and optimizer in float16, whose largest number is 65504: take 32-true, or "
-            "bf16-mixed or 16-mixed"
-        )
-    return otherwise
 
 
 @torch.no_grad()

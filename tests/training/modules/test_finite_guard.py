@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from idn.data.loaders import StreamData
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.run_folder import LAST_GOOD
 from idn.reweighting.graded.pictures import GradedBatch, Grades
 from idn.training.callbacks.checkpoints import SaveOnError
@@ -170,3 +170,30 @@ def test_the_norm_is_that_of_all_groups() -> None:
     first, second, unused = (nn.Parameter(torch.zeros(2)) for _ in range(3))
     first.grad, second.grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])
     assert gradient_norm(torch.optim.SGD([{"params": [first]}, {"params": [second, unused]}], lr=1.0)) == 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
+def test_weights_in_half_precision_are_refused_before_the_first_step(kind: str, precision: str, tmp_path: Path) -> None:
+    build, make = KINDS[kind]
+    data = StreamData(Pictures(make), Pictures(make), 1)
+    with pytest.raises(OptionError, match=f"^precision={precision} keeps .* take ") as error:
+        run(tmp_path, build(99), data, 2, precision=precision)
+    assert isinstance(error.value.owner, pl.Trainer)
+
+
+def test_weights_that_an_earlier_step_has_spoiled_are_not_called_kept(tmp_path: Path) -> None:
+    build, make = KINDS["quality"]
+    module = build(99)
+    with torch.no_grad():
+        next(module.network.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match="at step 0: an earlier step has spoiled the weights already; "):
+        run(tmp_path, module, StreamData(Pictures(make), Pictures(make), 1), 2)
+
+
+def test_a_loss_beyond_float16_is_told_where_numbers_reach_further(tmp_path: Path) -> None:
+    build, make = KINDS["quality"]
+    data = StreamData(Pictures(make, 0), Pictures(make), 1)
+    half = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    with pytest.raises(UserError, match="lower the learning rate, or take bf16-mixed or 32-true"):
+        run(tmp_path, build(99), data, 2, plugins=[half])
