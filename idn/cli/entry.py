@@ -34,12 +34,16 @@ def usage() -> str:
 
 def main() -> None:
     """Entry point of `idn` and `python -m idn`."""
+    if hasattr(sys.stdout, "reconfigure"):  # file names that are no UTF-8 can be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _obey(sys.argv[1:])
         sys.stdout.flush()
     except UserError as error:
         print(f"idn: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # a verb that can go on later has said so
+        sys.exit(130)
     except BrokenPipeError:  # whoever read what we print, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -138,8 +138,8 @@ def decode_photo(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, str 
         with _open(path) as image:
             width, height = image.size
             if width * height > max_pixels:
-                size = f"it has {width} x {height} = {width * height} pixels, max_pixels={max_pixels}"
-                raise LargePhoto(f"{size}: give more to take it")
+                size = f"{width} x {height} = {width * height} pixels"
+                raise LargePhoto(f"it has {size}, more than max_pixels={max_pixels}")
             return _decoded(image)
     except (MemoryError, UnreadablePhoto):
         raise

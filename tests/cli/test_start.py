@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from idn.cli import entry
+
 TORCH = {"torch", "pytorch_lightning", "torchmetrics", "torchvision", "kornia", "timm", "scipy", "wandb", "tensorboard"}
 HYDRA = {"hydra", "omegaconf", "yaml"}
 CODE = """
@@ -67,3 +69,13 @@ def test_a_training_on_drawn_faces_needs_no_model_zoo() -> None:
         "sys.exit(bool({'timm', 'kornia', 'wandb', 'tensorboard', 'onnx'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(words: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "_obey", stop)
+    with pytest.raises(SystemExit) as status:
+        entry.main()
+    assert status.value.code == 130

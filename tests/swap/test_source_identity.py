@@ -8,10 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from idn.data.alignment.detector import Face
+from idn.data.alignment.detector import Face, YuNetDetector
 from idn.errors import UserError
+from idn.files import photos
+from idn.files.photos import read_photo
 from idn.geometry import template_points
-from idn.swap.source_identity import identity_of_crop, identity_of_photo, load_identity, save_identity
+from idn.swap.source_identity import cut_person, identity_of_crop, identity_of_photo, load_identity, save_identity
 from tests.conftest import TinyEncoder
 
 
@@ -90,3 +92,27 @@ def test_files_that_are_no_faces(tmp_path: Path) -> None:
     write_tensors(tmp_path / "other.safetensors", read_tensors(tmp_path / "who.safetensors"), {})
     with pytest.raises(UserError, match="holds no identity"):
         load_identity(tmp_path / "other.safetensors", "tiny")
+
+
+SHARED = Path(__file__).parents[2] / "../shared"
+
+
+@pytest.mark.skipif(
+    not (SHARED / "weights/yunet_final.pth").is_file() or not (SHARED / "cases/upside_down.jpg").is_file(),
+    reason="the shared portraits and detector weights are not here",
+)
+def test_a_person_upside_down_is_seen_upright(tmp_path: Path) -> None:
+    detector = YuNetDetector(str(SHARED / "weights/yunet_final.pth"))
+    with Image.open(SHARED / "cases/upside_down.jpg") as image:
+        image.rotate(180).save(tmp_path / "upright.png")
+        image.rotate(90, expand=True).save(tmp_path / "sideways.png")
+    paths = SHARED / "cases/upside_down.jpg", tmp_path / "sideways.png", tmp_path / "upright.png"
+    crops = [cut_person(read_photo(path), detector, "ffhq", 128, path.name).image.float() for path in paths]
+    assert all((crop - crops[-1]).abs().mean() < 4 for crop in crops)
+
+
+def test_a_photograph_of_too_many_pixels_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos.decode_photo, "__defaults__", (100,))
+    monkeypatch.setattr(photos.read_photo, "__defaults__", (100,))
+    with pytest.raises(UserError, match=r"64 x 32 = 2048 pixels, more than max_pixels=100\): give another one"):
+        identity_of_crop(picture(tmp_path / "wide.png", (64, 32)), TinyEncoder())

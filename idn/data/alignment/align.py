@@ -84,7 +84,7 @@ _LABELS = {
     "no_face": "no face found",
     "small": "face too small",
     "unreadable": "unreadable",
-    "large": "too many pixels",
+    "large": "more than max_pixels",
     "unwritable": "name cannot be written",
 }
 """Status of a record -> what the table calls it."""
