@@ -1,6 +1,7 @@
 """`idn cache` and the student that reads it: which teacher and which judge really were asked."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def judge(path: Path, name: str, seed: int) -> str:
 
 def trained(idn_cli, *words: str) -> tuple[float, str, str]:
     """Mean trust on held-out pairs, the judge that the student names, and what was said."""
+    shutil.rmtree("run", ignore_errors=True)
     status, _, err = idn_cli("train", *FAST, *words, "reweight=identity_quality", "hydra.run.dir=run")
     assert status == 0, err
     with safe_open("run/student.safetensors", "pt") as file:
