@@ -1,6 +1,7 @@
 """Hardware: device choice, a one-line description of the machine for benchmarks, the allocator (mallopt)."""
 
 import ctypes
+import os
 import platform
 import sys
 from pathlib import Path
@@ -75,3 +76,8 @@ def keep_large_buffers() -> bool:
     if mallopt is None:
         return False
     return all([mallopt(M_MMAP_MAX, 0), mallopt(M_TRIM_THRESHOLD, 2**31 - 1), mallopt(M_TOP_PAD, 64 * 2**20)])
+
+
+def is_helper() -> bool:
+    """Whether this process trains on another device for the same run than its first one, by whoever started it."""
+    return next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0") != "0"

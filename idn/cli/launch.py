@@ -24,7 +24,7 @@ from idn.cli.option_errors import located, unwrapped
 from idn.cli.verbs import VERBS
 from idn.errors import UserError
 from idn.files.folders import remove_unused
-from idn.hardware import keep_large_buffers
+from idn.hardware import is_helper, keep_large_buffers
 
 LIBRARY_NOISE = (
     r"The dirpath has changed from",  # a resumed run writes into a folder of its own
@@ -68,11 +68,6 @@ def _of_config(error: OmegaConfBaseException) -> str:
     """What a value of a config is wrong about, such as a variable of the environment that is not set."""
     said = str(error.msg or error).splitlines()[0].removesuffix("'").rstrip(".")
     return f"{error.full_key}: {said}" if error.full_key else said
-
-
-def is_helper() -> bool:
-    """Whether the trainer of another process started this one, to train on another device for the same run."""
-    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 class Failure(NamedTuple):

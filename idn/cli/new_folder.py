@@ -1,11 +1,15 @@
 """The folder of a run or of a sweep: a new one for each, however many are started in the same second."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from idn.cli.composition import composed
+from idn.hardware import is_helper
 
 
 def claimed(verb: str, options: Sequence[str], several: bool) -> list[str]:
@@ -21,6 +25,10 @@ def claimed(verb: str, options: Sequence[str], several: bool) -> list[str]:
     pattern = str(settings[where]._get_node("dir")._value())
     if "${now:" not in pattern:
         return []
+    if is_helper():  # the first process of the run has its folder
+        folder = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return [f'hydra.run.dir="{folder}"', "hydra.output_subdir=null"]
     wanted = Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": pattern}).folder))
     return [f'hydra.{where}.dir="{_made(wanted)}"']
 

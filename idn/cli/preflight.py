@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -140,7 +141,8 @@ def _check_vacant(folder: Path, several: bool, resume: str | None) -> None:
             raise UserError(f"hydra.sweep.dir={folder} holds runs, such as {held[0].name}: choose another folder")
     elif holds_run(folder) and (resume is None or folder.resolve() not in Path(resume).resolve().parents):
         raise UserError(
-            f"hydra.run.dir={folder} holds a run: go on with it by resume={folder}, or choose another folder"
+            f"hydra.run.dir={folder} holds a run: add {shlex.quote(f'resume={folder}')} to go on with it, or choose "
+            "another folder"
         )
 
 

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 
 def run_training(verb: str, cfg: DictConfig) -> "Result":
     """Train what the config of a verb describes, in the folder that Hydra made for it."""
-    from idn.training.fit import fit
+    from idn.training.fit import fit, read_result
     from idn.training.loggers import closing
-    from idn.training.multi_process import united
+    from idn.training.multi_process import must_start, one_speaks
 
+    bare = _checked_trainer(verb, cfg)
+    if must_start(bare):
+        _run_processes(_same_command(verb), bare.world_size)
+        return read_result(run_dir())
     run = build_run(verb, cfg, typed(), run_dir())
     trainer = build_trainer(cfg)
-    with closing(trainer.loggers), united(trainer):
+    with closing(trainer.loggers), one_speaks(trainer):
         result = fit(trainer, run, run_dir(), cfg.resume)
     if trainer.is_global_zero:
         for line in after_training(verb, cfg, result.path):
@@ -74,29 +78,50 @@ def build_run(verb: str, cfg: DictConfig, words: Sequence[str], out: Path) -> "T
     """
     import pytorch_lightning as pl
 
-    if (cfg.trainer.max_steps or 0) < 1:
-        raise OptionError("trainer.max_steps", cfg.trainer.max_steps, "must be at least 1: a run needs an end")
-    prepare, trainer = RUNS[verb], _bare_trainer(cfg)
-    _check_trainer(verb, trainer, cfg.get("discriminator") is not None)
+    prepare, trainer = RUNS[verb], _checked_trainer(verb, cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     return prepare(cfg, words, out, trainer)
 
 
-def _bare_trainer(cfg: DictConfig) -> "pl.Trainer":
-    """The trainer that a config describes, without loggers and callbacks: to look at before anything is loaded."""
-    return build(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+def _checked_trainer(verb: str, cfg: DictConfig) -> "pl.Trainer":
+    """The trainer that a config describes, without loggers and callbacks: to look at before anything is loaded.
 
-
-def _check_trainer(verb: str, trainer: "pl.Trainer", adversarial: bool) -> None:
+    Raises UserError for a run without end, and for a trainer that does not fit.
+    """
     from idn.training.modules.adversarial import check_trainer
     from idn.training.multi_process import check_processes, check_single
 
-    if adversarial:
+    if (cfg.trainer.max_steps or 0) < 1:
+        raise OptionError("trainer.max_steps", cfg.trainer.max_steps, "must be at least 1: a run needs an end")
+    trainer = build(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    if cfg.get("discriminator") is not None:
         check_trainer(trainer)
     elif verb == "train-scorer":
         check_single(trainer, verb, "one process makes the pictures to learn from")
     else:
-        check_processes(trainer, HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+        check_processes(trainer)
+    return trainer
+
+
+def _run_processes(words: Sequence[str], count: int) -> None:
+    """The processes of a run. In a sweep, where others follow, their failure is an error like any other."""
+    from idn.training.multi_process import run_processes
+
+    try:
+        run_processes(words, count)
+    except SystemExit as failed:
+        if HydraConfig.get().mode != RunMode.MULTIRUN or failed.code >= 128:
+            raise
+        raise UserError("its processes have failed, and said why above") from None
+
+
+def _same_command(verb: str) -> list[str]:
+    """What makes another process train the same, in the folder that is there already."""
+    hydra = HydraConfig.get()
+    sources = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    more = [word for word in hydra.overrides.hydra if word.lstrip("+").startswith("hydra.searchpath")]
+    words = [verb, *hydra.overrides.task, *more, f"hydra.run.dir='{run_dir()}'", "hydra.output_subdir=null"]
+    return [*words, *(word for path in sources for word in ("--config-dir", path))]
 
 
 def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "StudentRun":

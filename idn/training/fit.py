@@ -1,5 +1,6 @@
 """Fit: one training run from start to end. Train, validate, save what was learned, say what came of it."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from idn.errors import OptionError
-from idn.files.run_folder import CHECKPOINTS, LAST
+from idn.files.run_folder import CHECKPOINTS, LAST, SUMMARY
 from idn.training.kinds import TrainingRun
 from idn.training.report import write_summary
 from idn.training.resume import check_resume, start
@@ -48,6 +49,13 @@ def fit(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Path | N
         write_summary(out, run.summary(metrics))
         run.report(path, trainer, metrics)
     return Result(path, metrics)
+
+
+def read_result(out: Path) -> Result:
+    """What a run that other processes made has left in its folder."""
+    path = max(out.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    summary = json.loads((out / SUMMARY).read_text())
+    return Result(path, {key: value for key, value in summary.items() if key.startswith("val/")})
 
 
 def complete(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Path | None) -> dict[str, float]:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import chain, islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,34 +20,37 @@ from idn.data.loaders import StreamData
 from idn.errors import UserError
 from idn.training import multi_process as processes
 from idn.training.modules.finite_guard import FiniteGuard
-from idn.training.multi_process import _Others, check_processes, check_single, mean_of_all
+from idn.training.multi_process import check_processes, check_single, mean_of_all, must_start
 
 TINY = ["data.size=32", "data.batch=2", "data.val_batches=2", "student.width=0.25", "trainer.accelerator=cpu"]
-TINY += ["trainer.max_steps=4", "trainer.val_check_interval=8"]  # batches; the end is validated in any case
+TINY += ["trainer.max_steps=4", "trainer.val_check_interval=8"]  # the end is validated in any case
 TWO = "trainer.devices=2"
 SPOILED = """
 import os, signal, sys
-import idn.cli
-from idn.data.procedural import ProceduralSwaps
-from idn.errors import UserError
 
-made = ProceduralSwaps.__getitem__
+if "LOCAL_RANK" in os.environ:
+    from idn.data.procedural import ProceduralSwaps
+    from idn.errors import UserError
 
-def spoiled(self, item):
-    batch = made(self, item)
-    if self.seed == 0 and str(item) == os.environ["SPOILED_ITEM"]:
-        if os.environ["SPOILED_BY"] == "error":
-            raise UserError("this item is broken: mend it")
-        if os.environ["SPOILED_BY"] == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        batch = batch._replace(target=batch.target * float("nan"))
-    return batch
+    made = ProceduralSwaps.__getitem__
 
-ProceduralSwaps.__getitem__ = spoiled
-if os.environ["SPOILED_BY"] == "start" and "LOCAL_RANK" in os.environ:
-    sys.exit("idn: no")
-idn.cli.main()
+    def spoiled(self, item):
+        batch = made(self, item)
+        if self.seed == 0 and str(item) == os.environ["SPOILED_ITEM"]:
+            if os.environ["SPOILED_BY"] == "error":
+                raise UserError("this item is broken: mend it")
+            if os.environ["SPOILED_BY"] == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            batch = batch._replace(target=batch.target * float("nan"))
+        return batch
+
+    ProceduralSwaps.__getitem__ = spoiled
+    if os.environ["SPOILED_BY"] == "start" and os.environ["LOCAL_RANK"] == "1":
+        print("idn: no", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)
 """
+"""What is imported when a process starts, under the name that Python looks for."""
 
 
 class Numbers(Dataset):
@@ -109,17 +111,31 @@ def test_one_process_and_ddp_are_welcome(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "sweep", "said"),
+    ("options", "said"),
     [
-        ({"devices": 2}, True, "trainer.devices must be 1 in a sweep"),
-        ({"devices": 2, "num_nodes": 2}, False, "on one machine"),
-        ({"devices": 2, "strategy": "ddp_spawn"}, False, "trainer.strategy=ddp alone"),
-        ({"devices": 2, "strategy": "ddp_fork"}, False, "trainer.strategy=ddp alone"),
+        ({"devices": 2, "num_nodes": 2}, "torchrun or srun starts idn on each"),
+        ({"devices": 2, "strategy": "ddp_spawn"}, "trainer.strategy=ddp alone"),
+        ({"devices": 2, "strategy": "ddp_fork"}, "trainer.strategy=ddp alone"),
     ],
 )
-def test_other_ways_of_several_processes_are_refused(options: dict[str, Any], sweep: bool, said: str) -> None:
+def test_other_ways_of_several_processes_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        check_processes(trainer(**options), sweep)
+        check_processes(trainer(**options))
+
+
+def test_processes_are_started_unless_somebody_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert must_start(trainer(devices=2)) and not must_start(trainer())
+    cluster = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "TORCHELASTIC_RUN_ID": "none",
+    }
+    for name, value in (cluster | {"GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}).items():
+        monkeypatch.setenv(name, value)
+    assert not must_start(trainer(devices=2))
+    check_processes(trainer(devices=2))
 
 
 def test_what_one_process_does_refuses_two() -> None:
@@ -131,11 +147,10 @@ def test_what_one_process_does_refuses_two() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train-teacher", "data=faces", "data.root=nowhere"], "must be 1 for `idn train-teacher`: the gradients"),
+        (["train-teacher", "data=faces", "data.root=nowhere"], "must be 1 beside a discriminator: the gradients"),
         (["train-scorer", "graded.folder=nowhere"], "must be 1 for `idn train-scorer`: one process makes"),
         (["train", "trainer.strategy=ddp_spawn", "data=faces", "data.root=nowhere"], "trainer.strategy=ddp alone"),
         (["train-encoder", "trainer.strategy=ddp_spawn", "encoder_data.size=1"], "trainer.strategy=ddp alone"),
-        (["train", "-m", "data=faces", "data.root=nowhere", "seed=0,1"], "must be 1 in a sweep"),
     ],
 )
 def test_a_refusal_comes_before_anything_is_loaded(idn_cli, words: list[str], said: str) -> None:
@@ -150,6 +165,7 @@ def test_one_process_alone_has_its_own_number() -> None:
 
 def test_a_loss_that_is_no_number_elsewhere_stops_this_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
     module, other = FiniteGuard("lower it"), torch.tensor(4.0)
+    module.trainer = trainer()
     world = SimpleNamespace(
         is_available=lambda: True,
         is_initialized=lambda: True,
@@ -164,53 +180,6 @@ def test_a_loss_that_is_no_number_elsewhere_stops_this_process_too(monkeypatch: 
     with pytest.raises(UserError, match="the loss became nan at step 0"):
         module.demand_finite("loss", loss)
     assert loss.item() == 2.0, "what is differentiated is left alone"
-
-
-@pytest.fixture
-def started() -> Any:
-    """Start small programs in the place of the other processes."""
-    running = []
-
-    def start(*programs: str) -> _Others:
-        running.extend(subprocess.Popen([sys.executable, "-c", program]) for program in programs)
-        launcher = SimpleNamespace(procs=list(running), num_processes=len(running) + 1)
-        return _Others(SimpleNamespace(strategy=SimpleNamespace(launcher=launcher)))
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.parametrize(
-    ("program", "status", "said"),
-    [
-        ("import sys; sys.exit(2)", 2, None),
-        ("import sys; sys.exit(1)", 1, None),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 2, "ended by SIGKILL"),
-    ],
-)
-def test_a_process_that_failed_is_found(
-    started: Callable[..., _Others], program: str, status: int, said: str | None
-) -> None:
-    others = started("import time; time.sleep(60)", program)
-    assert others.failure(wait=30) == status
-    assert (said is None and others.complaint() is None) or said in others.complaint()
-    others.end()
-    assert all(process.wait(timeout=30) is not None for process in others.launcher.procs) and others.over.is_set()
-
-
-def test_processes_that_are_done_are_waited_for(started: Callable[..., _Others]) -> None:
-    others = started("import time; time.sleep(0.5)", "pass")
-    others.leave()
-    assert [process.returncode for process in others.launcher.procs] == [0, 0] and others.failure() is None
-
-
-def test_lightnings_own_observer_has_nothing_left_to_kill(started: Callable[..., _Others]) -> None:
-    others = started("import time; time.sleep(60)")
-    observed = others.launcher.procs
-    others._take_over()
-    assert observed == [] and len(others.launcher.procs) == 1 and others.launcher.procs[0].poll() is None
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
@@ -229,16 +198,19 @@ def test_another_process_says_only_why_it_fails_and_removes_nothing(
     assert "idn: no" in err and ("crops are small" in err) == (rank == "0") == (not (tmp_path / "out").exists())
 
 
-def idn(folder: Path, *words: str, spoiled: tuple[str, int] | None = None) -> subprocess.CompletedProcess:
+def idn(
+    folder: Path, *words: str, spoiled: tuple[str, int] | None = None, program: tuple[str, ...] = (sys.executable,)
+) -> subprocess.CompletedProcess:
     """Run `idn` in processes of its own; spoiled: by what, and which item of the training stream."""
-    command, environment = [sys.executable, "-m", "idn"], os.environ | {"OMP_NUM_THREADS": "1"}
-    environment = {key: value for key, value in environment.items() if key not in ("LOCAL_RANK", "WORLD_SIZE")}
+    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE")}
+    environment |= {"OMP_NUM_THREADS": "1"}
     if spoiled is not None:
-        (folder / "spoiled.py").write_text(SPOILED)
-        command = [sys.executable, "spoiled.py"]
-        environment |= {"SPOILED_BY": spoiled[0], "SPOILED_ITEM": str(spoiled[1])}
+        (folder / "sitecustomize.py").write_text(SPOILED)
+        paths = [str(folder), *filter(None, [environment.get("PYTHONPATH")])]
+        environment |= {"SPOILED_BY": spoiled[0], "SPOILED_ITEM": str(spoiled[1]), "PYTHONPATH": os.pathsep.join(paths)}
+    command = [*program, "-m", "idn", *words]
     return subprocess.run(
-        [*command, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=400, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400, check=False
     )
 
 
@@ -294,6 +266,17 @@ def test_two_processes_learn_what_one_learns_from_both_shares(
     judged, found = (json.loads((out / "summary.json").read_text()) for out in (tmp_path / "judged", two[0]))
     assert judged.keys() == found.keys() and "val/swap_gain" in found
     assert found == pytest.approx(judged, abs=1e-5), "validated by one process and by two"
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_same(two: tuple[Path, subprocess.CompletedProcess], tmp_path: Path) -> None:
+    program = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    ended = idn(tmp_path, "train", *TINY, TWO, program=program)
+    assert ended.returncode == 0, ended.stderr
+    folders = list(tmp_path.glob("outputs/train/*"))
+    assert len(folders) == 1, "the second process has no folder of its own"
+    straight, found = (weights(out / "checkpoints/last.ckpt", statistics=True) for out in (two[0], folders[0]))
+    assert difference(found, straight) == 0
 
 
 @pytest.mark.slow
