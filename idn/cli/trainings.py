@@ -117,11 +117,7 @@ def _run_processes(words: Sequence[str], count: int) -> None:
 
 def _same_command(verb: str) -> list[str]:
     """What makes another process train the same, in the folder that is there already."""
-    hydra = HydraConfig.get()
-    sources = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    more = [word for word in hydra.overrides.hydra if word.lstrip("+").startswith("hydra.searchpath")]
-    words = [verb, *hydra.overrides.task, *more, f"hydra.run.dir='{run_dir()}'", "hydra.output_subdir=null"]
-    return [*words, *(word for path in sources for word in ("--config-dir", path))]
+    return [verb, *typed(), f"hydra.run.dir='{run_dir()}'", "hydra.output_subdir=null"]
 
 
 def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "StudentRun":
