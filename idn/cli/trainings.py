@@ -134,9 +134,8 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         objective=build(cfg.loss),
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
-        module=build(cfg.distillation, _partial_=True),
+        module=build(cfg.distillation, _partial_=True, clip=cfg.trainer.gradient_clip_val),
         discriminator=None if cfg.get("discriminator") is None else build(cfg.discriminator, _partial_=True),
-        clip=cfg.trainer.gradient_clip_val,
     )
     return StudentRun(module, data)
 
@@ -154,9 +153,8 @@ def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         objective=build(cfg.teacher_loss),
         optimizer=build(cfg.optim),
         schedule=build(cfg.schedule),
-        module=build(cfg.teacher_training, _partial_=True),
+        module=build(cfg.teacher_training, _partial_=True, clip=cfg.trainer.gradient_clip_val),
         licence=cfg.licence,
-        clip=cfg.trainer.gradient_clip_val,
     )
     return TeacherRun(module, data)
 

@@ -1,1 +1,1 @@
-"""Loss terms, trust and the objective that weighs them."""
+"""Loss terms, and the objective that weighs them."""

@@ -1,1 +1,1 @@
-"""Metrics: of images, of identity, of face verification."""
+"""Metrics with their names, meanings and directions: of swaps, of face verification, of quality scorers."""

@@ -71,27 +71,22 @@ def build_distillation(
     schedule: Callable[[Optimizer], LRScheduler],
     module: Callable[..., SwapTraining],
     discriminator: Callable[[], nn.Module] | None = None,
-    clip: float | None = None,
 ) -> tuple[SwapTraining, SwapData]:
     """What a distillation trains, and what it trains on.
 
     data: pairs of crops.
     encoder: frozen identity encoder, an IdentityEncoder.
-    teacher: frozen, such as those in `teachers`.
-    trust: how far the teacher is believed, with its quality scorer if it has one.
+    teacher, trust: frozen, such as those in `teachers`; how far it is believed.
     student: a constructor that only lacks the description of the encoder, such as `partial(Student, width=0.5)`.
-    perceptual: maps that the perceptual loss compares.
-    objective: what the student minimises.
+    perceptual, objective: maps that the perceptual loss compares; what the student minimises.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
     module: SwapTraining with its options, such as `partial(SwapTraining, rates=None)`.
     discriminator: constructor of one, where the student learns adversarially as well.
-    clip: largest norm of the gradients beside a discriminator.
 
-    The weights of the student follow torch's seed. Returns the module and the data as this teacher wants them. Raises
-    UserError if two of the parts do not fit each other.
+    Returns the module and the data as this teacher wants them. Raises UserError for parts that do not fit each other.
     """
     data = introduce(data, encoder, teacher, trust)
-    made = module(
+    return module(
         network=fitting(student, encoder),
         supervisor=TeacherSupervision(teacher, trust),
         encoder=encoder,
@@ -102,9 +97,7 @@ def build_distillation(
         schedule=schedule,
         notes={"template": data.template, "size": str(data.size)},
         write=save_student,
-        clip=clip,
-    )
-    return made, data
+    ), data
 
 
 def build_teacher_training(
@@ -118,7 +111,6 @@ def build_teacher_training(
     schedule: Callable[[Optimizer], LRScheduler],
     module: Callable[..., SwapTraining],
     licence: str,
-    clip: float | None = None,
 ) -> SwapTraining:
     """What trains a swapper that may become a teacher.
 
@@ -130,7 +122,6 @@ def build_teacher_training(
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
     module: SwapTraining with its options.
     licence: of the weights that come out.
-    clip: largest norm of either network's gradient; None for no limit.
 
     Raises UserError if two of the parts do not fit each other.
     """
@@ -147,5 +138,4 @@ def build_teacher_training(
         schedule=schedule,
         notes={"template": data.template, "size": str(data.size), "licence": licence},
         write=type(made).save,
-        clip=clip,
     )

@@ -1,1 +1,1 @@
-"""Lightning modules: distillation, adversarial training, face recognition, quality regression."""
+"""Lightning modules: networks that swap (distilled, adversarially), face recognition, quality regression."""

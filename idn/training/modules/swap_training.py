@@ -283,11 +283,7 @@ class SwapTraining(FiniteGuard):
         }
 
     def save(self, path: str | Path, fraction: float, more: Mapping[str, str] | None = None) -> None:
-        """Write the averaged network as one file that says where it comes from and what to feed it.
-
-        fraction: completed share of its training.
-        more: what the file shall say besides.
-        """
+        """Write the averaged network, its origin and what to feed it. fraction: of its training; more: other notes."""
         progress = {"steps": str(self.global_step), "max_steps": str(self.trainer.max_steps)}
         notes = {**self.notes, **self.lineage(), "encoder_dim": str(self.encoder.embedding_dim), **progress}
         self.write(self.ema.network, path, notes | {"fraction": f"{fraction:g}"} | dict(more or {}))
