@@ -8,7 +8,7 @@ from idn.geometry import TEMPLATES, realign
 
 def check_template(argument: str, name: str) -> str:
     """Return `name` if it is an alignment template. Raises OptionError that names the argument and the choices."""
-    if name not in TEMPLATES:
+    if not isinstance(name, str) or name not in TEMPLATES:
         raise OptionError(argument, name, f"is no alignment template: choose one of {', '.join(sorted(TEMPLATES))}")
     return name
 

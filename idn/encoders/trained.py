@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idn.encoders.crop import check_template
 from idn.encoders.mobilefacenet import MobileFaceNet
 from idn.errors import UserError
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
@@ -82,7 +83,7 @@ class TrainedMobileFaceNet(Frozen):
         metadata = read_metadata(path)
         config, self.licence = _read_notes(path, metadata)
         tensors = read_tensors(path)
-        self.net = MobileFaceNet(*config, crop_template)
+        self.net = _network(path, config, crop_template)
         load_strict(self.net, tensors, f"identity encoder {path}")
         self.name = weights_name(tensors)
         self.embedding_dim = self.net.embedding_dim
@@ -94,6 +95,15 @@ class TrainedMobileFaceNet(Frozen):
     def forward(self, images: Tensor) -> IdentityFeatures:
         """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. See `MobileFaceNet.forward` for the maps."""
         return self.net(images)
+
+
+def _network(path: Path, config: list[Any], crop_template: str) -> MobileFaceNet:
+    """The network that a file describes. UserError for one that cannot be, OptionError for the crops' template."""
+    check_template("crop_template", crop_template)
+    try:
+        return MobileFaceNet(*config, crop_template)
+    except (UserError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} describes an encoder that cannot be ({error}): train it again") from error
 
 
 def _read_notes(path: Path, metadata: Mapping[str, str]) -> tuple[list[Any], str]:

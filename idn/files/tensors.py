@@ -39,8 +39,10 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     reader = _reader(path)
     try:
         value = reader(path)
-    except (UserError, MemoryError):
+    except UserError:
         raise
+    except MemoryError as error:  # a damaged length asks for more than there is, too
+        raise UserError(f"{path} is damaged, or needs more memory than there is: get it again") from error
     except Exception as error:  # what a damaged file makes its reader raise can be almost anything
         detail = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         if "maximum supported version" in str(error):
@@ -106,7 +108,8 @@ def _read_torch(path: Path) -> object:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 raise UserError(f"{path} is a TorchScript archive: choose a file with the state dict")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by its name, PyTorch would take it for safetensors whatever it holds
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         return read_torch_modules(path)
 

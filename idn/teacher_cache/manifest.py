@@ -77,6 +77,33 @@ class CacheManifest:
     shards: dict[str, ShardEntry] = field(default_factory=dict)
     version: int = VERSION
 
+    def __post_init__(self) -> None:
+        """Refuse, by ValueError, what no cache says of itself: files are edited, and damaged, by hand and by accident."""
+        entries, texts = self.shards.values(), (self.teacher[name] for name in ("name", "variant", "licence"))
+        right = {
+            "teacher": all(isinstance(text, str) for text in texts)
+            and set(self.teacher) == {"name", "variant", "licence", "commercial"}
+            and isinstance(self.teacher["commercial"], bool | None),
+            "encoder": isinstance(self.encoder["name"], str)
+            and _whole(self.encoder["embedding_dim"])
+            and isinstance(self.encoder["mark"], list)
+            and all(_number(value) for value in self.encoder["mark"]),
+            "options": isinstance(self.options, dict),
+            "format": self.format in ("png", "webp", "jpg"),
+            "quality": self.quality is None or (_whole(self.quality) and self.quality <= 100),
+            "template": isinstance(self.template, str),
+            "seed": isinstance(self.seed, int),
+            "items": set(self.items) == set(PARTS) and all(map(_whole, self.items.values())),
+            "scored": isinstance(self.scored, bool),
+            "weights": set(self.weights) == {"teacher", "scorer"}
+            and all(isinstance(value, str | None) for value in self.weights.values()),
+            "shards": all(isinstance(e.sha256, str) and _whole(e.bytes) and _whole(e.pairs) for e in entries)
+            and all(_number(value) for e in entries for value in (e.error_mean, e.error_square, e.error_max)),
+            **{name: _whole(getattr(self, name)) for name in ("size", "rows", "shard_items")},
+        }
+        if wrong := [name for name, is_right in right.items() if not is_right]:
+            raise ValueError(f"{wrong[0]} cannot be {getattr(self, wrong[0])}"[:200])
+
     def layout(self) -> Iterator[tuple[str, Part, range]]:
         """Name, part and items of every shard, in order."""
         for part in PARTS:
@@ -143,6 +170,15 @@ class CacheManifest:
             raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): write the cache anew") from error
 
 
+def _whole(value: object) -> bool:
+    """Whether this is a whole number, 1 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def is_whole(path: Path, entry: ShardEntry, checksum: bool = True) -> bool:
     """Whether a shard is there with the size and, unless that is left out, the checksum of its entry."""
     if not path.is_file() or path.stat().st_size != entry.bytes:
@@ -178,8 +214,8 @@ def same_encoder(declared: Mapping[str, Any], encoder: IdentityEncoder, size: in
     """Whether an encoder on the CPU is the one that a manifest declares: name, length of the embedding and mark."""
     if declared["name"] != encoder.name or declared["embedding_dim"] != encoder.embedding_dim:
         return False
-    marks = (torch.tensor(described["mark"]) for described in (declared, describe_encoder(encoder, size)))
-    return torch.allclose(*marks, rtol=0, atol=_MARK_TOLERANCE)
+    known, here = (torch.tensor(described["mark"]) for described in (declared, describe_encoder(encoder, size)))
+    return known.shape == here.shape and torch.allclose(known, here, rtol=0, atol=_MARK_TOLERANCE)
 
 
 def shard_name(part: Part, number: int) -> str:

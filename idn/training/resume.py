@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from safetensors import SafetensorError
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -32,7 +33,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         int(checkpoint["global_step"])
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError, TypeError) as error:
+    except (RuntimeError, KeyError, EOFError, OSError, ValueError, TypeError, SafetensorError) as error:
         raise OptionError("resume", path, "is not a checkpoint of a training run, or it is damaged") from error
     except pickle.UnpicklingError as error:
         raise OptionError("resume", path, "holds more than tensors and numbers, and is not opened") from error
