@@ -1,4 +1,5 @@
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from idn.students.count import conv_macs, conv_weights, parameters
@@ -19,8 +20,16 @@ def test_counts_by_hand():
     assert conv_macs(net, torch.zeros(3, 4, 10, 12)) == 3 * macs
 
 
-def test_a_module_that_runs_twice_counts_twice_and_keeps_no_hook():
+def test_a_module_that_runs_twice_counts_twice():
     conv = nn.Conv1d(2, 2, 1)
     net = nn.Sequential(conv, conv)
     assert conv_macs(net, torch.zeros(1, 2, 5)) == 2 * 4 * 5
-    assert not conv._forward_hooks
+
+
+def test_functional_convolutions_count_and_matrix_products_do_not():
+    class Dynamic(nn.Module):
+        def forward(self, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+            return F.conv2d(x, kernel).flatten(1) @ torch.ones(16, 2)
+
+    assert conv_macs(Dynamic(), torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 1, 1)) == 3 * 16
+    assert conv_macs(nn.Linear(4, 4), torch.zeros(1, 4)) == 0
