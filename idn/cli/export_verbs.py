@@ -23,6 +23,7 @@ def _listed(value: Any) -> list[Any]:
 
 def export(cfg: DictConfig) -> None:
     """Write a student in the chosen formats, and prove each file."""
+    from idn.encoders.description import describe_encoder
     from idn.export.export import Plan
     from idn.export.export import export as write_all
     from idn.export.products import bake_product, check_size, dynamic_product
@@ -57,7 +58,7 @@ def export(cfg: DictConfig) -> None:
         product = bake_product(student, who, data, cfg.crops, calibration, cfg.blocks)
     write_all(path, product, data, plan, describe())
     if cfg.keep_identity and cfg.source != NOBODY:
-        save_identity(out / "identity.safetensors", who, encoder.name)
+        save_identity(out / "identity.safetensors", who, describe_encoder(encoder))
         print(f"identity   {out / 'identity.safetensors'}")
 
 
@@ -76,11 +77,12 @@ def _formats(cfg: DictConfig) -> dict[str, Any]:
 
 def _identity(cfg: DictConfig, encoder: Any) -> Any:
     """The person that `source=...` names, as the encoder sees them."""
+    from idn.encoders.description import describe_encoder
     from idn.swap.source_identity import identity_of_crop, identity_of_photo, load_identity
 
     person = Path(str(cfg.source))
     if person.suffix == ".safetensors":
-        return load_identity(person, encoder.name)
+        return load_identity(person, describe_encoder(encoder))
     if cfg.aligned:
         return identity_of_crop(person, encoder)
     who = identity_of_photo(person, encoder, cfg.data.template, partial(build, cfg.detector))
@@ -123,7 +125,8 @@ def install_converter(cfg: DictConfig) -> None:
 
 
 def import_published(cfg: DictConfig) -> None:
-    """Turn a published checkpoint into a student or encoder file of this project."""
-    from idn.students import import_published as published
+    """Turn the published MobileFaceSwap into a student file of this project."""
+    from idn.students.mobilefaceswap.published import import_student
 
-    print(published.import_published(cfg["in"], cfg.out))
+    import_student(cfg["in"], cfg.out)
+    print(f"student {cfg.out}: the injection network, head and fusion module of {Path(cfg['in']).name}")

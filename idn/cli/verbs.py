@@ -50,6 +50,6 @@ VERBS: dict[str, Verb] = {
         "set up a converter that needs other versions than the rest", "export_verbs", "install_converter"
     ),
     "import": Verb(
-        "read a published MobileFaceSwap or ArcFace checkpoint, without Paddle", "export_verbs", "import_published"
+        "read the published MobileFaceSwap checkpoint, without Paddle", "export_verbs", "import_published"
     ),
 }

@@ -1,17 +1,19 @@
 """Identity embedding of a source: from a photograph, or from a file that kept what an encoder saw of one."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from idn.data.alignment.crop import Crop, UnusableLandmarks, cut_crop
 from idn.data.alignment.detector import Detector
+from idn.encoders.description import same_mark
 from idn.errors import UserError
 from idn.files.photos import UnreadablePhoto, read_photo
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.images import from_uint8
-from idn.types import IdentityEncoder, IdentityFeatures
+from idn.types import EncoderDescription, IdentityEncoder, IdentityFeatures
 
 CROP = 256
 """Side of the crop that an encoder is shown, in pixels: it makes its own, smaller one of it."""
@@ -64,21 +66,34 @@ def identity_of_crop(path: Path, encoder: IdentityEncoder) -> IdentityFeatures:
     return look(encoder, pixels)
 
 
-def save_identity(path: Path, identity: IdentityFeatures, encoder: str) -> None:
-    """Keep one identity as a safetensors file. encoder: name of the network that saw it."""
+def save_identity(path: Path, identity: IdentityFeatures, encoder: EncoderDescription) -> None:
+    """Keep one identity as a safetensors file. encoder: the network that saw it."""
     tensors = {"embedding": identity.embedding, "features": identity.features}
-    write_tensors(path, tensors, {"format": _FORMAT, "encoder": encoder})
+    write_tensors(path, tensors, {"format": _FORMAT, "encoder": encoder.name, "mark": json.dumps(encoder.mark)})
 
 
-def load_identity(path: Path, encoder: str) -> IdentityFeatures:
-    """Read a file of `save_identity`. Raises UserError for any other file and for one of another encoder."""
+def load_identity(path: Path, encoder: EncoderDescription) -> IdentityFeatures:
+    """Read a file of `save_identity`.
+
+    Raises UserError for any other file, and for one of another encoder or of other weights of the same.
+    """
     notes = read_metadata(path)
     tensors = read_tensors(path)
     if notes.get("format") != _FORMAT or tensors.keys() != {"embedding", "features"}:
         raise UserError(f"{path} holds no identity: give a photograph, or identity.safetensors of an earlier export")
-    if notes["encoder"] != encoder:
-        raise UserError(f"{path} was seen by {notes['encoder']}, this student reads identities of {encoder}")
+    if notes.get("encoder") != encoder.name:
+        raise UserError(f"{path} was seen by {notes.get('encoder')}, this student reads identities of {encoder.name}")
+    if not same_mark(encoder._replace(mark=_mark(notes)), encoder):
+        raise UserError(f"{path} was seen by other weights of {encoder.name}: give the photograph again")
     return IdentityFeatures(tensors["embedding"], tensors["features"])
+
+
+def _mark(notes: Mapping[str, str]) -> tuple[float, ...]:
+    """The mark of the encoder in a file's notes; empty where there is none that can be read."""
+    try:
+        return tuple(float(value) for value in json.loads(notes["mark"]))
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def _read(path: Path) -> torch.Tensor:

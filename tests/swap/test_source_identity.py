@@ -9,9 +9,11 @@ import torch
 from PIL import Image
 
 from idn.data.alignment.detector import Face, YuNetDetector
+from idn.encoders.description import describe_encoder
 from idn.errors import UserError
 from idn.files import photos
 from idn.files.photos import read_photo
+from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.geometry import template_points
 from idn.swap.source_identity import cut_person, identity_of_crop, identity_of_photo, load_identity, save_identity
 from tests.conftest import TinyEncoder
@@ -51,12 +53,20 @@ def test_a_photograph_is_cropped_as_the_encoder_expects(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:
-    who = TinyEncoder()(torch.rand(1, 3, 32, 32))
-    save_identity(tmp_path / "who.safetensors", who, "tiny")
-    again = load_identity(tmp_path / "who.safetensors", "tiny")
+    encoder = TinyEncoder()
+    who, known = encoder(torch.rand(1, 3, 32, 32)), describe_encoder(encoder)
+    save_identity(tmp_path / "who.safetensors", who, known)
+    again = load_identity(tmp_path / "who.safetensors", known)
     assert torch.equal(again.embedding, who.embedding) and torch.equal(again.features, who.features)
     with pytest.raises(UserError, match="reads identities of another"):
-        load_identity(tmp_path / "who.safetensors", "another")
+        load_identity(tmp_path / "who.safetensors", known._replace(name="another"))
+    with pytest.raises(UserError, match="other weights of tiny"):
+        load_identity(tmp_path / "who.safetensors", describe_encoder(TinyEncoder()))
+    for mark in ("no json", "3", '["a"]'):
+        notes = read_metadata(tmp_path / "who.safetensors") | {"mark": mark}
+        write_tensors(tmp_path / "odd.safetensors", read_tensors(tmp_path / "who.safetensors"), notes)
+        with pytest.raises(UserError, match="other weights of tiny"):
+            load_identity(tmp_path / "odd.safetensors", known)
 
 
 def test_no_face_two_faces_tiny_face(tmp_path: Path) -> None:
@@ -85,13 +95,11 @@ def test_files_that_are_no_faces(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="64 x 32 px: an aligned crop is square"):
         identity_of_crop(picture(tmp_path / "wide.png", (64, 32)), encoder)
     with pytest.raises(UserError, match="not a file"):
-        load_identity(tmp_path / "missing.safetensors", "tiny")
-    save_identity(tmp_path / "who.safetensors", encoder(torch.rand(1, 3, 32, 32)), "tiny")
-    from idn.files.tensors import read_tensors, write_tensors
-
+        load_identity(tmp_path / "missing.safetensors", describe_encoder(encoder))
+    save_identity(tmp_path / "who.safetensors", encoder(torch.rand(1, 3, 32, 32)), describe_encoder(encoder))
     write_tensors(tmp_path / "other.safetensors", read_tensors(tmp_path / "who.safetensors"), {})
     with pytest.raises(UserError, match="holds no identity"):
-        load_identity(tmp_path / "other.safetensors", "tiny")
+        load_identity(tmp_path / "other.safetensors", describe_encoder(encoder))
 
 
 SHARED = Path(__file__).parents[2] / "../shared"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from idn.errors import OptionError
 from idn.files.digests import file_sha256
 from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.students.mobilefaceswap.student import Student
@@ -63,11 +64,16 @@ def import_mobilefaceswap(path: str | Path) -> Student:
     return student
 
 
-def import_student(path_in: str | Path, path_out: str | Path) -> None:
-    """Write the published file `path_in` as the student file `path_out`, with its origin, lineage and licences."""
-    student = import_mobilefaceswap(path_in)
-    digest = file_sha256(Path(path_in))
-    save_student(student, path_out, {"origin": Path(path_in).name, "origin_sha256": digest, **LINEAGE})
+def import_student(published: str | Path, out: str | Path) -> None:
+    """Write the published file as the student file `out`, with its origin, lineage and licences.
+
+    Raises OptionError unless `out` ends in .safetensors, UserError as `import_mobilefaceswap`.
+    """
+    published, out = Path(published), Path(out)
+    if out.suffix != ".safetensors":
+        raise OptionError("out", out, "must end in .safetensors: that is the format that is written")
+    student = import_mobilefaceswap(published)
+    save_student(student, out, {"origin": published.name, "origin_sha256": file_sha256(published), **LINEAGE})
 
 
 def _converted(name: str, tensor: Tensor) -> tuple[str, Tensor]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.tensors import read_metadata
 from idn.students.mobilefaceswap.published import import_mobilefaceswap, import_student
 from idn.students.student_file import load_student
@@ -207,3 +207,9 @@ def test_an_imported_student_carries_origin_and_licence_of_its_teacher(tmp_path,
     assert (notes["teacher"], notes["teacher_licence"]) == ("SimSwap", "CC-BY-NC-4.0")
     assert notes["teacher_commercial_use"] == "forbidden"
     assert "ArcFace" in notes["encoder"]
+
+
+def test_a_student_file_has_the_ending_of_its_format(tmp_path, weights):
+    with pytest.raises(OptionError) as error:
+        import_student(tmp_path / "in.pdparams", tmp_path / "out.pt")
+    assert error.value.argument == "out"
