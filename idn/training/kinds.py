@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 
@@ -16,22 +16,9 @@ from idn.reweighting.scorer import Kind, ScorerNotes, save_scorer
 from idn.training.modules.adversarial import check_trainer
 from idn.training.modules.quality import QualityTraining
 from idn.training.modules.recognition import RecognitionTraining
+from idn.training.modules.supervision import Declared, terms
 from idn.training.modules.swap_training import SwapTraining
 from idn.training.report import print_encoder_report, print_scorer_report, print_student_report, print_teacher_report
-
-
-class Declared(Protocol):
-    """What is read of a teacher's record."""
-
-    name: str
-    licence: str
-    commercial: bool | None
-
-
-def terms(record: Declared) -> dict[str, str]:
-    """The teacher behind a file, and the terms of its weights."""
-    commercial = {True: "allowed", False: "forbidden", None: "unknown"}[record.commercial]
-    return {"teacher": record.name, "teacher_licence": record.licence, "teacher_commercial_use": commercial}
 
 
 class TrainingRun(ABC):

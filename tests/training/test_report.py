@@ -43,15 +43,6 @@ def test_nothing_is_said_of_one_that_swaps_or_of_what_is_not_known(
     assert err == "" and all(key.removeprefix("val/") in out for key in left)
 
 
-def test_the_commands_to_try_next_have_the_options_that_they_need(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    report(GOOD, tmp_path)
-    phone, following = capsys.readouterr().out.splitlines()[-2:]
-    assert "idn export data=faces data.holdout=0.3 weights=" in phone and "seed" not in phone
-    assert "idn train data=faces data.holdout=0.3 seed=1 resume=" in following
-
-
 def test_every_metric_has_a_name_of_its_own_and_a_meaning() -> None:
     names = [metric.name for metric in SWAP_METRICS]
     assert len(set(names)) == len(names) and all(metric.meaning for metric in SWAP_METRICS)

@@ -10,6 +10,20 @@ from idn.reweighting.trust import Trust
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 
 
+class Declared(Protocol):
+    """What is read of a teacher's record."""
+
+    name: str
+    licence: str
+    commercial: bool | None
+
+
+def terms(record: Declared) -> dict[str, str]:
+    """The teacher behind a file, and the terms of its weights."""
+    commercial = {True: "allowed", False: "forbidden", None: "unknown"}[record.commercial]
+    return {"teacher": record.name, "teacher_licence": record.licence, "teacher_commercial_use": commercial}
+
+
 class SupervisedBatch(NamedTuple):
     """The right answers to N pairs, as far as somebody knows them. Nothing in it carries a gradient."""
 
@@ -67,10 +81,8 @@ class TeacherSupervision(nn.Module):
 
     def lineage(self) -> dict[str, str]:
         """Teacher and quality scorer, with the terms of the teacher's weights."""
-        record = self.teacher.record
-        commercial = {True: "allowed", False: "forbidden", None: "unknown"}[record.commercial]
-        terms = {"teacher": record.name, "teacher_licence": record.licence, "teacher_commercial_use": commercial}
-        return terms if self.trust.scorer is None else terms | {"quality_scorer": self.trust.scorer.origin}
+        scorer = {} if self.trust.scorer is None else {"quality_scorer": self.trust.scorer.origin}
+        return terms(self.teacher.record) | scorer
 
 
 class PairSupervision(nn.Module):
