@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.instantiate import build
 from idn.errors import UserError
+from idn.files.option_checks import require_int
 
 MEASURED = (128, 512, 7)
 """Sizes of the encoder of a student that is built only to be measured: those of MobileFaceNet."""
@@ -33,6 +34,8 @@ def export(cfg: DictConfig) -> None:
     from idn.training.build import check_acquainted
 
     path, out = Path(cfg.weights), Path(cfg.out)
+    require_int("crops", cfg.crops, 1)
+    require_int("calibration", cfg.calibration, 1)
     if cfg.source is None:
         raise UserError("whose face? give source=PHOTO, or source=none for an app that lets people choose")
     formats = _formats(cfg)

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.composition import composed
 from idn.hardware import is_helper
@@ -22,15 +22,20 @@ def claimed(verb: str, options: Sequence[str], several: bool) -> list[str]:
     if settings.output_subdir is None and not several:
         return []
     where = "sweep" if several else "run"
-    pattern = str(settings[where]._get_node("dir")._value())
-    if "${now:" not in pattern:
+    if not timed(settings, several):
         return []
     if is_helper():  # the first process of the run has its folder
         folder = tempfile.mkdtemp()
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return [f'hydra.run.dir="{folder}"', "hydra.output_subdir=null"]
+    pattern = str(settings[where]._get_node("dir")._value())
     wanted = Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": pattern}).folder))
     return [f'hydra.{where}.dir="{_made(wanted)}"']
+
+
+def timed(settings: DictConfig, several: bool) -> bool:
+    """Whether the name of the folder tells the time, so that a new one is made. settings: Hydra's own."""
+    return "${now:" in str(settings["sweep" if several else "run"]._get_node("dir")._value())
 
 
 def _made(wanted: Path) -> Path:

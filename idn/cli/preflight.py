@@ -11,6 +11,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from idn.cli.composition import composed
 from idn.cli.config_comments import comments, usage_of
+from idn.cli.new_folder import timed
 from idn.cli.option_types import leaves
 from idn.errors import UserError
 from idn.files.run_folder import holds_run
@@ -30,7 +31,7 @@ def check_needs(verb: str, options: Sequence[str], several: bool = False) -> Non
     _check_weights(verb, config, settings.runtime.choices)
     if (folder := _folder(config, settings, several)) is not None:
         _check_folder(f"hydra.{'sweep' if several else 'run'}.dir", folder)
-        if verb in TRAINING:
+        if verb in TRAINING and not timed(settings, several):
             _check_vacant(folder, several, config.get("resume"))
 
 

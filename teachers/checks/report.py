@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from idn.errors import UserError
+from idn.files.option_checks import require_int
 from idn.hardware import choose_device
 from idn.types import IdentityEncoder
 from teachers.base import FrozenTeacher, PairData
@@ -24,6 +25,7 @@ def examine_and_show(
 
     device: see `choose_device`. Raises UserError, after the table, if a check failed, and if the device is not there.
     """
+    require_int("rounds", rounds, 1)
     where = choose_device(device)
     pairs = teacher.attach(data, encoder).val
     batch = pairs[0] if data.collate is None else data.collate([pairs[i] for i in range(_FACES)])

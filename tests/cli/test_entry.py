@@ -69,6 +69,12 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
         (["-m", "teacher=procedural,ghost_1block"], "teacher=ghost_1block needs G_unet_1block.pth and backbone.pth"),
         (["hydra.run.dir=/proc/nope"], "hydra.run.dir=/proc/nope cannot be written"),
         (["+trainer.max_stepz=3"], "trainer cannot be made from these options: "),
+        (
+            ["trainer.accelerator=tpux"],
+            "You selected an invalid accelerator name: `accelerator='tpux'`. Available names",
+        ),
+        (["trainer.precision=fp16"], "Precision 'fp16' is invalid. Allowed precision values"),
+        (["optim.lr=nan"], "optim cannot be made from these options: Invalid learning rate: nan"),
         (["optim.betas=[2,3]"], "optim cannot be made from these options: Invalid beta parameter"),
         (["loss.fading.coverage=-1"], "loss.fading.coverage=-1 must be a number, at least 0"),
         (["resume=."], "resume=. is a folder without checkpoints/last.ckpt"),
@@ -285,6 +291,7 @@ def test_teachers_examines_one(idn_cli) -> None:
         (["check=blend", "+teacher.soft=1"], "teacher=blend has no option soft: choose one of crop_template"),
         (["check=faceshifter", "weights=gone.ckpt"], "gone.ckpt does not exist"),
         (["check=blend", "device=abacus"], "device=abacus is not available"),
+        (["check=procedural", "rounds=0"], "rounds=0 must be a whole number, at least 1"),
     ],
 )
 def test_teachers_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from idn.cli.new_folder import claimed
+from idn.cli.preflight import check_needs
+from idn.errors import UserError
 
 HOURLY = "dir=out/${data.size}_${now:%Y-%m-%d_%H}"
 
@@ -43,3 +45,13 @@ def test_a_run_writes_into_the_folder_that_it_says(idn_cli, tmp_path: Path) -> N
     status, out, err = idn_cli("train", "data=faces", "data.root=nowhere", "data.stored_template=ffhq")
     assert status == 2 and "nowhere" in out + err
     assert not list((tmp_path / "outputs").rglob("config")), "what never began leaves no folder"
+
+
+def test_a_sweep_may_follow_a_run(tmp_path: Path) -> None:
+    (tmp_path / "outputs/train/earlier/checkpoints").mkdir(parents=True)
+    (tmp_path / "outputs/train/earlier/checkpoints/last.ckpt").touch()
+    (tmp_path / "outputs/train/earlier/student.safetensors").touch()
+    check_needs("train", [], several=True)
+    check_needs("train", [], several=False)
+    with pytest.raises(UserError, match="holds runs"):
+        check_needs("train", ["hydra.sweep.dir=outputs/train"], several=True)

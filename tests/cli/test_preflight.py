@@ -2,7 +2,6 @@
 
 import itertools
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from omegaconf import OmegaConf
@@ -10,7 +9,7 @@ from omegaconf import OmegaConf
 from idn.cli import conf_dir
 from idn.cli.flags import check_dashes, separated
 from idn.cli.near_misses import check
-from idn.cli.option_types import ALSO, FRACTIONS, RANGES, WORDS
+from idn.cli.option_types import RANGES
 from idn.cli.overrides import combinations, overrides
 from idn.cli.preflight import check_needs, missing_files
 from idn.errors import UserError
@@ -25,17 +24,10 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("verb", "option", "said"),
     [
         ("train", "seed=-1", "seed=-1 must be from 0 to 4294967295"),
-        ("train", "trainer.precision=fp16", "trainer.precision=fp16 is unknown: choose of 32-true, bf16-mixed"),
-        ("train", "trainer.accelerator=tpux", "trainer.accelerator=tpux is unknown: choose of auto, cpu"),
         ("train", "trainer.val_check_interval=0", "trainer.val_check_interval=0 must be at least 1"),
         ("train", "trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be at least 1"),
-        ("train", "optim.lr=-1", "optim.lr=-1 must be at least 0"),
-        ("train", "optim.lr=nan", "optim.lr=nan must be at least 0"),
-        ("train", "optim.lr=[1]", "must be a number, at least 0"),
         ("train", "trainer.max_steps=null", "trainer.max_steps=null must be a number, at least 1"),
         ("train-encoder", "trainer.max_steps=0", "trainer.max_steps=0 must be at least 1"),
-        ("teachers", "rounds=-1", "rounds=-1 must be at least 1"),
-        ("export", "crops=0", "crops=0 must be at least 1"),
         ("train", "trainer.max_steps=1.5", "trainer.max_steps=1.5 is not a whole number: it is 850"),
         ("train", "data.batch=2.5", "data.batch=2.5 is not a whole number"),
         ("train", "trainer.devices=1.5", "trainer.devices=1.5 is not a whole number"),
@@ -88,16 +80,7 @@ def test_a_whole_number_is_demanded_only_where_the_constructor_does() -> None:
                 continue
             module, _, constructor = target.rpartition(".")
             wanted = inspect.signature(getattr(importlib.import_module(module), constructor)).parameters[key].annotation
-            assert "float" not in str(wanted) or name.split(".")[0] in FRACTIONS, f"{path}: write {name} with a dot"
-
-
-def test_the_words_are_those_of_lightning() -> None:
-    from lightning_fabric.connector import _PRECISION_INPUT
-    from pytorch_lightning.accelerators import AcceleratorRegistry
-
-    known = {str(word) for part in get_args(_PRECISION_INPUT) for word in (get_args(part) or [part])}
-    assert {*WORDS["trainer.precision"], *ALSO} <= known
-    assert {*WORDS["trainer.accelerator"]} == {*AcceleratorRegistry.available_accelerators(), "auto", "gpu"}
+            assert "float" not in str(wanted), f"{path}: write {name} with a dot"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +192,7 @@ def test_a_schedule_that_cannot_be_meant_is_refused(numbers: dict[str, int], sai
     from idn.training.optimization.schedules import warmup_cosine
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    with pytest.raises(UserError, match=f"schedule.{said}"):
+    with pytest.raises(UserError, match=f"^{said}"):
         warmup_cosine(optimizer, total_steps=10, **numbers)
 
 
