@@ -13,9 +13,7 @@ GOOD = {"val/swap_gain": 1.5, "val/identity_swap": 0.6, "val/identity_target": 0
 
 def report(metrics: dict[str, float], out: Path) -> None:
     trainer = SimpleNamespace(global_step=4, max_steps=4)
-    print_student_report(
-        metrics, out, out / "student.safetensors", trainer, ["data=faces", "data.holdout=0.3", "seed=1"]
-    )
+    print_student_report(metrics, out, out / "student.safetensors", trainer)
 
 
 @pytest.mark.parametrize(
