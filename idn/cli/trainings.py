@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.instantiate import build, run_dir
-from idn.cli.next_commands import after_training, typed
+from idn.cli.next_commands import after_training, option, typed
 from idn.errors import OptionError, UserError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _run_processes(words: Sequence[str], count: int) -> None:
 
 def _same_command(verb: str) -> list[str]:
     """What makes another process train the same, in the folder that is there already."""
-    return [verb, *typed(), f"hydra.run.dir='{run_dir()}'", "hydra.output_subdir=null"]
+    return [verb, *typed(), option("hydra.run.dir", str(run_dir())), "hydra.output_subdir=null"]
 
 
 def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "StudentRun":

@@ -53,8 +53,8 @@ def run_processes(words: Sequence[str], count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for noisy in ("torch.distributed.elastic", "torch.distributed.launcher"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes say themselves what is the matter
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
