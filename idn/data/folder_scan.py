@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
-from idn.data.alignment.manifest import Record, Settings, read_manifest
+from idn.data.alignment.manifest import NAME, Record, Settings, read_manifest
 from idn.errors import OptionError, UserError
 from idn.files.photos import UnreadablePhoto, digest, left_out, list_photos, photo_size, printable
 
@@ -54,6 +54,7 @@ def scan_crops(root: Path) -> Scan:
     Raises OptionError if the folder holds no pictures, none that can be read, or mostly such that nobody cropped.
     """
     found = list_photos(root)
+    found = found._replace(ignored=found.ignored - Counter({".jsonl": int((root / NAME).is_file())}))
     if not found.names:
         there = f", but {', '.join(left_out(found))}" if left_out(found) else ""
         raise OptionError("root", root, f"holds no pictures{there}: give a folder of face crops made by `idn align`")
@@ -72,7 +73,7 @@ def scan_crops(root: Path) -> Scan:
     for name in usable:
         if (first := firsts.setdefault(contents.get(name, name), name)) != name:
             copies[name] = f"copy of {first}"
-    kinds = {"unreadable": broken, "not square": odd, "copies of others": copies}
+    kinds = {"unreadable": broken, "not square": odd, "copied": copies}
     names = [name for name in usable if name not in copies]
     scan = Scan(names, {kind: of for kind, of in kinds.items() if of}, left_out(found), settings, records)
     if not names:

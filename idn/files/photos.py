@@ -118,8 +118,8 @@ def _entries(folder: Path, closed: list[Path]) -> list[os.DirEntry[str]]:
 def left_out(found: PhotoList) -> list[str]:
     """What else a folder holds, a few words each, the most frequent ending first."""
     said = [f"{count} {ending or 'without ending'}" for ending, count in found.ignored.most_common()]
-    links = [f"{found.links} links to folders looked through anyway"] if found.links else []
-    return said + links + ([f"{found.closed} folders that cannot be opened"] if found.closed else [])
+    links = [f"links that lead back: {found.links}"] if found.links else []
+    return said + links + ([f"folders that cannot be opened: {found.closed}"] if found.closed else [])
 
 
 def printable(text: str) -> str:

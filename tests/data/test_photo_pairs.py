@@ -206,11 +206,11 @@ def test_damaged_files_are_left_out_by_name_before_any_is_used(people: Path) -> 
     assert kinds == {
         "unreadable": {"p00/0.png", "p00/1.png"},
         "not square": {"p01/1.png"},
-        "copies of others": {"p02/copy.png"},
+        "copied": {"p02/copy.png"},
     }
     said = folder.summary(0.3)
     assert "87 pictures of 30 identities" in said and "landmarks known of none" in said
-    for part in ("p00/0.png", "p01/1.png: 40x30", "p02/copy.png: copy of p02/1.png", "1 .heic", "1 .txt", "1 links to"):
+    for part in ("p00/0.png", "p01/1.png: 40x30", "p02/copy.png: copy of p02/1.png", "1 .heic", "1 .txt", "links that lead back: 1"):
         assert part in said
 
 
@@ -234,7 +234,7 @@ def test_the_same_picture_is_never_trained_on_and_held_out(flat: Path) -> None:
     (flat / "linked.png").symlink_to(flat / "03.png")
     (flat / "deeper").symlink_to(flat, target_is_directory=True)
     folder = crops(flat, layout="flat")
-    assert len(folder) == 30 and len(folder.scan.left_out["copies of others"]) == 21
+    assert len(folder) == 30 and len(folder.scan.left_out["copied"]) == 21
     draw(flat / "07.png", (1, 2, 3)), draw(flat / "07.webp", (1, 2, 4))
     parts = [{folder.names[i] for photos in folder.split(part, 0.3) for i in photos} for part in ("train", "val")]
     assert not parts[0] & parts[1]
@@ -554,3 +554,8 @@ def test_people_with_one_photograph_each_cannot_be_verified(tmp_path: Path) -> N
     data = IdentityFolder(crops(tmp_path), "val", 0.4)
     with pytest.raises(UserError, match="nobody in this part has two photographs"):
         data.pairs(4)
+
+
+def test_the_manifest_is_no_file_that_was_left_out(aligned: Path) -> None:
+    said = crops(aligned, stored_template=None).summary(0.3)
+    assert said.endswith("landmarks known of all; left out: none")
