@@ -210,7 +210,14 @@ def test_damaged_files_are_left_out_by_name_before_any_is_used(people: Path) -> 
     }
     said = folder.summary(0.3)
     assert "87 pictures of 30 identities" in said and "landmarks known of none" in said
-    for part in ("p00/0.png", "p01/1.png: 40x30", "p02/copy.png: copy of p02/1.png", "1 .heic", "1 .txt", "links that lead back: 1"):
+    for part in (
+        "p00/0.png",
+        "p01/1.png: 40x30",
+        "p02/copy.png: copy of p02/1.png",
+        "1 .heic",
+        "1 .txt",
+        "links that lead back: 1",
+    ):
         assert part in said
 
 

@@ -25,8 +25,9 @@ _ANCHORS = {8: (10, 16, 24), 16: (32, 48), 32: (64, 96), 64: (128, 192, 256)}
 
 _NEAR = 100
 """Pixels of a face at which its landmarks come out best."""
-_SIDE, _REACH = 128, 0.9
-"""The close-up that is turned to see which way a face stands: its side, its half width as a share of the face's."""
+_SIDES, _REACH = (96, 160), 0.9
+"""Close-ups that are turned to see which way a face stands: sides in pixels, the second where the first leaves doubts,
+and half width as a share of the face's longer side."""
 _CLEAR, _LEAD = 4.0, 1.0
 """Log-odds, and their lead over every quarter turn, from which there is no doubt that a face stands as it was found."""
 _TILT = math.cos(math.radians(60))
@@ -115,34 +116,37 @@ class YuNetDetector(Frozen):
         template, they turn it upright.
         """
         faces = self._find(photo)
-        evidence, lead = self._standing(photo, faces)
+        evidence, lead = self._standing(photo, faces, _SIDES[:1])
         if evidence > _CLEAR and lead > _LEAD:
             return faces
-        best = evidence + lead
+        best = sum(self._standing(photo, faces, _SIDES))
         for turns in (1, 2, 3):
             turned = photo.rot90(turns, (1, 2))
             found = self._search(turned, self.longest) or self._search(turned, self.longest // 2, margin=0.4)
             found.sort(key=lambda face: face.size, reverse=True)
-            evidence, lead = self._standing(turned, found)
-            if lead > _LEAD and evidence + lead > best:
-                best, faces = evidence + lead, [_turned_back(face, turns, *photo.shape[-2:]) for face in found]
+            if (standing := sum(self._standing(turned, found, _SIDES))) > best:
+                best, faces = standing, [_turned_back(face, turns, *photo.shape[-2:]) for face in found]
         return faces
 
-    def _standing(self, photo: Tensor, faces: list[Face]) -> tuple[float, float]:
+    def _standing(self, photo: Tensor, faces: list[Face], sides: tuple[int, ...]) -> tuple[float, float]:
         """Log-odds that the first face is one, and their lead over the same place in any quarter turn.
 
-        -inf where there are no faces. From near, neither saturates as the score does.
+        Means over close-ups of these sides, where neither saturates as the score does; -inf where there are no faces.
         """
         if not faces:
             return -math.inf, -math.inf
         box = faces[0].box
         middle, reach = (box[:2] + box[2:]) / 2, _REACH * float((box[2:] - box[:2]).max())
         left, top = (int(v) for v in (middle - reach).tolist())
-        near = square(photo, left, top, max(2, math.ceil(2 * reach)))
-        near = from_uint8(resize(near[None], _SIDE)).to(next(self.parameters()).device)
-        out = self.net(to_bgr255(torch.cat([near.rot90(turns, (2, 3)) for turns in range(4)])))
-        evidence = _log_odds(out["conf"]).amax(1)
+        near = from_uint8(square(photo, left, top, max(2, math.ceil(2 * reach)))[None])
+        near = near.to(next(self.parameters()).device)
+        evidence = torch.stack([self._evidence(resize(near, side)) for side in sides]).mean(0)
         return float(evidence[0]), float(evidence[0] - evidence[1:].max())
+
+    def _evidence(self, near: Tensor) -> Tensor:
+        """(1, 3, S, S) in [0, 1] -> (4,) log-odds that there is a face, after 0 to 3 quarter turns."""
+        out = self.net(to_bgr255(torch.cat([near.rot90(turns, (2, 3)) for turns in range(4)])))
+        return _log_odds(out["conf"]).amax(1)
 
     def _find(self, photo: Tensor) -> list[Face]:
         """The upright faces of a photograph, the largest first.
