@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from idn.errors import UserError
+from idn.export.converters.environment import CONVERTERS, interpreter
 from idn.export.formats import FORMATS, format_named
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import save_student
@@ -22,6 +23,8 @@ FAST = ("onnx", "safetensors", "pt2")
 def installed(name: str) -> bool:
     try:
         format_named(name)
+        if name in CONVERTERS:
+            interpreter(name)
     except UserError:
         return False
     return True
