@@ -107,7 +107,7 @@ def earlier_run(resume: str | None, key: str) -> Any:
     from idn.training.resume import read_checkpoint
 
     try:
-        return read_checkpoint(Path(resume)).get(key)
+        return read_checkpoint(Path(str(resume))).get(key)
     except UserError:
         return None
 

@@ -56,8 +56,8 @@ def files(node: DictConfig) -> Iterator[str]:
 
 def missing_files(choice: str, node: DictConfig, weights_dir: str) -> str | None:
     """One sentence about the published files that `choice`, such as teacher=blend, wants in a folder without them."""
-    wanted = [Path(path) for path in files(node) if path and Path(path).is_relative_to(weights_dir)]
-    gone = [str(path.relative_to(weights_dir)) for path in dict.fromkeys(wanted) if not path.exists()]
+    wanted = [Path(path) for path in files(node) if path and Path(path).is_relative_to(str(weights_dir))]
+    gone = [str(path.relative_to(str(weights_dir))) for path in dict.fromkeys(wanted) if not path.exists()]
     if not gone:
         return None
     state = "it is" if len(gone) == 1 else "both are" if len(gone) == 2 else "all are"
@@ -140,7 +140,7 @@ def _check_vacant(folder: Path, several: bool, resume: str | None) -> None:
     if several:
         if held := [sub for sub in sorted(folder.glob("*/")) if holds_run(sub)]:
             raise UserError(f"hydra.sweep.dir={folder} holds runs, such as {held[0].name}: choose another folder")
-    elif holds_run(folder) and (resume is None or folder.resolve() not in Path(resume).resolve().parents):
+    elif holds_run(folder) and (resume is None or folder.resolve() not in Path(str(resume)).resolve().parents):
         raise UserError(
             f"hydra.run.dir={folder} holds a run: add {shlex.quote(f'resume={folder}')} to go on with it, or choose "
             "another folder"

@@ -47,7 +47,7 @@ def check_resume(resume: str | Path | None, trainer: pl.Trainer) -> None:
     """
     if resume is None:
         return
-    step = read_checkpoint(Path(resume))["global_step"]
+    step = read_checkpoint(Path(str(resume)))["global_step"]
     if step > trainer.max_steps:
         raise OptionError("resume", resume, f"is at step {step}: give trainer.max_steps a larger number to go on")
 
