@@ -23,8 +23,8 @@ from idn.data.loaders import SwapData, procedural_data
 from idn.data.procedural import FaceRenderer
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.errors import UserError
-from idn.export.bench import measured
-from idn.export.bench_worker import Request
+from idn.export.bench.bench import measured
+from idn.export.bench.worker import Request
 from idn.export.card import fingerprint
 from idn.export.contract import Format
 from idn.export.formats import FORMATS, format_named

@@ -2,6 +2,6 @@
 
 from idn.cli.config_tree import conf_dir
 from idn.cli.entry import main
-from idn.cli.verbs import VERBS
+from idn.cli.verbs.table import VERBS
 
 __all__ = ["VERBS", "conf_dir", "main"]

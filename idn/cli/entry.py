@@ -5,7 +5,7 @@ import os
 import sys
 
 import idn
-from idn.cli.verbs import VERBS
+from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
 
 HELP = ("-h", "--help")
@@ -69,15 +69,15 @@ def _obey(words: list[str]) -> None:
 def _obey_verb(verb: str, words: list[str]) -> None:
     """The same for what was typed after a verb."""
 
-    from idn.cli.composition import forget
-    from idn.cli.flags import SHOWING, check_dashes, separated
     from idn.cli.help import help_text
     from idn.cli.instantiate import register_resolvers
     from idn.cli.launch import launch
-    from idn.cli.near_misses import check
     from idn.cli.new_folder import claimed
-    from idn.cli.overrides import combinations, overrides
-    from idn.cli.preflight import check_needs
+    from idn.cli.options.composition import forget
+    from idn.cli.options.flags import SHOWING, check_dashes, separated
+    from idn.cli.options.near_misses import check
+    from idn.cli.options.overrides import combinations, overrides
+    from idn.cli.options.preflight import check_needs
 
     forget()
     register_resolvers()

@@ -10,12 +10,12 @@ from pathlib import Path
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from idn.cli.composition import choices, composed, text_of
-from idn.cli.config_comments import chosen_files, comments, template, title
 from idn.cli.config_tree import conf_dir
-from idn.cli.near_misses import check
-from idn.cli.option_types import leaves
-from idn.cli.overrides import combinations
+from idn.cli.options.composition import choices, composed, text_of
+from idn.cli.options.config_comments import chosen_files, comments, template, title
+from idn.cli.options.near_misses import check
+from idn.cli.options.overrides import combinations
+from idn.cli.options.types import leaves
 
 Chosen = dict[str, str | list[str] | None]
 """By group, the name of the chosen file, or of several, or nothing."""

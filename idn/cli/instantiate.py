@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from idn.cli.option_errors import placed
+from idn.cli.options.errors import placed
 from idn.errors import OptionError, UserError, extra_advice
 
 EXTRAS = ("wandb", "tensorboard", "onnx")

@@ -20,8 +20,8 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import run_dir
-from idn.cli.option_errors import located, unwrapped
-from idn.cli.verbs import VERBS
+from idn.cli.options.errors import located, unwrapped
+from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
 from idn.files.folders import remove_unused
 from idn.hardware import is_helper, keep_large_buffers

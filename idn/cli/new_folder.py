@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.composition import composed
+from idn.cli.options.composition import composed
 from idn.hardware import is_helper
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.composition import composed, search
-from idn.cli.option_types import leaves, selected
-from idn.cli.overrides import in_quotes, parsed
+from idn.cli.options.composition import composed, search
+from idn.cli.options.overrides import in_quotes, parsed
+from idn.cli.options.types import leaves, selected
 
 SHARED = ("data", "encoder")
 """Groups that a student must be given exactly as its teacher, scorer or cache was."""

@@ -10,13 +10,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.composition import forget
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import register_resolvers
-from idn.cli.near_misses import check
 from idn.cli.new_folder import claimed
-from idn.cli.overrides import overrides
-from idn.cli.preflight import check_needs
+from idn.cli.options.composition import forget
+from idn.cli.options.near_misses import check
+from idn.cli.options.overrides import overrides
+from idn.cli.options.preflight import check_needs
 from idn.cli.trainings import RUNS, build_run, run_training
 from idn.errors import OptionError
 

@@ -19,10 +19,10 @@ from rich.table import Table
 import idn
 from idn.data.loaders import SwapData
 from idn.errors import OptionError, UserError
+from idn.export.bench.latency import measure
 from idn.export.card import CARD, FileRecord, fingerprint, framing, read_card, signature, write_card
 from idn.export.contract import Arrays, Format, Precision
 from idn.export.isolated import Call, elsewhere, here
-from idn.export.latency import measure
 from idn.export.parity import Parity, compare, reference
 from idn.export.products import Product
 from idn.files.atomic import atomic_write

@@ -7,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from idn import cli
-from idn.cli.config_comments import remarks, title, usage_of
 from idn.cli.help import help_text
+from idn.cli.options.config_comments import remarks, title, usage_of
 from idn.errors import UserError
 
 

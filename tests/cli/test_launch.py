@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from idn.cli import launch
-from idn.cli.verbs import VERBS, Verb
+from idn.cli.verbs.table import VERBS, Verb
 from idn.errors import OptionError, UserError
 
 SWEEP = ["bench", "-m", "rounds=1,2,3", "seconds=0.5", "hydra.sweep.dir=sweep"]

@@ -5,9 +5,9 @@ from itertools import combinations
 import pytest
 
 from idn.cli import VERBS
-from idn.cli.composition import composed
-from idn.cli.near_misses import check
-from idn.cli.option_types import leaves
+from idn.cli.options.composition import composed
+from idn.cli.options.near_misses import check
+from idn.cli.options.types import leaves
 from idn.errors import UserError
 
 

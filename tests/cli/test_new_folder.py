@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from idn.cli.new_folder import claimed
-from idn.cli.preflight import check_needs
+from idn.cli.options.preflight import check_needs
 from idn.errors import UserError
 
 HOURLY = "dir=out/${data.size}_${now:%Y-%m-%d_%H}"

@@ -11,12 +11,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from idn.cli import conf_dir
-from idn.cli.composition import composing, forget
-from idn.cli.flags import separated
-from idn.cli.near_misses import check
 from idn.cli.next_commands import after_align, after_cache, after_training, spelled
-from idn.cli.overrides import overrides, parsed
-from idn.cli.preflight import check_needs
+from idn.cli.options.composition import composing, forget
+from idn.cli.options.flags import separated
+from idn.cli.options.near_misses import check
+from idn.cli.options.overrides import overrides, parsed
+from idn.cli.options.preflight import check_needs
 
 FAST = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.max_steps=2"]
 FAST += ["trainer.val_check_interval=2", "trainer.accelerator=cpu"]

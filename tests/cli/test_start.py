@@ -55,7 +55,7 @@ def test_help_lists_and_mistyped_options_need_no_torch(words: list[str], tmp_pat
 
 
 @pytest.mark.parametrize(
-    "module", ["idn.cli.training_verbs", "idn.cli.teacher_verbs", "idn.cli.export_verbs", "idn.cli.data_verbs"]
+    "module", ["idn.cli.verbs.training", "idn.cli.verbs.teachers", "idn.cli.verbs.students", "idn.cli.verbs.data"]
 )
 def test_verbs_are_known_without_what_they_do(module: str) -> None:
     code = f"import sys, {module}; sys.exit(bool({TORCH!r} & {{*sys.modules}}))"

@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 
 from idn.cli.config_tree import conf_dir
-from idn.cli.option_types import leaves
-from idn.cli.verbs import VERBS
+from idn.cli.options.types import leaves
+from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
 from idn.pipeline.pipeline import Pipeline
 from idn.teacher_cache.write import TeacherCache

@@ -100,7 +100,7 @@ def _identity(cfg: DictConfig, encoder: Any) -> Any:
 
 def bench(cfg: DictConfig) -> None:
     """Time every file of an export, and PyTorch."""
-    from idn.export.bench import bench as measure_all
+    from idn.export.bench.bench import bench as measure_all
     from idn.hardware import describe
     from idn.students.student_file import describe_student
     from idn.types import EncoderDescription

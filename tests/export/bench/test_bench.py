@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from idn.errors import OptionError, UserError
-from idn.export import bench as benching
-from idn.export import bench_worker as worker
-from idn.export.bench import bench, measured
-from idn.export.bench_worker import Outcome, Request
+from idn.export.bench import bench as benching
+from idn.export.bench import worker
+from idn.export.bench.bench import bench, measured
+from idn.export.bench.worker import Outcome, Request
 from idn.students.student_file import describe_student
 from tests.export.conftest import student
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.near_misses import check
-from idn.cli.overrides import overrides
-from idn.cli.preflight import check_files
+from idn.cli.options.near_misses import check
+from idn.cli.options.overrides import overrides
+from idn.cli.options.preflight import check_files
 from idn.errors import UserError
 
 if TYPE_CHECKING:

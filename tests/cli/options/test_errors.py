@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from idn.cli import launch
 from idn.cli.instantiate import build
-from idn.cli.option_errors import located, unwrapped
+from idn.cli.options.errors import located, unwrapped
 from idn.errors import OptionError, UserError
 
 

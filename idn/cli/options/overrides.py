@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 
-from idn.cli.composition import choices, composed, search
+from idn.cli.options.composition import choices, composed, search
 from idn.errors import UserError
 from idn.files.run_folder import newest_checkpoint
 

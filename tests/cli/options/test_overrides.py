@@ -5,7 +5,7 @@ import os
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from idn.cli.overrides import combinations, overrides
+from idn.cli.options.overrides import combinations, overrides
 from idn.errors import UserError
 
 

@@ -8,9 +8,9 @@ from importlib.resources.abc import Traversable
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.composition import choices, composed, groups, search
-from idn.cli.option_types import check_ranges, check_typed, leaves, selected
-from idn.cli.overrides import parsed
+from idn.cli.options.composition import choices, composed, groups, search
+from idn.cli.options.overrides import parsed
+from idn.cli.options.types import check_ranges, check_typed, leaves, selected
 from idn.errors import UserError
 
 _SHOWN = 3

@@ -9,10 +9,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from idn.cli.composition import composed
-from idn.cli.config_comments import comments, usage_of
 from idn.cli.new_folder import timed
-from idn.cli.option_types import leaves
+from idn.cli.options.composition import composed
+from idn.cli.options.config_comments import comments, usage_of
+from idn.cli.options.types import leaves
 from idn.errors import UserError
 from idn.files.run_folder import holds_run
 

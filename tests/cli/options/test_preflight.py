@@ -7,11 +7,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from idn.cli import conf_dir
-from idn.cli.flags import check_dashes, separated
-from idn.cli.near_misses import check
-from idn.cli.option_types import RANGES
-from idn.cli.overrides import combinations, overrides
-from idn.cli.preflight import check_needs, missing_files
+from idn.cli.options.flags import check_dashes, separated
+from idn.cli.options.near_misses import check
+from idn.cli.options.overrides import combinations, overrides
+from idn.cli.options.preflight import check_needs, missing_files
+from idn.cli.options.types import RANGES
 from idn.errors import UserError
 
 

@@ -14,7 +14,7 @@ from rich.progress import track
 from rich.table import Table
 
 from idn.errors import OptionError, UserError
-from idn.export.bench_worker import Outcome, Request, student_of
+from idn.export.bench.worker import Outcome, Request, student_of
 from idn.export.card import read_card
 from idn.export.isolated import death
 from idn.export.products import check_size
@@ -114,7 +114,7 @@ def measured(request: Request) -> Outcome:
     """Run one request in a process of its own. Raises UserError with what it said last if it fails."""
     environment = os.environ | {name: str(request.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    command = [sys.executable, "-m", "idn.export.bench_worker", json.dumps(request._asdict())]
+    command = [sys.executable, "-m", "idn.export.bench.worker", json.dumps(request._asdict())]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() if done.returncode > 0 else []

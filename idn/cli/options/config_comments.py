@@ -10,8 +10,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from idn.cli.composition import composed, composing, search, text_of
 from idn.cli.config_tree import conf_dir
+from idn.cli.options.composition import composed, composing, search, text_of
 
 
 def template(verb: str) -> str:

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: `python -m idn.export.bench_worker REQUEST`, both ways JSON.
+"""One measurement in a process of its own: `python -m idn.export.bench.worker REQUEST`, both ways JSON.
 
 A process per measurement, because thread counts and allocators are set once, and so that its memory is its own.
 """
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from idn.export.bench.latency import measure
 from idn.export.formats import format_named
-from idn.export.latency import measure
 from idn.hardware import keep_large_buffers
 from idn.students.protocol import SwapStudent
 from idn.students.student_file import build_student, load_student

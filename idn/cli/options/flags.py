@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from idn.cli.composition import SEARCH, composed
-from idn.cli.near_misses import near_names
-from idn.cli.option_types import leaves
+from idn.cli.options.composition import SEARCH, composed
+from idn.cli.options.near_misses import near_names
+from idn.cli.options.types import leaves
 from idn.errors import UserError
 
 HELP = ("-h", "--help")

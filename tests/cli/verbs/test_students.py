@@ -58,7 +58,7 @@ def test_one_person_becomes_a_file_and_another_takes_its_place(
 
 def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    yunet = Path(__file__).parents[2] / "../shared/weights/yunet_final.pth"
+    yunet = Path(__file__).parents[3] / "../shared/weights/yunet_final.pth"
     cases = {
         ("source=missing.png",): "source=missing.png is not a file",
         (): "give source=PHOTO, or source=none",

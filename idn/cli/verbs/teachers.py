@@ -6,10 +6,10 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from idn.cli.composition import choices, search
 from idn.cli.instantiate import assemble_frozen, build
 from idn.cli.next_commands import after_cache
-from idn.cli.preflight import files, missing_files
+from idn.cli.options.composition import choices, search
+from idn.cli.options.preflight import files, missing_files
 from idn.errors import OptionError, UserError
 
 CACHE_GROUPS = ("data", "teacher", "encoder", "reweight")

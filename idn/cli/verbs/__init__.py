@@ -1,0 +1,1 @@
+"""Verbs of the command line: the table of them, and one module for each group of them."""

@@ -1,0 +1,1 @@
+"""Bench: latency, throughput and memory of exported files and of PyTorch."""
