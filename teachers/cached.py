@@ -139,5 +139,5 @@ class CachedTeacher(FrozenTeacher):
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """Return `batch.cached_answer`, (N, 3, S, S) RGB in [0, 1]. ValueError for pairs without one."""
         if batch.cached_answer is None:
-            raise ValueError("the batch has no cached_answer pictures: take it from the data that `attach` returned")
+            raise ValueError("the batch has no cached answers: take it from the data that `attach` returned")
         return batch.cached_answer

@@ -18,7 +18,7 @@ def strangers(n: int = 2, size: int = 64) -> SwapBatch:
 
 
 def swaps(n: int, size: int = 64) -> SwapBatch:
-    """Pairs as a student is cached_answer with, some of one person, with the exact swap."""
+    """Pairs as a student is taught with, some of one person, with the exact swap."""
     return ProceduralSwaps(FaceRenderer(), size, n, seed=1)[0]
 
 
