@@ -124,7 +124,7 @@ class CachedTeacher(FrozenTeacher):
             what = "another one of that name" if known == encoder.name else encoder.name
             raise UserError(
                 f"{self.folder} keeps identity cosines of {known}, the identity encoder is {what}: choose the one "
-                f"that {self.folder / MANIFEST} names under identity"
+                f"that {self.folder / MANIFEST} names under encoder"
             )
 
     def _scored_by(self, scorer: nn.Module | None) -> bool:

@@ -6,8 +6,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-_BLOCK = 1 << 20
-
 
 def file_sha256(*paths: Path) -> str:
     """Checksum of a file, in hexadecimal digits; of several, that of their bytes one after the other.
@@ -17,8 +15,7 @@ def file_sha256(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 

@@ -117,7 +117,8 @@ def test_every_network_of_a_student(tmp_path: Path) -> None:
 
 
 def test_an_encoder(tmp_path: Path) -> None:
-    network = frozen("encoder", EncoderGraph(Recogniser()), 16, "crop", ("embedding", "features"))
+    reads = ("embedding", "features")
+    network = frozen("encoder", EncoderGraph(Recogniser(), reads), 16, "crop", reads)
     ExecuTorchFormat().write(network, tmp_path / "encoder.pte", "fp32", [])
     assert error(network, tmp_path / "encoder.pte") < 1e-5
 

@@ -297,4 +297,4 @@ def test_a_student_learns_from_it(file, tmp_path, make_module, make_data):
     assert [name for name, p in module.network.named_parameters() if torch.equal(before[name], p)] == []
     trainer.save_checkpoint(tmp_path / "student.ckpt")
     saved = torch.load(tmp_path / "student.ckpt", weights_only=True)
-    assert not [key for key in saved["state_dict"] if key.startswith("teacher.")]
+    assert not [key for key in saved["state_dict"] if key.startswith("supervisor.")]
