@@ -3,7 +3,7 @@
 Rows: three people, each in seven situations. Last row: source, target, exact swap, face mask, and again.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -35,9 +35,9 @@ def swaps(renderer: FaceRenderer) -> Tensor:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        raise SystemExit("usage: python benchmarks/contact_sheet.py out.jpg")
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="of the picture, such as out.jpg")
+    path = parser.parse_args().path
     path.parent.mkdir(parents=True, exist_ok=True)
     renderer = FaceRenderer()
     pictures = torch.cat([people(renderer), swaps(renderer)])

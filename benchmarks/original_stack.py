@@ -3,11 +3,12 @@
     python benchmarks/original_stack.py --paddle PADDLE_PYTHON [--files swap.onnx swap.tflite ...] [--threads 1 2]
 
 PADDLE_PYTHON: a Python with paddlepaddle in it, such as `.paddle/bin/python` after `python -m venv .paddle` and
-`.paddle/bin/pip install paddlepaddle`. --files: of `idn export`, for targets of --size. Every subject is a process of
-its own, given arrays and asked for arrays; all are loaded first, then measured in turns, ROUNDS times. Paddle and
-PyTorch run a student of random weights, and the answers of both are compared. Prints a Markdown table per number of
-threads: median and 95th percentile over all calls, and the median over the rounds of how many times faster than the
-original each is, which is the faster of Paddle's two engines in that round.
+`.paddle/bin/pip install paddlepaddle`. --files: of `idn export`, for targets of --size; a .pt2 is a program that is
+run when it is opened, so name your own. Every subject is a process of its own, given arrays and asked for arrays; all
+are loaded first, then measured in turns, ROUNDS times. Paddle and PyTorch run a student of random weights, and the
+answers of both are compared. Prints a Markdown table per number of threads: median and 95th percentile over all calls,
+and the median over the rounds of how many times faster than the original each is, which is the faster of Paddle's two
+engines in that round.
 """
 
 import argparse

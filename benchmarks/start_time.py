@@ -1,11 +1,12 @@
 """Start: the processor time that commands spend before they begin, and on importing what.
 
-usage: python benchmarks/start_time.py [OTHER_CHECKOUT ...]
+    python benchmarks/start_time.py [OTHER_CHECKOUT ...]
 
 One row per command, one column per checkout, this one first: user seconds of the whole process. What is trained is a
 single step, whose own time is the same everywhere. Then the packages that `idn train` imports, by their own time.
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -50,7 +51,9 @@ def imports(checkout: Path) -> Counter[str]:
 
 
 def main() -> None:
-    checkouts = [Path(__file__).parents[1], *(Path(word).resolve() for word in sys.argv[1:])]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("others", nargs="*", type=Path, metavar="OTHER_CHECKOUT")
+    checkouts = [Path(__file__).parents[1], *(path.resolve() for path in parser.parse_args().others)]
     table = Table(title="user seconds of a command", title_justify="left")
     spent = Table(title="seconds of imports of idn train", title_justify="left")
     for shown in (table, spent):

@@ -1,6 +1,6 @@
 """What keeping a teacher's answers saves: a training step with SimSwap 224 in it, from its kept answers, and without.
 
-    python benchmarks/teacher_cache.py [--sizes 128 224] [--batch 2] [--rounds 5] [--perceptual identity vgg16]
+    python benchmarks/teacher_cache.py [--sizes 128 224] [--batch 2] [--rounds 5] [--perceptual encoder vgg16]
 
 Teacher, identity encoder (ArcFace IR-SE-101, which both read) and VGG-16 have their published shapes and random
 weights: time does not depend on them. The same pairs lie in memory for every variant. Kept answers are read and decoded
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 224])
     parser.add_argument("--batch", type=int, default=2, help="pairs per step")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--perceptual", nargs="+", choices=["identity", "vgg16"], default=["identity", "vgg16"])
+    parser.add_argument("--perceptual", nargs="+", choices=["encoder", "vgg16"], default=["encoder", "vgg16"])
     arguments = parser.parse_args()
     keep_large_buffers()
     rows = []

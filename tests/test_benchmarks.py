@@ -1,0 +1,21 @@
+"""Every benchmark can be started: what it imports is there, and it says what it takes."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+ELSEWHERE = {"turns": "is imported by the others", "original_network": "runs in a Python with PaddlePaddle"}
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in FOLDER.glob("*.py")} - ELSEWHERE.keys()))
+def test_a_benchmark_says_what_it_takes(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        import_module(name).main()
+    assert stop.value.code == 0 and f"usage: {name}.py" in capsys.readouterr().out
