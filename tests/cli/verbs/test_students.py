@@ -1,6 +1,7 @@
 """`idn export`, `idn bench` and `idn install-converter` as a user types them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
+from idn.data.alignment import detector
+from idn.data.alignment.detector import Face
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.export.formats.onnx import OnnxFormat
+from idn.geometry import template_points
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import load_student, save_student
 from idn.types import EncoderDescription
 
 pytest.importorskip("onnxruntime")
+Run = Callable[..., tuple[int, str, str]]
+SHARED = Path(__file__).parents[3] / "../shared"
+FACES, YUNET = SHARED / "data/faces", SHARED / "weights/yunet_final.pth"
 ENCODER = "MobileFaceNet procedural_mobilefacenet"
 
 
@@ -58,7 +65,6 @@ def test_one_person_becomes_a_file_and_another_takes_its_place(
 
 def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    yunet = Path(__file__).parents[3] / "../shared/weights/yunet_final.pth"
     cases = {
         ("source=missing.png",): "source=missing.png is not a file",
         (): "give source=PHOTO, or source=none",
@@ -73,8 +79,8 @@ def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_pat
         ("source=none", "prepared=swap.onnx"): "prepared=FILE wants a new person",
         (f"source={crop}", "prepared=swap.onnx"): "swap.onnx",
     }
-    if yunet.is_file():
-        cases[f"source={crop}", f"detector.weights={yunet}"] = "shows no face"
+    if YUNET.is_file():
+        cases[f"source={crop}", f"detector.weights={YUNET}"] = "shows no face"
     for words, sentence in cases.items():
         status, _, err = idn_cli("export", f"weights={student}", "out=out", *words)
         assert status == 2 and sentence in err and len(err.strip().splitlines()) == 1, (words, err)
@@ -87,6 +93,42 @@ def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_pat
     assert status == 2 and "threads=[0] must be whole numbers" in err
     status, _, err = idn_cli("install-converter", "name=magic")
     assert status == 2 and "litert" in err
+
+
+class OneFace:
+    """A detector that finds one large face, upright, on any photograph."""
+
+    def __init__(self, weights: str | None = None) -> None:
+        pass
+
+    def __call__(self, photo: torch.Tensor) -> list[Face]:
+        side = min(photo.shape[-2:])
+        corners = torch.tensor([0, 0, side, side], dtype=torch.float64)
+        return [Face(corners, template_points("ffhq").double() * side, 1.0)]
+
+
+def refuses_the_photograph(run: Run, student: Path, photo: Path, out: Path, *options: str) -> None:
+    """That a photograph is refused for an encoder of drawn faces, and is taken as soon as the user insists."""
+    common = ("export", f"weights={student}", f"source={photo}", "out=out", "crops=1", *options)
+    status, _, err = run(*common)
+    assert status == 2 and len(err.strip().splitlines()) == 1, err
+    assert f"source={photo} is a photograph" in err and "knows drawn faces only" in err
+    assert "aligned=true" in err and "encoder.photographs=true" in err and not out.exists()
+    status, _, err = run(*common, "encoder.photographs=true", "format=[safetensors]")
+    assert status == 0 and (out / "card.json").is_file(), err
+
+
+def test_a_photograph_is_refused_by_an_encoder_of_drawn_faces(
+    idn_cli: Run, student: Path, crop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector, "YuNetDetector", OneFace)
+    refuses_the_photograph(idn_cli, student, crop, tmp_path / "out")
+
+
+@pytest.mark.skipif(not FACES.is_dir() or not YUNET.is_file(), reason="the shared portraits and weights are not here")
+def test_a_real_portrait_is_refused_by_an_encoder_of_drawn_faces(idn_cli: Run, student: Path, tmp_path: Path) -> None:
+    photo = sorted(path for path in FACES.iterdir() if path.suffix in (".jpg", ".png"))[0]
+    refuses_the_photograph(idn_cli, student, photo.resolve(), tmp_path / "out", f"detector.weights={YUNET}")
 
 
 def test_a_missing_extra_is_named(idn_cli, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
