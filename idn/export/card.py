@@ -69,6 +69,22 @@ def fingerprint(path: Path) -> tuple[int, str]:
     return sum(file.stat().st_size for file in files), file_sha256(*files)
 
 
+def checked_file(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Where the file of a card's record lies, of which nothing was read but its checksum.
+
+    folder: of the card. Raises UserError if the file is missing, is not the one that the card describes, or lies
+    elsewhere.
+    """
+    path = folder / record["path"]
+    if Path(record["path"]).is_absolute() or ".." in Path(record["path"]).parts:
+        raise UserError(f"{folder / CARD} names {record['path']}, which is not in its folder: export again")
+    if not path.exists():
+        raise UserError(f"{path} is named in the card and missing: export again")
+    if fingerprint(path)[1] != record["sha256"]:
+        raise UserError(f"{path} is not the file that the card describes (its sha256 is another one): export again")
+    return path
+
+
 def framing(name: str) -> dict[str, Any]:
     """A template as apps need it: five points in a crop whose corners are (0, 0) and (1, 1)."""
     return {"name": name, "points": [[round(v, 6) for v in point] for point in template_points(name).tolist()]}

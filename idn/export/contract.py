@@ -42,6 +42,8 @@ class Format(Protocol):
 
     own_process: bool
     """Whether its converter or runtime works in a process of its own: one that can take its process down."""
+    runs_code: bool
+    """Whether its file is a program that can do anything when it is opened; if not, a file is data for its runtime."""
 
     def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """What a file computes in, where the machine can: a higher precision if only its weights are kept in this one.

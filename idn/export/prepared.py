@@ -81,7 +81,7 @@ class PreparedFormat:
     Raises UserError as `PreparedOnnx` does.
     """
 
-    runtime_kernels, own_process = True, False
+    runtime_kernels, own_process, runs_code = True, False, False
 
     def __init__(self, path: Path) -> None:
         self._onnx, self._prepared = OnnxFormat(), PreparedOnnx(path)

@@ -1,4 +1,4 @@
-"""Checks of argument values, which raise OptionError: numbers, callables, words of a list."""
+"""Checks of argument values, which raise OptionError: numbers, yes or no, callables, words of a list."""
 
 import math
 from collections.abc import Collection
@@ -16,6 +16,12 @@ def require_number(argument: str, value: object, least: float | None = None, mos
     """The same for any finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not _within(value, least, most):
         raise OptionError(argument, value, f"must be a number{_ends(least, most)}")
+
+
+def require_bool(argument: str, value: object) -> None:
+    """Raise OptionError unless `value` is True or False: other words, such as "no", would pass for a yes."""
+    if not isinstance(value, bool):
+        raise OptionError(argument, value, "must be true or false")
 
 
 def require_callable(argument: str, value: object) -> None:

@@ -35,7 +35,7 @@ class Traced:
     runs: bool = True
     computes: Mapping[str, str] = field(default_factory=dict)
     name, suffix, layout, precisions, runtime_kernels = "traced", ".pt", "NCHW", ("fp32", "int8"), True
-    own_process = False
+    own_process, runs_code = False, False
 
     def computed_in(self, per_frame: bool, precision: str) -> str:
         return self.computes.get(precision, precision)

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from idn.export.prepared import PreparedFormat, PreparedOnnx
 from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.export.formats.onnx import OnnxFormat
+from idn.export.prepared import PreparedFormat, PreparedOnnx
 from idn.students.mobilefaceswap.static import StaticIDN
 from idn.students.mobilefaceswap.static_graph import baked
 from idn.students.mobilefaceswap.student import Student

@@ -115,6 +115,7 @@ def bench(cfg: DictConfig) -> None:
         seconds=cfg.seconds,
         rounds=cfg.rounds,
         precision=None if cfg.precision is None else _listed(cfg.precision),
+        run_programs=cfg.run_programs,
         csv_path=paths["csv"],
         machine=describe(),
     )

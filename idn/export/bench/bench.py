@@ -15,11 +15,12 @@ from rich.table import Table
 
 from idn.errors import OptionError, UserError
 from idn.export.bench.worker import Outcome, Request, student_of
-from idn.export.card import read_card
+from idn.export.card import checked_file, read_card
+from idn.export.formats import FORMATS, format_kind
 from idn.export.isolated import death
 from idn.export.products import check_size
 from idn.files.atomic import atomic_write
-from idn.files.option_checks import require_int
+from idn.files.option_checks import require_bool, require_int
 
 
 class Row(NamedTuple):
@@ -43,6 +44,7 @@ def bench(
     seconds: float,
     rounds: int,
     precision: Sequence[str] | None,
+    run_programs: bool,
     csv_path: Path | None,
     machine: str,
 ) -> list[Row]:
@@ -53,14 +55,15 @@ def bench(
     size: of the targets in PyTorch, None takes the card's, or 224.
     threads, seconds: of each measurement.
     precision: of the files, None takes all.
+    run_programs: also open files that can run any code then; otherwise they are left out, and a sentence says so.
     csv_path: the table once more.
 
     Of the rounds, the one with the lowest median counts. Prints the table. What one subject cannot do does not stop the
-    others. Raises UserError for a folder without a card, files that are missing, a size that the student has not and
-    options without meaning; and, after all the others were measured, for what could not be.
+    others. Raises UserError for a folder without a card, files that are missing or not those of the card, a size that
+    the student has not and options without meaning; and, after all the others were measured, for what could not be.
     """
     card = None if folder is None else read_card(folder)
-    _check(threads, seconds, rounds)
+    _check(threads, seconds, rounds, run_programs)
     size = size or (224 if card is None else card["size"])
     known = str(student) if isinstance(student, Path) else student
     network = student_of(known)
@@ -68,30 +71,48 @@ def bench(
     names = network.deployment().timed(size)
     module = type(network).__module__
     subjects = [Request(name, n, seconds, size, known, module) for name in names for n in threads]
-    sizes: dict[str, float] = {}
-    kinds: dict[str, str] = {}
-    for record in () if card is None else card["files"]:
-        path = folder / record["path"]
-        if record["runtime"] is None or (precision and record["precision"] not in precision):
-            continue
-        if not path.exists():
-            raise UserError(f"{path} is named in the card and missing: export again")
-        shapes = [value["shape"] for value in card["networks"][record["network"]]["inputs"]]
-        name = record["path"]
-        sizes[name], kinds[name] = record["bytes"] / 1e6, record["precision"]
-        subjects += [
-            Request(name, n, seconds, card["size"], file=str(path), format=record["format"], shapes=shapes)
-            for n in threads
-        ]
+    records = [] if card is None else _runnable(card, precision)
+    programs = [] if run_programs else [r["path"] for r in records if format_kind(r["format"]).runs_code]
+    records = [record for record in records if record["path"] not in programs]
+    subjects += [_request(folder, card, record, n, seconds) for record in records for n in threads]
     found, failed = _take_turns(subjects, rounds)
-    rows = [_row(subjects[index], outcome, sizes, kinds) for index, outcome in found.items()]
+    of_files = {record["path"]: record for record in records}
+    rows = [_row(subjects[index], outcome, of_files) for index, outcome in found.items()]
     if rows:
         _print(rows, size, machine)
         if csv_path is not None:
             _write(rows, csv_path)
+    if programs:
+        print(
+            f"left out   {', '.join(programs)}: opening a program runs whatever code it holds; if you trust those who "
+            "made this folder, add run_programs=true"
+        )
     if failed:
         raise UserError("; ".join(dict.fromkeys(failed)))
     return rows
+
+
+def _runnable(card: Mapping[str, Any], precision: Sequence[str] | None) -> list[Mapping[str, Any]]:
+    """Records of the files that some runtime can run, of one of the precisions; None takes all.
+
+    Raises UserError for a format that is not known here.
+    """
+    for record in card["files"]:
+        if record["format"] not in FORMATS:
+            raise UserError(f"the card says that {record['path']} is of format {record['format']}, unknown here")
+    return [
+        record
+        for record in card["files"]
+        if record["runtime"] is not None and (not precision or record["precision"] in precision)
+    ]
+
+
+def _request(folder: Path, card: Mapping[str, Any], record: Mapping[str, Any], threads: int, seconds: float) -> Request:
+    """What to measure of a file, once its checksum is known to be right. Raises UserError otherwise."""
+    path = checked_file(folder, record)
+    shapes = [value["shape"] for value in card["networks"][record["network"]]["inputs"]]
+    size, kind = card["size"], record["format"]
+    return Request(record["path"], threads, seconds, size, file=str(path), format=kind, shapes=shapes)
 
 
 def _take_turns(subjects: Sequence[Request], rounds: int) -> tuple[dict[int, Outcome], list[str]]:
@@ -123,20 +144,24 @@ def measured(request: Request) -> Outcome:
     return Outcome(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def _check(threads: Sequence[int], seconds: float, rounds: int) -> None:
+def _check(threads: Sequence[int], seconds: float, rounds: int, run_programs: bool) -> None:
     if not threads or any(not isinstance(n, int) or n < 1 for n in threads):
         raise OptionError("threads", list(threads), "must be whole numbers, at least 1")
     if seconds <= 0:
         raise OptionError("seconds", seconds, "must be more than 0")
     require_int("rounds", rounds, 1)
+    require_bool("run_programs", run_programs)
 
 
-def _row(request: Request, outcome: Outcome, sizes: dict[str, float], kinds: dict[str, str]) -> Row:
+def _row(request: Request, outcome: Outcome, records: Mapping[str, Mapping[str, Any]]) -> Row:
+    """records: of the files by their names; other subjects have none."""
     name = request.subject
+    record = records.get(name, {"precision": "fp32"})
     rate = 1000 / outcome.median_ms
     numbers = (round(x, 3) for x in (outcome.median_ms, outcome.p95_ms, rate))
     peak = None if outcome.peak_mb is None else round(outcome.peak_mb, 3)
-    return Row(name, kinds.get(name, "fp32"), request.threads, *numbers, peak, sizes.get(name))
+    size = record["bytes"] / 1e6 if "bytes" in record else None
+    return Row(name, record["precision"], request.threads, *numbers, peak, size)
 
 
 def _print(rows: Sequence[Row], size: int, machine: str) -> None:

@@ -41,6 +41,7 @@ class AOTInductorFormat:
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16")
     runtime_kernels: ClassVar[bool] = True
     own_process: ClassVar[bool] = True
+    runs_code: ClassVar[bool] = True
 
     def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""

@@ -40,6 +40,7 @@ class ExecuTorchFormat:
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
     runtime_kernels: ClassVar[bool] = False
     own_process: ClassVar[bool] = True
+    runs_code: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require("executorch", "executorch", "torchao")

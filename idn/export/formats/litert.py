@@ -34,6 +34,7 @@ class LiteRTFormat:
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
     runtime_kernels: ClassVar[bool] = True
     own_process: ClassVar[bool] = True
+    runs_code: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require(self.name, "ai_edge_litert")

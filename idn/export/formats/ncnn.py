@@ -36,6 +36,7 @@ class NcnnFormat:
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16")
     runtime_kernels: ClassVar[bool] = True
     own_process: ClassVar[bool] = True
+    runs_code: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require(self.name, "ncnn", "pnnx")

@@ -51,6 +51,7 @@ class OnnxFormat:
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
     runtime_kernels: ClassVar[bool] = True
     own_process: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:

@@ -39,6 +39,7 @@ class TorchExportFormat:
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "bf16")
     runtime_kernels: ClassVar[bool] = True
     own_process: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = True
 
     def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""

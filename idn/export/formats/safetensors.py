@@ -35,6 +35,7 @@ class SafetensorsFormat:
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "bf16")
     runtime_kernels: ClassVar[bool] = True
     own_process: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
 
     def computed_in(self, per_frame: bool, precision: Precision) -> Precision:
         """As Format."""

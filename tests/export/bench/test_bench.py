@@ -1,8 +1,12 @@
-"""What `idn bench` measures, and what it says of folders and options that cannot be measured."""
+"""What `idn bench` measures, which files it will not open, and what it says of folders and options without sense."""
 
 import csv
+import hashlib
 import json
+import os
+import pickle
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from idn.export.bench import bench as benching
 from idn.export.bench import worker
 from idn.export.bench.bench import bench, measured
 from idn.export.bench.worker import Outcome, Request
+from idn.export.formats.pt2 import TorchExportFormat
 from idn.students.student_file import describe_student
 from tests.export.conftest import student
 
@@ -41,14 +46,38 @@ CARD = {
 }
 STUDENT = describe_student(student())
 SUBJECTS = {"torch eager", "torch rewritten", "torch compiled", "inject identity", "inject and bake"}
-OPTIONS = {"student": STUDENT, "size": None, "threads": [1, 2], "seconds": 1.0, "rounds": 2, "precision": None}
+OPTIONS = {
+    "student": STUDENT,
+    "size": None,
+    "threads": [1, 2],
+    "seconds": 1.0,
+    "rounds": 2,
+    "precision": None,
+    "run_programs": False,
+}
+
+
+def write_folder(folder: Path, files: list[dict[str, object]]) -> None:
+    """An export of these files, each of bytes of its own."""
+    for record in files:
+        content = f"the bytes of {record['path']}".encode()
+        (folder / record["path"]).write_bytes(content)
+        record["sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / "card.json").write_text(json.dumps({**CARD, "files": files}))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "card.json").write_text(json.dumps(CARD))
-    for record in CARD["files"]:
-        (tmp_path / record["path"]).touch()
+    write_folder(tmp_path, [dict(record) for record in CARD["files"]])
+    return tmp_path
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder with files whose opening runs code: one that is named as data, and one without any bytes to run."""
+    onnx, *_ = CARD["files"]
+    named = {"swap.pt2": "pt2", "swap.aoti.pt2": "aotinductor", "other.onnx": "pt2"}
+    write_folder(tmp_path, [dict(onnx)] + [{**onnx, "path": path, "format": kind} for path, kind in named.items()])
     return tmp_path
 
 
@@ -103,6 +132,87 @@ def test_a_choice_of_precision_leaves_the_other_files_out(folder: Path, asked: l
     assert {row.name for row in rows} - SUBJECTS == {"swap.int8.onnx"}
 
 
+def test_programs_of_a_folder_are_opened_only_if_the_user_says_so(
+    programs: Path, asked: list[Request], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the card that says as what a file is opened, so its name protects nobody."""
+    rows = bench(programs, csv_path=None, machine="", **OPTIONS)
+    assert {row.name for row in rows} - SUBJECTS == {"swap.onnx"} == {r.subject for r in asked if r.file is not None}
+    said = capsys.readouterr().out
+    assert "left out   swap.pt2, swap.aoti.pt2, other.onnx: " in said and "add run_programs=true" in said
+    rows = bench(programs, csv_path=None, machine="", **{**OPTIONS, "run_programs": True})
+    assert {row.name for row in rows} - SUBJECTS == {"swap.onnx", "swap.pt2", "swap.aoti.pt2", "other.onnx"}
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_a_program_runs_nothing_before_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real file that makes a folder as soon as somebody opens it."""
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    record = {**CARD["files"][0], "path": "swap.pt2", "format": "pt2"}
+    write_folder(tmp_path, [record])
+    torch.export.save(torch.export.export(torch.nn.Identity(), (torch.zeros(1),)), tmp_path / "good.pt2")
+    with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "swap.pt2", "w") as bad:
+        for entry in good.infolist():
+            inputs = "sample_inputs" in entry.filename
+            bad.writestr(entry, pickle.dumps(Bomb()) if inputs else good.read(entry))
+    with pytest.raises(UserError, match="damaged"):
+        TorchExportFormat().open(tmp_path / "swap.pt2", 1)
+    (tmp_path / "ran").rmdir()
+    record["sha256"] = hashlib.sha256((tmp_path / "swap.pt2").read_bytes()).hexdigest()
+    (tmp_path / "card.json").write_text(json.dumps({**CARD, "files": [record]}))
+
+    def answer(request: Request) -> Outcome:
+        return Outcome(1.0, 1.0, 10, None) if request.file is None else measured(request)
+
+    monkeypatch.setattr(benching, "measured", answer)
+    bench(tmp_path, csv_path=None, machine="", **{**OPTIONS, "threads": [1], "seconds": 0.01, "rounds": 1})
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("run_programs", [False, True])
+@pytest.mark.parametrize("path", ["swap.onnx", "swap.int8.onnx"])
+def test_a_file_that_is_not_the_one_of_the_card_is_never_opened(
+    path: str, run_programs: bool, folder: Path, asked: list[Request]
+) -> None:
+    (folder / path).write_bytes(b"somebody else's bytes")
+    with pytest.raises(UserError, match=rf"{path} is not the file that the card describes .*sha256"):
+        bench(folder, csv_path=None, machine="", **{**OPTIONS, "run_programs": run_programs})
+    assert not asked
+
+
+def test_the_weights_beside_a_graph_count_as_the_file(folder: Path, asked: list[Request]) -> None:
+    files = [{**CARD["files"][0], "path": "swap.param", "format": "ncnn"}]
+    write_folder(folder, files)
+    bench(folder, csv_path=None, machine="", **OPTIONS)
+    (folder / "swap.bin").write_bytes(b"other weights")
+    asked.clear()
+    with pytest.raises(UserError, match="sha256"):
+        bench(folder, csv_path=None, machine="", **OPTIONS)
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"path": "../outside.onnx"}, "is not in its folder"),
+        ({"path": "/dev/zero"}, "is not in its folder"),
+        ({"format": "tensorrt"}, "is of format tensorrt, unknown here"),
+    ],
+)
+def test_a_card_that_misleads_is_refused(
+    changed: dict[str, str], sentence: str, folder: Path, asked: list[Request]
+) -> None:
+    record = json.loads((folder / "card.json").read_text())["files"][0]
+    (folder / "card.json").write_text(json.dumps({**CARD, "files": [{**record, **changed}]}))
+    with pytest.raises(UserError, match=sentence):
+        bench(folder, csv_path=None, machine="", **OPTIONS)
+    assert not asked
+
+
 def test_bad_input(folder: Path, asked: list[Request], tmp_path: Path) -> None:
     def call(at: Path | None, **changed: object) -> None:
         bench(at, csv_path=None, machine="", **{**OPTIONS, **changed})
@@ -111,7 +221,7 @@ def test_bad_input(folder: Path, asked: list[Request], tmp_path: Path) -> None:
         call(tmp_path / "nowhere")
     with pytest.raises(UserError, match="take 96"):
         call(None, size=100)
-    for argument, value in (("threads", [0]), ("rounds", 0), ("seconds", 0)):
+    for argument, value in (("threads", [0]), ("rounds", 0), ("seconds", 0), ("run_programs", "no")):
         with pytest.raises(OptionError) as error:
             call(None, **{argument: value})
         assert (error.value.argument, error.value.value) == (argument, value)

@@ -1,6 +1,7 @@
 """Every file of the package of formats is a format with a config of its name."""
 
 import importlib.util
+from collections.abc import Callable
 from importlib import import_module
 
 import pytest
@@ -8,7 +9,7 @@ from omegaconf import OmegaConf
 
 from idn.cli import conf_dir
 from idn.errors import OptionError
-from idn.export.formats import FORMATS, format_named
+from idn.export.formats import FORMATS, format_kind, format_named
 
 
 def test_every_format_can_be_chosen() -> None:
@@ -40,7 +41,13 @@ def test_weights_alone_are_called_so() -> None:
     assert format_named("pt2").computed_in(True, "bf16") == "bf16"
 
 
-def test_another_name_is_refused() -> None:
+def test_what_opens_as_a_program_is_known_without_its_packages() -> None:
+    """Pickles and shared libraries run their code; the graphs of the others are read by their runtimes."""
+    assert [name for name in FORMATS if format_kind(name).runs_code] == ["aotinductor", "pt2"]
+
+
+@pytest.mark.parametrize("look_up", [format_named, format_kind])
+def test_another_name_is_refused(look_up: Callable[[str], object]) -> None:
     with pytest.raises(OptionError, match=r"choose of aotinductor, .*safetensors") as error:
-        format_named("tensorrt")
+        look_up("tensorrt")
     assert (error.value.argument, error.value.value) == ("format", "tensorrt")
