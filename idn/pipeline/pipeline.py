@@ -146,8 +146,9 @@ class Pipeline:
     def run(self) -> None:
         """Do what is left, then print the table.
 
-        Raises UserError when a stage fails, when somebody stops it, and when another pipeline works in the folder; what
-        is finished stays, and what is not goes on from its last checkpoint the next time.
+        Raises UserError when a stage fails and when another pipeline works in the folder, and SystemExit with 128 + the
+        number of the signal when somebody stops it; what is finished stays, and what is not goes on from its last
+        checkpoint the next time.
         """
         make_writable("out", self.out)
         try:
@@ -236,8 +237,10 @@ class Pipeline:
         beside = min(self.jobs, len(left))
         with ThreadPoolExecutor(beside) as pool:
             codes = list(pool.map(lambda run: self._run(run, beside), left))
-        if self._children.stopped or any(code in _STOPPED for code in codes):
-            raise UserError(f"stopped in stage {name}: the same command goes on there")
+        asked = None if self._children.stopped is None else 128 + self._children.stopped
+        if status := asked or next((code for code in codes if code in _STOPPED), None):
+            print(f"stopped in stage {name}: the same command goes on there", file=sys.stderr)
+            raise SystemExit(status)
         if failed := [(run, code) for run, code in zip(left, codes, strict=True) if code]:
             run, code = failed[0]
             log = run.out / LOG

@@ -17,10 +17,10 @@ _HYDRA_ADVICE = "Set the environment variable HYDRA_FULL_ERROR"
 
 
 class Children:
-    """Runs commands. `stopped` tells whether somebody asked for the end."""
+    """Runs commands. `stopped` is the number of the signal by which somebody asked for the end, None until then."""
 
     def __init__(self) -> None:
-        self.stopped = False
+        self.stopped: int | None = None
         self._running: set[subprocess.Popen] = set()
 
     def run(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
@@ -28,7 +28,7 @@ class Children:
 
         May be called from several threads. Once stopped, nothing more is begun, and the status is 1.
         """
-        if self.stopped:
+        if self.stopped is not None:
             return 1
         with log.open("a") as file:
             child = subprocess.Popen(
@@ -49,7 +49,7 @@ class Children:
         """While this lasts, Ctrl-C and requests to terminate interrupt the commands, which then end by themselves."""
 
         def stop(number: int, frame: FrameType | None) -> None:
-            self.stopped = True
+            self.stopped = number
             for child in tuple(self._running):
                 child.send_signal(signal.SIGINT) if os.name == "posix" else child.terminate()
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -215,11 +216,25 @@ def test_a_command_that_ends_well_without_its_product_has_not_finished(tmp_path,
 
 
 @pytest.mark.parametrize("status", [130, 143])
-def test_a_command_that_was_stopped_stops_the_pipeline_with_the_way_on(status, tmp_path, commands):
+def test_a_command_that_was_stopped_stops_the_pipeline_with_its_status_and_the_way_on(
+    status, tmp_path, commands, capsys
+):
     stages = {"a": Stage("train", [f"status={status}"]), "b": Stage("train")}
-    with pytest.raises(UserError, match="stopped in stage a: the same command goes on there"):
+    with pytest.raises(SystemExit) as stop:
         Pipeline(stages, tmp_path, 1).run()
-    assert len(commands) == 1
+    assert len(commands) == 1 and stop.value.code == status
+    assert capsys.readouterr().err == "stopped in stage a: the same command goes on there\n"
+
+
+def test_a_pipeline_that_was_told_to_stop_ends_with_the_status_of_the_signal(tmp_path, monkeypatch):
+    def told(self, words, log, environment) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 130  # commands are interrupted, whatever the signal was
+
+    monkeypatch.setattr(pipeline.Children, "run", told)
+    with pytest.raises(SystemExit) as stop:
+        Pipeline({"a": Stage("train"), "b": Stage("train")}, tmp_path, 1).run()
+    assert stop.value.code == 143
 
 
 def test_what_a_stage_needs_is_named_and_comes_before_it(tmp_path, commands):

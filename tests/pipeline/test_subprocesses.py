@@ -47,7 +47,7 @@ def test_a_request_to_stop_lets_commands_save_and_begins_no_others(tmp_path: Pat
         threading.Thread(target=ask).start()
         code = children.run([sys.executable, "-c", PATIENT], log, os.environ)
     assert code == 7 and "saved" in log.read_text()
-    assert children.stopped and children.run([sys.executable, "-c", "print('no')"], log, os.environ) == 1
+    assert children.stopped == number and children.run([sys.executable, "-c", "print('no')"], log, os.environ) == 1
     assert "no" not in log.read_text() and signal.getsignal(number) is before
 
 
