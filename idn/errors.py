@@ -28,6 +28,10 @@ class OptionError(UserError):
         """The same error for an argument of another name, such as the option that it came from."""
         return OptionError(argument, self.value, self.wanted, self.owner)
 
+    def owned(self, owner: object) -> "OptionError":
+        """The same error for an argument of an object that was built earlier, such as one that was handed in."""
+        return OptionError(self.argument, self.value, self.wanted, owner)
+
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """For loader processes, which send it through a pipe; without its owner."""
         return OptionError, (self.argument, self.value, self.wanted)

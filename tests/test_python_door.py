@@ -34,7 +34,7 @@ def test_a_training_is_built_as_the_command_line_builds_it(tmp_path: Path, monke
     again, _ = idn.build("train", [*SMALL, "seed=3"])
     assert isinstance(module, pl.LightningModule) and data.size == 32 and module.ema.decay == 0.5
     for key, value in module.network.state_dict().items():
-        assert torch.equal(again.student.state_dict()[key], value), key
+        assert torch.equal(again.network.state_dict()[key], value), key
     assert not any(tmp_path.iterdir()) and not HydraConfig.initialized()
 
 

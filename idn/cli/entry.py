@@ -1,10 +1,10 @@
 """The entry point of `idn`: which verb. Imports what a verb needs when there is one, so that help comes at once."""
 
 import difflib
-import os
 import sys
 
 import idn
+from idn.cli.output import drop_output
 from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
 
@@ -45,7 +45,7 @@ def main() -> None:
     except KeyboardInterrupt:  # a verb that can go on later has said so
         sys.exit(130)
     except BrokenPipeError:  # whoever read what we print, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
 
 
 def _obey(words: list[str]) -> None:

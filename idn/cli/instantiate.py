@@ -13,11 +13,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from idn.cli.options.errors import placed
+from idn.cli.options.errors import located, placed
 from idn.errors import OptionError, UserError, extra_advice
 
 EXTRAS = ("wandb", "tensorboard", "onnx")
 """Optional modules; each is brought by the extra of its name."""
+
+PHOTOGRAPHS = "idn.data.photo_pairs.faces_data"
+"""What makes data of photographs; of any others `check_acquainted` asks when they are there."""
 
 
 def build(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
@@ -57,6 +60,8 @@ def _explain(error: InstantiationException, cause: BaseException | None, node: D
     """Raise what the cause of a failed instantiation means to a user, if it is one that they can mend."""
     where = re.search(r"full_key: (\S+)", str(error))
     while cause is not None:
+        if isinstance(cause, OptionError) and cause.owner is not None:  # of a part that was built before
+            raise located(cause, node._get_root()) from None
         if isinstance(cause, OptionError) and where:
             raise placed(cause, node, where[1]) from None
         if isinstance(cause, UserError | OSError | MissingMandatoryValue | InterpolationToMissingValueError):
@@ -123,10 +128,31 @@ def run_dir() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
+def build_pairs(cfg: DictConfig) -> tuple[Any, Any]:
+    """The data of pairs and the identity encoder, which knows such faces.
+
+    Raises UserError for an encoder of drawn faces with photographs, before these are looked through.
+    """
+    encoder = build_acquainted(cfg)
+    return build(cfg.data), encoder
+
+
+def build_acquainted(cfg: DictConfig) -> Any:
+    """The identity encoder of a config. Raises UserError if its data are photographs and it knows drawn faces only."""
+    encoder = build(cfg.encoder)
+    if cfg.data.get("_target_") == PHOTOGRAPHS and getattr(encoder, "drawn_only", False):
+        choice = HydraConfig.get().runtime.choices.get("encoder")
+        raise UserError(
+            f"encoder={choice} knows drawn faces only: add encoder=mobilefacenet encoder.weights=FILE, or another "
+            "encoder of real people; encoder.photographs=true takes it all the same"
+        )
+    return encoder
+
+
 def assemble_frozen(cfg: DictConfig) -> tuple[Any, Any, Any, Any]:
     """The data, the identity encoder, the teacher and the trust in it, introduced to each other."""
     from idn.training.build import introduce
 
-    data, encoder = build(cfg.data), build(cfg.encoder)
+    data, encoder = build_pairs(cfg)
     teacher, trust = build(cfg.teacher), build(cfg.reweight)
     return introduce(data, encoder, teacher, trust), encoder, teacher, trust

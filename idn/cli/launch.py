@@ -21,6 +21,7 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import run_dir
 from idn.cli.options.errors import located, unwrapped
+from idn.cli.output import drop_output, unread
 from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
 from idn.files.folders import remove_unused
@@ -139,6 +140,9 @@ def guarded(task: Callable[[DictConfig], Any], sweep: Sweep | None = None) -> Ca
         try:
             return named(cfg)
         except EXPLAINED as error:
+            if isinstance(error, BrokenPipeError) and unread():
+                drop_output()
+                sys.exit(0)
             sentence = explain(error)
             if sentence is None:
                 raise

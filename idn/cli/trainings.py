@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.instantiate import build, run_dir
+from idn.cli.instantiate import build, build_pairs, run_dir
 from idn.cli.next_commands import after_training, option, typed
 from idn.errors import OptionError, UserError
 
@@ -124,9 +124,10 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
     from idn.training.build import build_distillation
     from idn.training.kinds import StudentRun
 
+    data, encoder = build_pairs(cfg)
     module, data = build_distillation(
-        data=build(cfg.data),
-        encoder=build(cfg.encoder),
+        data=data,
+        encoder=encoder,
         teacher=build(cfg.teacher),
         trust=build(cfg.reweight),
         student=build(cfg.student),
@@ -144,10 +145,10 @@ def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
     from idn.training.build import build_teacher_training
     from idn.training.kinds import TeacherRun
 
-    data = build(cfg.data)
+    data, encoder = build_pairs(cfg)
     module = build_teacher_training(
         data=data,
-        encoder=build(cfg.encoder),
+        encoder=encoder,
         network=build(cfg.teacher_network),
         discriminator=build(cfg.discriminator, _partial_=True),
         objective=build(cfg.teacher_loss),
@@ -189,7 +190,7 @@ def _scorer(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Train
             f"{typed[0]} has no effect with graded=snapshots, which opens the teachers of graded.folder: leave it out, "
             "or take graded=degradations"
         )
-    source, data, encoder = build(cfg.graded), build(cfg.data), build(cfg.encoder)
+    source, (data, encoder) = build(cfg.graded), build_pairs(cfg)
     check_acquainted(data, encoder)
     check_resume(cfg.resume, trainer)
     module = QualityTraining(build(cfg.scorer), build(cfg.optim), build(cfg.schedule))

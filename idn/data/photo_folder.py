@@ -109,7 +109,9 @@ class FaceFolder:
     def held_out(self, holdout: float) -> set[str]:
         """Names of the identities that are held out, see `split`."""
         if holdout == 0:
-            raise OptionError("holdout", holdout, "leaves nobody to validate with: give a share of the identities")
+            raise OptionError(
+                "holdout", holdout, "leaves nobody to validate with: give a share of the identities, such as 0.05"
+            )
         count = len(self.identities)
         if count < 2 * _LEAST:
             wanted = (

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.files.option_checks import require_number
 
 
@@ -20,7 +20,7 @@ class AngularMargin(nn.Module):
         there, rotated at random into the embedding, so that alike people are neighbours from the first step; None
         starts them at random.
 
-    Raises OptionError for other numbers, UserError for embeddings shorter than K.
+    Raises OptionError for other numbers, and for embeddings shorter than K.
     """
 
     def __init__(
@@ -54,9 +54,11 @@ class AngularMargin(nn.Module):
 def _embedded(people: Tensor, dim: int) -> Tensor:
     """(C, K) -> (C, dim): standardised, then by a random isometry."""
     if people.shape[1] > dim:
-        raise UserError(
-            f"embeddings of {dim} numbers are too short for the {people.shape[1]} that the data know of every person: "
-            "train a network with longer ones"
+        known = people.shape[1]
+        raise OptionError(
+            "embedding_dim",
+            dim,
+            f"is less than the {known} numbers that the data know of every person: give {known}",
         )
     spread = (people - people.mean(0)) / people.std(0).clamp_min(1e-6)
     return spread @ torch.linalg.qr(torch.randn(dim, people.shape[1])).Q.T

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from idn.data.loaders import SwapData
 from idn.encoders.description import describe_encoder
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.losses.objective import Objective
 from idn.reweighting.trust import Trust
 from idn.students.protocol import SwapStudent
@@ -32,12 +32,10 @@ class Teacher(Protocol):
 
 
 def check_acquainted(data: SwapData, encoder: IdentityEncoder) -> None:
-    """Raise UserError if the data are photographs and the identity encoder has only ever seen drawn faces."""
+    """Raise OptionError if the data are photographs and the identity encoder has only ever seen drawn faces."""
     if data.photographs and getattr(encoder, "drawn_only", False):
-        raise UserError(
-            "encoder=procedural knows drawn faces only: add encoder=mobilefacenet encoder.weights=FILE, or another "
-            "encoder of real people; encoder.photographs=true takes it all the same"
-        )
+        wanted = "keeps photographs from an encoder of drawn faces: take one of real people, or true all the same"
+        raise OptionError("photographs", False, wanted, encoder)
 
 
 def introduce(data: SwapData, encoder: IdentityEncoder, teacher: Teacher, trust: Trust) -> SwapData:

@@ -8,6 +8,7 @@ from idn.files.option_checks import require_int
 from idn.hardware import choose_device
 from idn.types import IdentityEncoder
 from teachers.base import FrozenTeacher, PairData
+from teachers.cached import CachedTeacher
 from teachers.checks.selftest import examine
 
 _FACES = 4
@@ -23,11 +24,19 @@ def examine_and_show(
 ) -> None:
     """Examine a teacher on the first held-out pairs of `data` and print what was found.
 
+    Of kept answers, a line says that they are whole and belong to these pairs: a teacher that answers nothing anew
+    cannot be examined.
     device: see `choose_device`. Raises UserError, after the table, if a check failed, and if the device is not there.
     """
     require_int("rounds", rounds, 1)
     where = choose_device(device)
     pairs = teacher.attach(data, encoder).val
+    if isinstance(teacher, CachedTeacher):
+        print(
+            f"{teacher.folder} holds whole files with answers of {teacher.record.name} to these pairs, and cosines of "
+            "this identity encoder: nothing more can be examined of kept answers, only of the teacher that gave them"
+        )
+        return
     batch = pairs[0] if data.collate is None else data.collate([pairs[i] for i in range(_FACES)])
     findings = examine(teacher.to(where), encoder.to(where), batch.take(slice(_FACES)).to(where), rounds)
     record = teacher.record

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -178,7 +180,8 @@ def test_identity_trains_an_encoder_that_train_accepts(idn_cli) -> None:
 def test_import_refuses_what_is_no_published_checkpoint(idn_cli, tmp_path: Path) -> None:
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pt")
     status, _, err = idn_cli("import", "in=other.pt", "out=student.safetensors")
-    assert status == 2 and "neither MobileFaceSwap" in err and len(err.strip().splitlines()) == 1
+    assert status == 2 and len(err.strip().splitlines()) == 1
+    assert err.startswith("idn: other.pt does not fit") and "give MobileFaceSwap_224.pdparams of the published" in err
     status, _, err = idn_cli("import", "in=other.pt")
     assert status == 2 and err == "idn: out has no value yet: write idn import in=FILE out=FILE.safetensors\n"
 
@@ -394,3 +397,23 @@ def test_quality_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -
     status, out, err = idn_cli("train-scorer", *RATED, *words)
     assert status != 0
     assert said in out + err and len((out + err).strip().splitlines()) == 1, "one sentence"
+
+
+def test_the_list_of_teachers_may_be_read_in_part() -> None:
+    """With Hydra, which prints a traceback of any other error, between the print and the entry point."""
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "idn", "teachers"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    listing.stdout.close()
+    assert listing.communicate()[1] == b"" and listing.returncode == 0
+
+
+def test_a_cache_is_examined_as_far_as_it_can_be(idn_cli, tmp_path: Path) -> None:
+    assert idn_cli("cache", *FAST[:3], "out=kept", "pairs=4", "shard=4")[0] == 0
+    for word in ("weights=kept", "+teacher.path=kept"):
+        status, out, err = idn_cli("teachers", "check=cached", word, *FAST[:3])
+        assert status == 0, err
+        assert "kept holds whole files with answers of procedural to these pairs" in out
+        assert len(out.strip().splitlines()) == 1
+    status, _, err = idn_cli("teachers", "check=cached")
+    assert status == 2 and err == "idn: teacher=cached has no path yet: give weights=FILE\n"

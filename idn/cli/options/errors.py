@@ -17,6 +17,17 @@ _SAME = re.compile(r"\$\{([A-Za-z_][\w.-]*)\}")
 _WRAPPED = re.compile(r"^(?:idn\.errors\.)?(User|Option)Error: (.+?)\s*\Z", re.MULTILINE | re.DOTALL)
 """The end of a traceback that is the text of an error."""
 
+PROCEDURAL = "idn.data.loaders.procedural_data"
+"""What draws pairs of faces."""
+
+_ADVICE = {
+    (PROCEDURAL, "template"): "data=faces data.root=DIR with crops of `idn align`",
+    ("idn.data.labelled_faces.procedural_identities", "template"): (
+        "encoder_data=folder encoder_data.root=DIR with crops of `idn align`"
+    ),
+}
+"""What to type, where the words of a constructor end before the choice of a group: by constructor and argument."""
+
 
 def placed(error: OptionError, config: Container, place: str) -> OptionError:
     """The error of a constructor that stands at `place` of a config, with the name of the option that a user types.
@@ -24,8 +35,11 @@ def placed(error: OptionError, config: Container, place: str) -> OptionError:
     config: any part of the whole one. An argument that takes over another option is called by that option's name.
     """
     argument, _, rest = error.argument.partition(".")
-    option = _origin(config._get_root(), f"{place}.{argument}")
-    return error.renamed(f"{option}.{rest}" if rest else option)
+    root = config._get_root()
+    option = _origin(root, f"{place}.{argument}")
+    advice = _ADVICE.get((OmegaConf.select(root, f"{place}._target_", throw_on_missing=False), argument))
+    wanted = error.wanted if advice is None else f"{error.wanted} ({advice})"
+    return OptionError(f"{option}.{rest}" if rest else option, error.value, wanted, error.owner)
 
 
 def unwrapped(error: Exception) -> Exception:

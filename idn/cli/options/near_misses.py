@@ -80,6 +80,8 @@ def _suggestion(verb: str, options: Sequence[str], name: str) -> str:
     if verb == "pipeline" and group in groups(composed(verb, search(options))[1]):
         option = next((option for option in options if option.lstrip("+").startswith(f"{name}=")), f"{name}=VALUE")
         return f'its stages have such options: more.all="{option}", or more.VERB for the stages of one verb'
+    if verb == "teachers" and group == "teacher" and key:
+        return f"write +{name}=VALUE, for the teacher that check=NAME names"
     files = choices(composed(verb, search(options))[1], group) if key else {}
     owners = [name for name, file in files.items() if key in _keys(file)]
     if owners:

@@ -6,8 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.instantiate import build
-from idn.errors import UserError
+from idn.cli.instantiate import build, build_acquainted
+from idn.cli.options.errors import PROCEDURAL
+from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int
 
 MEASURED = (128, 512, 7)
@@ -46,15 +47,15 @@ def export(cfg: DictConfig) -> None:
     cfg.data.size = cfg.size if cfg.size is not None else file.size or cfg.data.size
     student = load_student(path).eval()
     check_size(cfg.data.size, student.stride)
-    data = build(cfg.data)
+    encoder = build_acquainted(cfg)
+    data = _framed_data(cfg, file.template)
     calibration = cfg.calibration if "int8" in precisions else 0
     if cfg.source == NOBODY:
-        encoder = build(cfg.encoder, crop_template=build(cfg.encoder).template)
+        encoder = build(cfg.encoder, crop_template=encoder.template)
         file.check_encoder(encoder)
         check_acquainted(data, encoder)
         product = dynamic_product(student, encoder, data, cfg.crops, calibration, cfg.blocks)
     else:
-        encoder = build(cfg.encoder)
         file.check_encoder(encoder)
         check_acquainted(data, encoder)
         who = _identity(cfg, encoder)
@@ -63,6 +64,19 @@ def export(cfg: DictConfig) -> None:
     if cfg.keep_identity and cfg.source != NOBODY:
         save_identity(out / "identity.safetensors", who, describe_encoder(encoder))
         print(f"identity   {out / 'identity.safetensors'}")
+
+
+def _framed_data(cfg: DictConfig, framing: str | None) -> Any:
+    """The data, in the framing that the file of a student names, if it does. Raises UserError for faces without it."""
+    try:
+        return build(cfg.data)
+    except OptionError as error:
+        if framing is None or error.argument != "data.template" or cfg.data.get("_target_") != PROCEDURAL:
+            raise
+        raise UserError(
+            f"the student of weights={cfg.weights} knows faces aligned to {framing}, and data=procedural draws none: "
+            "give data=faces data.root=DIR with crops of `idn align`"
+        ) from None
 
 
 def _formats(cfg: DictConfig) -> dict[str, Any]:

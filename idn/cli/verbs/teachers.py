@@ -6,7 +6,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from idn.cli.instantiate import assemble_frozen, build
+from idn.cli.instantiate import assemble_frozen, build, build_pairs
 from idn.cli.next_commands import after_cache
 from idn.cli.options.composition import choices, search
 from idn.cli.options.preflight import files, missing_files
@@ -29,7 +29,7 @@ def teachers(cfg: DictConfig) -> None:
     from idn.training.build import check_acquainted
     from teachers.checks.report import examine_and_show
 
-    data, encoder = build(described.data), build(described.encoder)
+    data, encoder = build_pairs(described)
     check_acquainted(data, encoder)
     teacher = build(described.teacher)
     examine_and_show(teacher, encoder, data, device=cfg.device, rounds=cfg.rounds)
@@ -47,10 +47,13 @@ def _described(cfg: DictConfig, names: Collection[str]) -> DictConfig:
         raise UserError(f"teacher={cfg.check} has no option {unknown.pop()}: choose one of {known}")
     described.teacher = OmegaConf.merge(described.teacher, cfg.teacher)
     if cfg.weights is not None:
-        option = next((name for name in ("weights", "path") if name in described.teacher), None)
+        option = next((name for name in ("weights", "path") if name in set(described.teacher)), None)
         if option is None:
             raise UserError(f"teacher={cfg.check} has no file: leave weights={cfg.weights} out")
         described.teacher[option] = cfg.weights
+    if missing := sorted(OmegaConf.missing_keys(described.teacher)):
+        wanted = "weights=FILE" if missing[0] in ("weights", "path") else f"+teacher.{missing[0]}=VALUE"
+        raise UserError(f"teacher={cfg.check} has no {missing[0]} yet: give {wanted}")
     if said := missing_files(f"teacher={cfg.check}", described.teacher, cfg.weights_dir):
         raise UserError(said)
     return described

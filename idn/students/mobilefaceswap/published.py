@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from idn.errors import OptionError
+from idn.errors import OptionError, UserError
 from idn.files.digests import file_sha256
 from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.students.mobilefaceswap.student import Student
@@ -60,7 +60,10 @@ def import_mobilefaceswap(path: str | Path) -> Student:
     student = Student(EncoderDescription(512, 512, 7, LINEAGE["encoder"]))
     published = strip_prefix(read_tensors(path), ("predictor.first.weight",))
     tensors = dict(_converted(name, tensor) for name, tensor in published.items())
-    load_strict(student, tensors, str(path))
+    try:
+        load_strict(student, tensors, str(path))
+    except UserError as error:
+        raise UserError(f"{error}; give MobileFaceSwap_224.pdparams of the published MobileFaceSwap") from None
     return student
 
 

@@ -53,7 +53,10 @@ class RecognitionTraining(FiniteGuard):
         require_int("folds", folds, 2)
         require_int("margin_steps", margin_steps, 0)
         self.network = network.to(memory_format=torch.channels_last)
-        self.head = AngularMargin(network.embedding_dim, classes, margin, scale, people)
+        try:
+            self.head = AngularMargin(network.embedding_dim, classes, margin, scale, people)
+        except OptionError as error:
+            raise error.owned(network) if error.argument == "embedding_dim" else error from None
         self.margin_steps, self.folds = margin_steps, folds
         self.optimizer, self.schedule = optimizer, schedule
         self.cosines, self.same = (CatMetric(sync_on_compute=False) for _ in range(2))  # every process sees all pairs

@@ -61,7 +61,11 @@ def refused(idn_cli, *words: str) -> str:
         ("data.val_batches=0", "data.val_batches=0 must be a whole number, at least 1"),
         ("data.workers=-1", "data.workers=-1 must be a whole number, at least 0"),
         ("data.seed=1.5", "data.seed=1.5 is not a whole number"),
-        ("data.template=mtcnn", "give data=faces data.root=DIR with crops of `idn align`, or data.template=ffhq"),
+        (
+            "data.template=mtcnn",
+            "data.template=mtcnn does not fit procedural faces, which are aligned to ffhq: take",
+        ),
+        ("data.template=mtcnn", "photographs, which come in any (data=faces data.root=DIR with crops of `idn align`"),
         ("encoder.weights=0", "0 does not exist"),
         ("encoder.crop_template=word", "crop_template=word is no alignment template"),
     ],
@@ -76,11 +80,11 @@ def test_training(word: str, said: str, idn_cli) -> None:
     [
         ("data.batch=0", "data.batch=0 must be a whole number, at least 1"),
         ("data.holdout=-1", "data.holdout=-1 must be a number from 0 to 1"),
-        ("data.root=null", "data.root=None is not a folder"),
+        ("data.root=null", "data.root=null is not a folder: give a folder of face crops made by `idn align`"),
         ("data.augment.flip=null", "augment.flip=null must be a number from 0 to 1"),
         ("data.augment=0", "data.augment=0 stands for several options: give those"),
         ("data.regions.edge=0", "regions.edge=0 must be a number from 0.001 to 1"),
-        ("data.template=word", "regions.template=word is unknown: choose one of arcface_112_v1"),
+        ("data.template=word", "data.template=word is no alignment template: choose one of arcface_112_v1"),
     ],
 )
 def test_training_on_photographs(word: str, said: str, idn_cli) -> None:
@@ -93,11 +97,15 @@ def test_training_on_photographs(word: str, said: str, idn_cli) -> None:
         ("encoder_data.size=8", "encoder_data.size=8 must be a whole number, at least 16"),
         ("encoder_data.batch=3", "encoder_data.batch=3 must be a multiple of 2"),
         ("encoder_data.pairs=0", "encoder_data.pairs=0 must be a whole number, at least 2"),
-        ("encoder_data.template=mtcnn", "give encoder_data=folder encoder_data.root=DIR with crops of `idn align`"),
+        ("encoder_data.template=mtcnn", "encoder_data.template=mtcnn does not fit procedural faces, which are aligned"),
+        (
+            "encoder_data.template=mtcnn",
+            "photographs, which come in any (encoder_data=folder encoder_data.root=DIR with crops of `idn align`",
+        ),
         ("encoder_network.width=1000000", "encoder_network.width=1000000 must be a number from 0.125 to 4"),
         (
             "encoder_network.embedding_dim=8",
-            "encoder_network.embedding_dim=8 is less than the 45 numbers that the data know",
+            "encoder_network.embedding_dim=8 is less than the 45 numbers that the data know of every person: give 45",
         ),
         ("encoder_network.input_size=57", "encoder_network.input_size=57 must be a multiple of 16 from 80 on"),
         ("encoder_network.template=word", "template=word is no alignment template"),
@@ -118,7 +126,7 @@ def test_training_of_an_identity_encoder(word: str, said: str, idn_cli) -> None:
         ("encoder_data.batch=null", "encoder_data.batch=null must be a whole number, at least 2"),
         ("encoder_data.root=nowhere", "encoder_data.root=nowhere is not a folder"),
         ("encoder_data.stored_template=word", "encoder_data.stored_template=word is unknown"),
-        ("encoder_data.holdout=0", "at encoder_data.holdout=0, and two are needed: add people"),
+        ("encoder_data.holdout=0", "encoder_data.holdout=0 leaves nobody to validate with: give a share"),
     ],
 )
 def test_training_of_an_identity_encoder_on_photographs(word: str, said: str, idn_cli) -> None:
@@ -160,7 +168,10 @@ def test_only_the_bundled_encoder_is_kept_from_photographs() -> None:
 def test_crops_of_unknown_framing_are_refused(words: list[str], idn_cli) -> None:
     group = "encoder_data" if words is PEOPLE else "data"
     said = refused(idn_cli, *(word for word in words if "stored_template" not in word))
-    assert f"people was not made by idn align: say how its faces are aligned with {group}.stored_template=arc" in said
+    assert (
+        f"{group}.stored_template=null must say how the faces of people, which was not made by idn align, are" in said
+    )
+    assert ": give one of arcface_112_v1, arcface_112_v2, arcface_128, ffhq, mtcnn, or run idn align on it" in said
 
 
 @pytest.mark.usefixtures("people")
@@ -168,8 +179,9 @@ def test_pictures_that_are_not_square_want_alignment(idn_cli, tmp_path: Path) ->
     for path in (tmp_path / "people").rglob("*.png"):
         Image.new("RGB", (40, 30)).save(path)
     said = refused(idn_cli, *PHOTOS)
-    assert (
-        "not square, such as p00/0.png with 40x30 pixels: run idn align on it and give its crops as data.root" in said
+    assert said == (
+        "idn: data.root=people holds pictures that are not square, such as p00/0.png with 40x30 pixels: run idn align "
+        "on it and give the crops instead"
     )
 
 
@@ -235,6 +247,5 @@ def test_the_framing_of_an_imported_student_asks_for_photographs(idn_cli, tmp_pa
     torch.manual_seed(0)
     save_student(Student(EncoderDescription(512, 512), 0.25), tmp_path / "student.safetensors", LINEAGE)
     said = refused(idn_cli, "export", "weights=student.safetensors", "source=none", "out=product")
-    assert "data.template=arcface_112_v2 does not fit procedural faces, which are aligned to ffhq" in said
-    assert "give data=faces data.root=DIR with crops of `idn align`" in said
-    assert "unless the file of a student asks for the other framing" in said
+    assert "the student of weights=student.safetensors knows faces aligned to arcface_112_v2" in said
+    assert "data=procedural draws none: give data=faces data.root=DIR with crops of `idn align`" in said
