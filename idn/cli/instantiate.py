@@ -140,7 +140,8 @@ def build_pairs(cfg: DictConfig) -> tuple[Any, Any]:
 def build_acquainted(cfg: DictConfig) -> Any:
     """The identity encoder of a config. Raises UserError if its data are photographs and it knows drawn faces only."""
     encoder = build(cfg.encoder)
-    if cfg.data.get("_target_") == PHOTOGRAPHS and getattr(encoder, "drawn_only", False):
+    photographs = cfg.data.get("_target_") == PHOTOGRAPHS and Path(str(cfg.data.root)).is_dir()
+    if photographs and getattr(encoder, "drawn_only", False):
         choice = HydraConfig.get().runtime.choices.get("encoder")
         raise UserError(
             f"encoder={choice} knows drawn faces only: add encoder=mobilefacenet encoder.weights=FILE, or another "

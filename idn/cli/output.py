@@ -10,7 +10,10 @@ def unread() -> bool:
     if not hasattr(select, "poll"):  # Windows
         return True
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except OSError:  # it is no file, as in a notebook
+        return False
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 

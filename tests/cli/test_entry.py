@@ -399,13 +399,26 @@ def test_quality_refuses_in_one_sentence(words: list[str], said: str, idn_cli) -
     assert said in out + err and len((out + err).strip().splitlines()) == 1, "one sentence"
 
 
-def test_the_list_of_teachers_may_be_read_in_part() -> None:
-    """With Hydra, which prints a traceback of any other error, between the print and the entry point."""
-    listing = subprocess.Popen(
-        [sys.executable, "-m", "idn", "teachers"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    listing.stdout.close()
-    assert listing.communicate()[1] == b"" and listing.returncode == 0
+def test_a_reader_who_has_had_enough_gets_no_traceback() -> None:
+    code = """
+import os
+from omegaconf import OmegaConf
+from idn.cli.launch import guarded
+gone, ours = os.pipe()
+os.close(gone)
+os.dup2(ours, 1)
+guarded(lambda cfg: print("all of it", flush=True))(OmegaConf.create({}))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_another_broken_pipe_than_that_of_the_output_is_no_success() -> None:
+    def loses_a_process(cfg: DictConfig) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        launch.guarded(loses_a_process)(OmegaConf.create({}))
 
 
 def test_a_cache_is_examined_as_far_as_it_can_be(idn_cli, tmp_path: Path) -> None:
@@ -416,4 +429,4 @@ def test_a_cache_is_examined_as_far_as_it_can_be(idn_cli, tmp_path: Path) -> Non
         assert "kept holds whole files with answers of procedural to these pairs" in out
         assert len(out.strip().splitlines()) == 1
     status, _, err = idn_cli("teachers", "check=cached")
-    assert status == 2 and err == "idn: teacher=cached has no path yet: give weights=FILE\n"
+    assert status == 2 and err == "idn: teacher=cached has no path yet: give weights=PATH\n"

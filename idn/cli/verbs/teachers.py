@@ -52,8 +52,9 @@ def _described(cfg: DictConfig, names: Collection[str]) -> DictConfig:
             raise UserError(f"teacher={cfg.check} has no file: leave weights={cfg.weights} out")
         described.teacher[option] = cfg.weights
     if missing := sorted(OmegaConf.missing_keys(described.teacher)):
-        wanted = "weights=FILE" if missing[0] in ("weights", "path") else f"+teacher.{missing[0]}=VALUE"
-        raise UserError(f"teacher={cfg.check} has no {missing[0]} yet: give {wanted}")
+        key = missing[0].removeprefix("teacher.")
+        wanted = "weights=PATH" if key in ("weights", "path") else f"+teacher.{key}=VALUE"
+        raise UserError(f"teacher={cfg.check} has no {key} yet: give {wanted}")
     if said := missing_files(f"teacher={cfg.check}", described.teacher, cfg.weights_dir):
         raise UserError(said)
     return described
