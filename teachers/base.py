@@ -42,7 +42,8 @@ Data = TypeVar("Data", bound=PairData)
 class FrozenTeacher(Frozen, ABC):
     """A swapper that never learns: cuts what it wants to see, swaps, and pastes the answer into the student's crop.
 
-    record: what it declares. crop_template: template of the crops given; None only if the record's templates are all None.
+    record: what it declares.
+    crop_template: template of the crops given; None only if the record's templates are all None.
     encoder: the recogniser that it brings, for the source kind "own_embedding" and for nothing else.
     Subclasses write `swap`, and call `freeze()` at the end of `__init__`. Nothing it returns carries a gradient.
     """
@@ -123,7 +124,8 @@ class FrozenTeacher(Frozen, ABC):
     def forward(self, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
         """The swap of every pair, seen in the student's crop.
 
-        batch: N pairs of (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. source: what the shared encoder saw in them.
+        batch: N pairs of (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`.
+        source: what the shared encoder saw in them.
         Returns (N, 3, S, S) RGB in [0, 1]; outside the teacher's own frame it is the target. Without resampling if
         size and template are those of the crops. Raises UserError if the embedding has another length than declared.
         """

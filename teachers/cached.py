@@ -33,7 +33,7 @@ class CachedPairs(Dataset[SwapBatch]):
         return len(self.kept)
 
     def __getitem__(self, index: int) -> SwapBatch:
-        """Draw the pairs and decode their answers: `cached_answer`, `cached_cosine` and perhaps `cached_quality` are filled.
+        """Draw pairs and decode their answers: `cached_answer`, `cached_cosine`, perhaps `cached_quality` are filled.
 
         Raises UserError if these are other pairs than the teacher was asked about, IndexError below 0.
         """

@@ -108,8 +108,8 @@ def _content(batch: SwapBatch) -> Tensor:
     """(N, K) int64: the bits of what makes a pair, equal for equal numbers."""
     if batch.source_identity is None or batch.target_attributes is None:
         raise UserError(
-            "the procedural teacher can only fail on rendered people: choose data=procedural, or set its wrong_identity "
-            "and artefacts to 0"
+            "the procedural teacher can only fail on rendered people: choose data=procedural, or set its "
+            "wrong_identity and artefacts to 0"
         )
     numbers = torch.cat([batch.source_identity, batch.target_attributes], 1).float() + 0.0
     return numbers.contiguous().view(torch.int32).long()

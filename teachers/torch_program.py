@@ -22,8 +22,9 @@ class TorchProgramTeacher(FrozenTeacher):
     """Runs a saved program with two inputs, the target and the identity, and one image as its output.
 
     path: a TorchScript file (.pt) or a torch.export file (.pt2). record: how it sees faces and what it answers, see
-    TeacherRecord; its source is an image or the embedding of the encoder that serves the student. crop_template: template of
-    the crops given. source_first: whether the identity comes before the target among the inputs.
+    TeacherRecord; its source is an image or the embedding of the encoder that serves the student.
+    crop_template: template of the crops given.
+    source_first: whether the identity comes before the target among the inputs.
 
     A saved program is code: use no file that you would not run. TorchScript is interpreted without Python, but its
     operations reach files. PyTorch's loader of .pt2 files is worse, it does whatever a file says: such a file must come

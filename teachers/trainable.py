@@ -146,8 +146,8 @@ class GhostSwapper(TrainableSwapper):
             raise OptionError(
                 "size",
                 size,
-                f"does not fit width={width} and halvings={halvings}: those must be 2 or more, and the size a multiple of "
-                "2 ** halvings, at least twice that",
+                f"does not fit width={width} and halvings={halvings}: those must be 2 or more, and the size a multiple "
+                "of 2 ** halvings, at least twice that",
             )
         down = [width // 2 * min(2**level, 2 * _WIDEST) for level in range(halvings)]
         up = down[-2::-1]

@@ -21,8 +21,8 @@ _MAKE = "use a file that `idn train-teacher` wrote"
 class TrainedHereTeacher(FrozenTeacher):
     """A swapper of `idn train-teacher`: its teacher.safetensors, or one of its snapshots.
 
-    weights: the file. crop_template: template of the crops given. It reads the embeddings of the encoder that serves the
-    student, which must be the one that it was trained with.
+    weights: the file. crop_template: template of the crops given. It reads the embeddings of the encoder that serves
+    the student, which must be the one that it was trained with.
     Raises UserError if the file is missing or damaged, if it holds something else, which is named where it is known,
     and if its tensors are not those of the network that it describes.
     """

@@ -251,8 +251,8 @@ class Pipeline:
         if lacking := [run for run in left if not run.whole()]:
             run = lacking[0]
             raise UserError(
-                f"stage {name} ended without a whole {run.out / PRODUCTS[run.verb]} (what it said: {run.out / LOG}): the "
-                "same command tries it again"
+                f"stage {name} ended without a whole {run.out / PRODUCTS[run.verb]} (what it said: {run.out / LOG}): "
+                "the same command tries it again"
             )
         print(f"{head}: {(time.monotonic() - start) / 60:.1f} min", flush=True)
 

@@ -117,7 +117,8 @@ def open_scorer(path: str | Path) -> QualityScorer:
 def quality_trust(scorer: str | Path | None) -> Trust:
     """alpha = cos(z(teacher), z(source))^2 * Q(teacher) with the scorer of a file.
 
-    scorer: the file that `idn train-scorer` wrote. Raises OptionError if there is none, UserError if it is of another kind.
+    scorer: the file that `idn train-scorer` wrote.
+    Raises OptionError if there is none, UserError if it is of another kind.
     """
     if scorer is None:
         raise OptionError("scorer", None, "must be the file of a quality scorer: train one with `idn train-scorer`")

@@ -55,8 +55,8 @@ class CacheManifest:
     """Everything that a cache declares about itself.
 
     teacher: name, variant, licence and commercial of its record. encoder: see `describe_encoder`. options: what a
-    person needs to present the same pairs again. format, quality: see PictureFormat. size, template: pixels and alignment
-    template of the crops. rows: pairs per item. items: by part. shard_items: items per shard, fewer in the last one of
+    person needs to present the same pairs again. format, quality: see PictureFormat.
+    size, template: pixels and alignment template of the crops. rows: pairs per item. items: by part. shard_items: items per shard, fewer in the last one of
     a part. scored: whether a quality is kept. weights: `weights_digest` of "teacher" and "scorer", None where no scorer
     was asked. shards: the finished ones.
     """
@@ -78,7 +78,7 @@ class CacheManifest:
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        """Refuse, by ValueError, what no cache says of itself: files are edited, and damaged, by hand and by accident."""
+        """Refuse, by ValueError, what no cache says of itself: files are edited by hand, and damaged by accident."""
         entries, texts = self.shards.values(), (self.teacher[name] for name in ("name", "variant", "licence"))
         right = {
             "teacher": all(isinstance(text, str) for text in texts)

@@ -33,7 +33,8 @@ class Finding(NamedTuple):
 def examine(teacher: FrozenTeacher, encoder: IdentityEncoder, batch: SwapBatch, rounds: int = 3) -> list[Finding]:
     """Check a teacher on at least two pairs of different people.
 
-    encoder: the one that would serve the student. batch: crops as `teacher.crop_template` says, on the device to be timed.
+    encoder: the one that would serve the student.
+    batch: crops as `teacher.crop_template` says, on the device to be timed.
     rounds: of the measurement of speed. That its file was read strictly is proven by its existence.
     """
     source = encoder(batch.source)

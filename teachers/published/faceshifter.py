@@ -163,8 +163,9 @@ class FaceShifterTeacher(FrozenTeacher):
     """A FaceShifter of your own, 256 px.
 
     weights: the Lightning checkpoint of its training: E, G, Z, and a discriminator D, which is left out. Channel counts
-    and the depth of Z are read from it. crop_template: template of the crops given. identity_weights: the recogniser alone, a
-    plain torchvision state dict, for a checkpoint that was stripped of Z.
+    and the depth of Z are read from it.
+    crop_template: template of the crops given.
+    identity_weights: the recogniser alone, a plain torchvision state dict, for a checkpoint that was stripped of Z.
     Raises UserError when a file is missing or does not fit, naming the tensors, and when Z is given twice or never.
     """
 
@@ -208,7 +209,8 @@ def _recogniser(
         raise OptionError(
             "identity_weights",
             None,
-            f"must be a file: {weights} holds no tensors Z.* of a recogniser, unlike the whole checkpoint of the training",
+            f"must be a file: {weights} holds no tensors Z.* of a recogniser, unlike the whole checkpoint of the "
+            "training",
         )
     if identity_weights is None:
         return {}

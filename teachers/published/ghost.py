@@ -219,7 +219,8 @@ class GhostNet(nn.Module):
 class GhostTeacher(FrozenTeacher):
     """GHOST, 256 px: a U-Net, LinkNet or ResNet encoder and 1 to 3 blocks, whichever the file holds.
 
-    weights: G_unet_2blocks.pth, its relatives, or one trained with their code. crop_template: template of the crops given.
+    weights: G_unet_2blocks.pth, its relatives, or one trained with their code.
+    crop_template: template of the crops given.
     encoder: the recogniser that it was trained with, giving embeddings with their length; None if the encoder that
     serves the student is that one.
     Raises UserError when the file is missing or does not fit, naming the tensors, and for another recogniser.

@@ -48,7 +48,8 @@ class HifiFaceTeacher(FrozenTeacher):
     is a guess: results may fall short of the published ones.
 
     weights: hififace_opensouce_299999.ckpt, or another checkpoint of its training; the discriminator, the losses and
-    the two frozen networks in it are left out, its channel count is read from it. crop_template: template of the crops given.
+    the two frozen networks in it are left out, its channel count is read from it.
+    crop_template: template of the crops given.
     shape: module that turns (N, 3, 256, 256) RGB in [0, 1], cut like the target, into (N, 257), see COEFFICIENTS.
     encoder: the recogniser that it was trained with, which was shown the whole crop (template ffhq); None if the
     encoder that serves the student is that one.

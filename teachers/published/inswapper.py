@@ -91,8 +91,9 @@ class InswapperNet(nn.Module):
 class InswapperTeacher(FrozenTeacher):
     """inswapper_128 at 128 px, with the embedding of insightface's w600k_r50 and the matrix that its file ends with.
 
-    weights: inswapper_128.onnx, or its half-precision copy, whose weights become float32 here. crop_template: template of the
-    crops given. encoder: an IResNetEncoder with the name w600k_r50; None reads what the student's encoder saw, which
+    weights: inswapper_128.onnx, or its half-precision copy, whose weights become float32 here.
+    crop_template: template of the crops given.
+    encoder: an IResNetEncoder with the name w600k_r50; None reads what the student's encoder saw, which
     then must be that one.
     convention: what of the matrix, "insightface" or "facefusion", see LinearMap.
     sha256, file_bytes: of the published file that is meant; None accepts any file with this structure.

@@ -44,7 +44,7 @@ class Style(NamedTuple):
 
 
 def read_inswapper(path: Path, size: int, dim: int) -> tuple[InswapperPlan, dict[str, Tensor], Tensor]:
-    """The plan, its float32 weights under the names of `teachers.published.inswapper.InswapperNet`, and the (dim, dim) emap.
+    """The plan, its float32 weights as `teachers.published.inswapper.InswapperNet` names them, and the (dim, dim) emap.
 
     size: pixels of its square target. dim: length of its embedding. Raises UserError if the file is unreadable, holds
     another network, or deviates from the plan in anything that it states; the sentence names what.

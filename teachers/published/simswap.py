@@ -201,7 +201,8 @@ class SimSwapTeacher(FrozenTeacher):
     def reconstruction(self, images: Tensor, identity: Tensor) -> dict[str, float]:
         """How well faces survive a swap with themselves, under each variant.
 
-        images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. identity: (N, 512), their own unit-length embeddings.
+        images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`.
+        identity: (N, 512), their own unit-length embeddings.
         Returns variant -> mean absolute error in [0, 1], over the teacher's own crop.
         """
         face = self.record.target

@@ -125,8 +125,8 @@ def collect(
     """Let `source` make its pictures of the first `pairs` pairs of a part of `data`, and keep them.
 
     They go into a file in `folder` that the system removes when the last user ends, so memory does not grow with their
-    number. batch_size: of the pictures; seed: see GradedPictures. Raises UserError if no pair is asked for, a picture is
-    not finite, or the batch is too small.
+    number. batch_size: of the pictures; seed: see GradedPictures. Raises UserError if no pair is asked for, a picture
+    is not finite, or the batch is too small.
     """
     require_int("pairs" if part == "train" else "val_pairs", pairs, 1)
     columns = []

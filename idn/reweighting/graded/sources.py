@@ -140,7 +140,8 @@ def _stages(folder: Path) -> dict[Path, float]:
         raise OptionError(
             "folder",
             folder,
-            f"holds {len(files)} snapshots, two are the least: give the folder `snapshots` of an `idn train-teacher` run",
+            f"holds {len(files)} snapshots, two are the least: give the folder `snapshots` of an `idn train-teacher` "
+            "run",
         )
     notes = {path: read_metadata(path) for path in files}
     first = notes[files[0]]
