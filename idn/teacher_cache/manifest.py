@@ -56,8 +56,9 @@ class CacheManifest:
 
     teacher: name, variant, licence and commercial of its record. encoder: see `describe_encoder`. options: what a
     person needs to present the same pairs again. format, quality: see PictureFormat.
-    size, template: pixels and alignment template of the crops. rows: pairs per item. items: by part. shard_items: items per shard, fewer in the last one of
-    a part. scored: whether a quality is kept. weights: `weights_digest` of "teacher" and "scorer", None where no scorer
+    size, template: pixels and alignment template of the crops.
+    rows: pairs per item. items: by part. shard_items: items per shard, fewer in the last one of a part.
+    scored: whether a quality is kept. weights: `weights_digest` of "teacher" and "scorer", None where no scorer
     was asked. shards: the finished ones.
     """
 
