@@ -20,7 +20,7 @@ from idn.data.procedural import FaceRenderer, verification_pairs
 from idn.encoders.description import describe_encoder
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.export.formats.onnx import OnnxFormat
-from idn.export.prepared import PreparedOnnx
+from idn.export.replaced_weights import PreparedOnnx
 from idn.hardware import describe, keep_large_buffers
 from idn.students.mobilefaceswap.static_graph import baked, rewrite
 from idn.students.mobilefaceswap.student import Student

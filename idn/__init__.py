@@ -57,9 +57,9 @@ def build(verb: str = "train", overrides: "Sequence[str]" = ()) -> "tuple[pl.Lig
     Seeds the random generators with the option `seed`, as the verb does. Writes nothing, but for "train-scorer", which
     draws its pictures first. Raises UserError for options that make no sense.
     """
-    from idn.cli import python_door
+    from idn.cli import python_api
 
-    return python_door.build(verb, overrides)
+    return python_api.build(verb, overrides)
 
 
 def train(overrides: "Sequence[str]" = (), verb: str = "train") -> "Result":
@@ -73,9 +73,9 @@ def train(overrides: "Sequence[str]" = (), verb: str = "train") -> "Result":
 
     Raises UserError for options that make no sense.
     """
-    from idn.cli import python_door
+    from idn.cli import python_api
 
-    return python_door.train(overrides, verb)
+    return python_api.train(overrides, verb)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,9 @@ from torch.utils.data import Dataset
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_one_of
 from idn.frozen import Frozen
-from idn.geometry import TEMPLATES, between_templates, in_pixels, invert_affine, paste
+from idn.geometry.affine import in_pixels, invert_affine
+from idn.geometry.templates import TEMPLATES, between_templates
+from idn.geometry.warping import paste
 from idn.images import denormalize, resize
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.record import TeacherRecord

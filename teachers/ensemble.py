@@ -14,7 +14,7 @@ from idn.reweighting.trust import alpha
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import Data, FrozenTeacher, pick
 from teachers.record import FaceInput, SourceInput, TeacherRecord
-from teachers.stable_random import hash_rows, unit
+from teachers.without_weights.stable_random import hash_rows, unit
 
 Choice = Literal["weight", "trust"]
 _THUMB = 4

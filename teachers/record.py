@@ -8,7 +8,8 @@ from torch import Tensor
 
 from idn.errors import OptionError
 from idn.files.option_checks import require_int, require_one_of
-from idn.geometry import TEMPLATES, realign
+from idn.geometry.templates import TEMPLATES
+from idn.geometry.warping import realign
 from idn.images import normalize, resize
 
 Border = Literal["zeros", "border", "reflection"]
@@ -21,9 +22,9 @@ class FaceInput:
     """How a network wants to see a face: framing, size and numbers.
 
     size: pixels of its square input, or None for the size of the crops it is given.
-    template: alignment template of its crops (idn.geometry.TEMPLATES), or None for that of the crops it is given.
+    template: alignment template of its crops (see idn.geometry.templates), or None for that of the given crops.
     mean, std: it wants (x - mean) / std per channel of an RGB image in [0, 1].
-    border: what fills the part of its frame that the given crop does not show.
+    border: what fills the part of its crop that the given one does not show.
     Raises OptionError for a value that cannot be.
     """
 

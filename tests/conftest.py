@@ -36,7 +36,7 @@ from idn.training.modules.swap_training import SwapTraining
 from idn.training.optimization.schedules import warmup_cosine
 from idn.types import EncoderDescription, IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
-from teachers.procedural import ProceduralTeacher
+from teachers.without_weights.procedural import ProceduralTeacher
 
 SIZE = 32
 

@@ -5,20 +5,11 @@ import kornia
 import pytest
 import torch
 
-from idn import geometry
 from idn.errors import OptionError
-from idn.geometry import (
-    TEMPLATES,
-    between_templates,
-    fit_similarity,
-    in_pixels,
-    invert_affine,
-    paste,
-    realign,
-    template_points,
-    transform_points,
-    warp,
-)
+from idn.geometry import templates, warping
+from idn.geometry.affine import fit_similarity, in_pixels, invert_affine, transform_points
+from idn.geometry.templates import TEMPLATES, between_templates, template_points
+from idn.geometry.warping import paste, realign, warp
 
 
 def similarity(n: int, seed: int = 0) -> torch.Tensor:
@@ -72,12 +63,12 @@ def test_inverse() -> None:
 
 def test_warp_by_identity_changes_nothing() -> None:
     image = torch.rand(2, 3, 17, 17)
-    torch.testing.assert_close(geometry.warp(image, torch.eye(2, 3), 17), image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(warping.warp(image, torch.eye(2, 3), 17), image, atol=1e-5, rtol=0)
 
 
 def test_warp_by_identity_resizes_any_shape() -> None:
     image = smooth(64)[..., :40, :]
-    out = geometry.warp(image, torch.eye(2, 3), 32)
+    out = warping.warp(image, torch.eye(2, 3), 32)
     wanted = torch.nn.functional.interpolate(image, (32, 32), mode="bilinear", align_corners=False)
     torch.testing.assert_close(out, wanted, atol=1e-4, rtol=0)
 
@@ -85,7 +76,7 @@ def test_warp_by_identity_resizes_any_shape() -> None:
 def test_warp_shifts_by_whole_pixels() -> None:
     image = torch.rand(1, 3, 16, 16)
     shift = torch.tensor([[1.0, 0.0, 3 / 16], [0.0, 1.0, -2 / 16]])
-    out = geometry.warp(image, shift, 16, padding="zeros")
+    out = warping.warp(image, shift, 16, padding="zeros")
     torch.testing.assert_close(out[..., :14, 3:], image[..., 2:, :13], atol=1e-5, rtol=0)
     assert out[..., 14:, :].abs().max() < 1e-5 and out[..., :3].abs().max() < 1e-5
 
@@ -101,7 +92,7 @@ def test_warp_agrees_with_kornia(padding: str) -> None:
     theirs = kornia.geometry.transform.warp_affine(
         image, pixel.float(), (40, 40), padding_mode=padding, align_corners=False
     )
-    torch.testing.assert_close(geometry.warp(image, matrices, 40, padding), theirs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(warping.warp(image, matrices, 40, padding), theirs, atol=1e-4, rtol=0)
 
 
 def test_warp_moves_content_where_points_go() -> None:
@@ -110,7 +101,7 @@ def test_warp_moves_content_where_points_go() -> None:
     place = torch.tensor([[0.35, 0.62]])
     y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
     blob = torch.exp(-((x - place[0, 0]) ** 2 + (y - place[0, 1]) ** 2) / 0.002)[None, None]
-    out = geometry.warp(blob, matrix, size)[0, 0]
+    out = warping.warp(blob, matrix, size)[0, 0]
     centre = torch.stack([(out * x).sum(), (out * y).sum()]) / out.sum()
     torch.testing.assert_close(centre[None], transform_points(place, matrix), atol=1e-3, rtol=0)
 
@@ -132,7 +123,7 @@ def test_published_relations_between_templates(template: str, wanted: str, scale
 
 
 def test_templates_are_ordered_as_seen_in_the_image() -> None:
-    for points in geometry.TEMPLATES.values():
+    for points in templates.TEMPLATES.values():
         left_eye, right_eye, nose, left_mouth, right_mouth = points
         assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < right_mouth[0]
         assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])

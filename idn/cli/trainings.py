@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from idn.training.fit import Result
-    from idn.training.kinds import EncoderRun, ScorerRun, StudentRun, TeacherRun, TrainingRun
+    from idn.training.run_kinds import EncoderRun, ScorerRun, StudentRun, TeacherRun, TrainingRun
 
 
 def run_training(verb: str, cfg: DictConfig) -> "Result":
@@ -122,7 +122,7 @@ def _same_command(verb: str) -> list[str]:
 
 def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "StudentRun":
     from idn.training.build import build_distillation
-    from idn.training.kinds import StudentRun
+    from idn.training.run_kinds import StudentRun
 
     data, encoder = build_pairs(cfg)
     module, data = build_distillation(
@@ -143,7 +143,7 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
 
 def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "TeacherRun":
     from idn.training.build import build_teacher_training
-    from idn.training.kinds import TeacherRun
+    from idn.training.run_kinds import TeacherRun
 
     data, encoder = build_pairs(cfg)
     module = build_teacher_training(
@@ -161,7 +161,7 @@ def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
 
 
 def _encoder(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "EncoderRun":
-    from idn.training.kinds import EncoderRun
+    from idn.training.run_kinds import EncoderRun
 
     data = build(cfg.encoder_data)
     module = build(
@@ -179,9 +179,9 @@ def _scorer(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Train
     from idn.data.loaders import StreamData
     from idn.reweighting.graded.pictures import collect
     from idn.training.build import check_acquainted
-    from idn.training.kinds import ScorerRun
     from idn.training.modules.quality import QualityTraining
     from idn.training.resume import check_resume
+    from idn.training.run_kinds import ScorerRun
 
     if HydraConfig.get().runtime.choices["graded"] == "snapshots" and (
         typed := [word for word in words if word.startswith(("teacher=", "teacher."))]

@@ -8,7 +8,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from idn.files.option_checks import require_number
-from idn.geometry import warp
+from idn.geometry.warping import warp
 from idn.images import luma
 
 

@@ -17,7 +17,9 @@ from idn.data.folder_scan import scan_crops
 from idn.errors import OptionError
 from idn.files.option_checks import require_number, require_one_of
 from idn.files.photos import SUFFIXES, UnreadablePhoto, printable, read_photo
-from idn.geometry import TEMPLATES, between_templates, realign, transform_points
+from idn.geometry.affine import transform_points
+from idn.geometry.templates import TEMPLATES, between_templates
+from idn.geometry.warping import realign
 from idn.images import from_uint8, resize, to_uint8
 
 _LEAST_SPREAD = 0.01

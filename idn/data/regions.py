@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from idn.files.option_checks import require_number, require_one_of
-from idn.geometry import TEMPLATES, fit_similarity, template_points, transform_points
+from idn.geometry.affine import fit_similarity, transform_points
+from idn.geometry.templates import TEMPLATES, template_points
 
 
 class FaceRegions(Protocol):

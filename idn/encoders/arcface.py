@@ -5,7 +5,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.encoders.crop import check_template, face_crop
+from idn.encoders.input_crop import check_template, face_crop
 from idn.errors import OptionError
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen

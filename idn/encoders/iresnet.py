@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from idn.encoders.crop import check_template, face_crop
+from idn.encoders.input_crop import check_template, face_crop
 from idn.errors import OptionError, UserError
 from idn.files.onnx_graph import OnnxGraph, OnnxNode, read_onnx
 from idn.files.tensors import load_strict, read_tensors

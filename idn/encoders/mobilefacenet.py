@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from idn.encoders.crop import check_template, face_crop
+from idn.encoders.input_crop import check_template, face_crop
 from idn.errors import OptionError
 from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors, strip_prefix

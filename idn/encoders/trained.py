@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idn.encoders.crop import check_template
+from idn.encoders.input_crop import check_template
 from idn.encoders.mobilefacenet import MobileFaceNet
 from idn.errors import UserError
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors

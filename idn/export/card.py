@@ -9,7 +9,7 @@ from typing import Any
 from idn.errors import UserError
 from idn.files.atomic import atomic_write
 from idn.files.digests import file_sha256
-from idn.geometry import template_points
+from idn.geometry.templates import template_points
 from idn.types import Network
 
 CARD = "card.json"

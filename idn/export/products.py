@@ -12,7 +12,7 @@ from idn.data.loaders import SwapData
 from idn.errors import OptionError
 from idn.export.contract import Arrays
 from idn.export.encoder_network import encoder_network
-from idn.geometry import realign
+from idn.geometry.warping import realign
 from idn.students.protocol import SwapStudent
 from idn.types import IdentityEncoder, IdentityFeatures, Network
 

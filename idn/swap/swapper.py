@@ -13,7 +13,7 @@ from idn.data.alignment.detector import Detector, YuNetDetector
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.errors import OptionError, UserError
 from idn.files.photos import UnreadablePhoto, as_pixels, read_photo
-from idn.geometry import paste
+from idn.geometry.warping import paste
 from idn.images import from_uint8, resize, to_uint8
 from idn.students.protocol import SwapStudent
 from idn.students.student_file import StudentFile, load_student, read_student_file

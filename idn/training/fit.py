@@ -10,9 +10,9 @@ from torch import Tensor
 
 from idn.errors import OptionError
 from idn.files.run_folder import CHECKPOINTS, LAST, SUMMARY
-from idn.training.kinds import TrainingRun
 from idn.training.report import write_summary
 from idn.training.resume import check_resume, start
+from idn.training.run_kinds import TrainingRun
 from idn.training.stopping import stoppable
 
 
@@ -36,7 +36,7 @@ def fit(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Path | N
     """Train, save the product in `out`, and print what was reached.
 
     trainer: with its callbacks and loggers.
-    run: what is trained on what; see `idn.training.kinds`.
+    run: what is trained on what; see `idn.training.run_kinds`.
     out: folder of the run.
     resume: a checkpoint to go on from, None for the beginning.
     Raises UserError for a trainer or a checkpoint that does not fit, SystemExit (130 or 143) when somebody stops it.

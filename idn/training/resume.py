@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from idn.errors import OptionError, UserError
 from idn.files.run_folder import CHECKPOINTS, LAST
-from idn.training.checkpoints import WholeCheckpoints
+from idn.training.checkpoint_io import WholeCheckpoints
 from idn.training.loggers import ResumableCsvLogger
 
 WANDB_RUN = "wandb_run"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from idn.training.callbacks.checkpoints import SaveLast, SaveOnError
+from idn.training.callbacks.save_checkpoints import SaveLast, SaveOnError
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def test_verbs_are_known_without_what_they_do(module: str) -> None:
 def test_a_training_on_drawn_faces_needs_no_model_zoo() -> None:
     code = (
         "import sys, idn.training.fit, idn.training.build, idn.encoders.trained, idn.data.procedural\n"
-        "import teachers.procedural\n"
+        "import teachers.without_weights.procedural\n"
         "sys.exit(bool({'timm', 'kornia', 'wandb', 'tensorboard', 'onnx'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,7 +16,9 @@ from idn.data.photo_folder import FaceFolder
 from idn.data.photo_pairs import FaceSwaps, IdentityFolder, collate, faces_data
 from idn.errors import OptionError, UserError
 from idn.files.photos import UnreadablePhoto, digest
-from idn.geometry import between_templates, realign, template_points, transform_points
+from idn.geometry.affine import transform_points
+from idn.geometry.templates import between_templates, template_points
+from idn.geometry.warping import realign
 from idn.types import SwapBatch
 
 SIZE = 32

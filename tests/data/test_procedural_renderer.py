@@ -6,7 +6,7 @@ from torch import Tensor
 from idn.data.procedural import FaceRenderer, renderer
 from idn.data.procedural.parameters import ATTRIBUTES, IDENTITY, Traits, index
 from idn.errors import OptionError
-from idn.geometry import template_points
+from idn.geometry.templates import template_points
 
 ACTIVE = {"glasses": 0.5, "occluder": 0.2, "occluder_angle": 0.3, "mouth_open": 0.5, "hair_fringe": 0.5, "noise": 0.5}
 """Attribute values of a situation in which every row has something to act on."""

@@ -7,7 +7,8 @@ from idn.data import face_parsing as parsing
 from idn.data.face_parsing import FACE, LABELS, BiSeNet, ParsingRegions
 from idn.data.regions import LandmarkRegions
 from idn.errors import OptionError, UserError
-from idn.geometry import TEMPLATES, between_templates, template_points, transform_points
+from idn.geometry.affine import transform_points
+from idn.geometry.templates import TEMPLATES, between_templates, template_points
 
 
 def at(region: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,9 @@ from PIL import Image
 
 from idn.encoders.mobilefacenet import MobileFaceNet, MobileFaceNetEncoder
 from idn.errors import OptionError, UserError
-from idn.geometry import fit_similarity, template_points, warp
+from idn.geometry.affine import fit_similarity
+from idn.geometry.templates import template_points
+from idn.geometry.warping import warp
 
 SHARED = Path(__file__).parents[2] / "../shared"
 WEIGHTS = SHARED / "weights/mobilefacenet.pt"

@@ -18,7 +18,9 @@ from idn.encoders.description import describe_encoder
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.export.card import framing, signature
 from idn.export.encoder_network import encoder_network
-from idn.geometry import template_points, transform_points, warp
+from idn.geometry.affine import transform_points
+from idn.geometry.templates import template_points
+from idn.geometry.warping import warp
 from idn.images import to_uint8
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.students.mobilefaceswap.static_graph import baked

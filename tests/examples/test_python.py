@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from idn import geometry
+from idn.geometry import affine, templates, warping
 from idn.images import from_uint8
 from idn.provenance.pictures import SYNTHETIC
 
@@ -25,7 +25,7 @@ def tensor(pixels: np.ndarray) -> torch.Tensor:
 
 
 def template(size: int = 1) -> np.ndarray:
-    return geometry.template_points("ffhq").numpy() * size
+    return templates.template_points("ffhq").numpy() * size
 
 
 def test_needs_neither_torch_nor_this_package() -> None:
@@ -38,7 +38,7 @@ def test_needs_neither_torch_nor_this_package() -> None:
 
 def test_fit_is_the_least_squares_similarity(client: ModuleType) -> None:
     points, onto = (torch.rand(5, 2, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (1, 2))
-    expected = geometry.fit_similarity(points, onto).numpy()
+    expected = affine.fit_similarity(points, onto).numpy()
     matrix = client.fit_similarity(points.numpy(), onto.numpy())
     np.testing.assert_allclose(matrix, expected, atol=1e-12)
     back = client.invert(matrix)
@@ -60,7 +60,7 @@ def test_crop_equals_the_one_of_the_training_data(client: ModuleType, photo: Any
     """Enlarged a little, so that neither averages."""
     height, width = photo.pixels.shape[:2]
     padded = np.pad(photo.pixels, ((0, 0), (0, height - width), (0, 0)), mode="edge")
-    expected = geometry.warp(tensor(padded), photo.to_crop * torch.tensor([height, height, 1]), 192)
+    expected = warping.warp(tensor(padded), photo.to_crop * torch.tensor([height, height, 1]), 192)
     crop = client.cut(photo.pixels, client.align(photo.landmarks, template(), 192), 192)
     assert crop.dtype == np.float32
     np.testing.assert_allclose(crop, expected.numpy(), atol=1e-5)
@@ -161,10 +161,10 @@ def test_commands_of_a_product_for_anybody(anybody: Any, photo: Any, source: Any
 
 def test_identity_is_what_pytorch_reads(client: ModuleType, anybody: Any, encoder: Any, source: Any) -> None:
     vector = client.Product(anybody.folder).identity(source.pixels, source.landmarks)
-    points = geometry.template_points(encoder.template)
-    onto = geometry.fit_similarity(torch.from_numpy(source.landmarks), points)
+    points = templates.template_points(encoder.template)
+    onto = affine.fit_similarity(torch.from_numpy(source.landmarks), points)
     side = source.pixels.shape[0]
-    crop = geometry.warp(tensor(source.pixels), onto * onto.new_tensor([side, side, 1]), encoder.input_size)
+    crop = warping.warp(tensor(source.pixels), onto * onto.new_tensor([side, side, 1]), encoder.input_size)
     (expected,) = anybody.torch("injection", *anybody.torch("encoder", crop))
     np.testing.assert_allclose(vector, expected.numpy(), atol=1e-3, rtol=1e-3)
 

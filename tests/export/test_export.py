@@ -18,7 +18,7 @@ from idn.errors import UserError
 from idn.export.contract import Arrays
 from idn.export.export import Plan, export
 from idn.export.products import Product, bake_product, dynamic_product
-from idn.geometry import template_points
+from idn.geometry.templates import template_points
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import load_student, save_student
 from idn.types import EncoderDescription, Network

@@ -14,7 +14,7 @@ from idn.errors import UserError
 from idn.files import photos
 from idn.files.photos import read_photo
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
-from idn.geometry import template_points
+from idn.geometry.templates import template_points
 from idn.swap.source_identity import cut_person, identity_of_crop, identity_of_photo, load_identity, save_identity
 from tests.conftest import TinyEncoder
 

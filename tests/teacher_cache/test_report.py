@@ -13,7 +13,7 @@ from idn.data.photo_pairs import faces_data
 from idn.errors import UserError
 from idn.teacher_cache.report import bytes_per_pair
 from teachers.ensemble import EnsembleTeacher
-from teachers.target_itself import TargetItselfTeacher
+from teachers.without_weights.target_itself import TargetItselfTeacher
 
 Make = Callable[..., Any]
 

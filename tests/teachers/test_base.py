@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from idn.errors import OptionError, UserError
-from idn.geometry import realign
+from idn.geometry.warping import realign
 from idn.images import IMAGENET_MEAN, IMAGENET_STD, normalize
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher

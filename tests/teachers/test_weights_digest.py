@@ -13,8 +13,8 @@ from teachers.ensemble import EnsembleTeacher
 from teachers.onnx.embedding_map import CrossFaceMap
 from teachers.onnx.teacher import OnnxTeacher
 from teachers.record import FaceInput, SourceInput, TeacherRecord
-from teachers.target_itself import TargetItselfTeacher
 from teachers.torch_program import TorchProgramTeacher
+from teachers.without_weights.target_itself import TargetItselfTeacher
 
 SIZE, DIM = 16, 4
 RECORD = TeacherRecord(

@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 from idn.data.loaders import StreamData
 from idn.errors import OptionError, UserError
 from idn.files.run_folder import LAST, LAST_GOOD
-from idn.training.callbacks.checkpoints import SaveLast, SaveOnError
 from idn.training.callbacks.progress import RunProgress
+from idn.training.callbacks.save_checkpoints import SaveLast, SaveOnError
 from idn.training.callbacks.trust_histogram import TrustHistogram
-from idn.training.checkpoints import WholeCheckpoints
+from idn.training.checkpoint_io import WholeCheckpoints
 from idn.training.loggers import ResumableCsvLogger
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.resume import start

@@ -16,8 +16,8 @@ import pytorch_lightning as pl
 import torch
 
 from idn.files.run_folder import LAST, LAST_GOOD
-from idn.training.callbacks.checkpoints import SaveLast, SaveOnError
-from idn.training.checkpoints import WholeCheckpoints
+from idn.training.callbacks.save_checkpoints import SaveLast, SaveOnError
+from idn.training.checkpoint_io import WholeCheckpoints
 from idn.training.resume import start
 from idn.training.stopping import stoppable
 
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
             raise OSError(errno.ENOSPC, "No space left on device")
         whole(checkpoint, draft)
 
-    monkeypatch.setattr("idn.training.checkpoints.save", full)
+    monkeypatch.setattr("idn.training.checkpoint_io.save", full)
     with pytest.raises(OSError, match="No space"):
         run(tmp_path, make_module(), make_data(), every=2)
     assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 3

@@ -82,7 +82,7 @@ def _framed_data(cfg: DictConfig, framing: str | None) -> Any:
 def _formats(cfg: DictConfig) -> dict[str, Any]:
     """The chosen formats, or the one that `prepared` stands for."""
     if cfg.prepared is not None:
-        from idn.export.prepared import PreparedFormat
+        from idn.export.replaced_weights import PreparedFormat
 
         if cfg.source == NOBODY:
             raise UserError("prepared=FILE wants a new person: add source=PHOTO")

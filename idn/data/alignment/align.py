@@ -21,7 +21,7 @@ from idn.errors import OptionError
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_callable, require_int, require_number, require_one_of
 from idn.files.photos import MAX_PIXELS, SUFFIXES, PhotoList, left_out, list_photos, printable
-from idn.geometry import TEMPLATES
+from idn.geometry.templates import TEMPLATES
 from idn.hardware import choose_device
 
 

@@ -1,4 +1,4 @@
-"""Cropping: one aligned face out of a photograph, and the matrix that `idn.geometry.paste` puts it back with."""
+"""Cropping: one aligned face out of a photograph, and the matrix by which `paste` puts it back."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from idn.errors import UserError
-from idn.geometry import fit_similarity, invert_affine, template_points, transform_points, warp
+from idn.geometry.affine import fit_similarity, invert_affine, transform_points
+from idn.geometry.templates import template_points
+from idn.geometry.warping import warp
 from idn.images import from_uint8, resize, to_uint8
 
 _WIDEST = 100

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from idn.errors import OptionError, UserError
 from idn.files.photos import printable
-from idn.geometry import TEMPLATES
+from idn.geometry.templates import TEMPLATES
 
 NAME = "manifest.jsonl"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from idn.errors import OptionError, UserError
 from idn.export.contract import Arrays, Precision, Runner, require
-from idn.export.quiet import muted
+from idn.export.suppress_output import muted
 from idn.files.atomic import atomic_write
 from idn.types import Network
 

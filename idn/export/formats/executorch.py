@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner, require
-from idn.export.quiet import muted
+from idn.export.suppress_output import muted
 from idn.export.torch_runtime import converted
 from idn.files.atomic import atomic_write
 from idn.types import Network

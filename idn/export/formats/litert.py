@@ -13,7 +13,7 @@ from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.converters import environment
 from idn.export.converters.program import write_program
-from idn.export.quiet import muted, quiet
+from idn.export.suppress_output import muted, quiet
 from idn.files.atomic import atomic_write
 from idn.types import Network
 

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 import idn
 from idn.errors import OptionError, UserError
 from idn.export.contract import Arrays, Precision, require
-from idn.export.quiet import quiet
+from idn.export.suppress_output import quiet
 from idn.files.atomic import atomic_write
 from idn.types import Network
 

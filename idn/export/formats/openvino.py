@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, require
 from idn.export.formats.onnx import FEW
-from idn.export.quiet import quiet
+from idn.export.suppress_output import quiet
 from idn.files.atomic import atomic_write
 from idn.types import Network
 

@@ -10,7 +10,7 @@ from torch import fx
 
 from idn.errors import UserError
 from idn.export.contract import Arrays, Precision, Runner
-from idn.export.quiet import quiet
+from idn.export.suppress_output import quiet
 from idn.export.torch_runtime import TorchRunner, converted
 from idn.files.atomic import atomic_write
 from idn.types import Network

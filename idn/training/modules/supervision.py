@@ -57,7 +57,7 @@ class Supervisor(Protocol):
 class TeacherSupervision(nn.Module):
     """A frozen teacher, believed as far as `trust` says.
 
-    teacher: see teachers.base.FrozenTeacher; teachers.truth.TruthTeacher answers what the data know exactly.
+    teacher: see teachers.base.FrozenTeacher; `TruthTeacher` answers what the data know exactly.
     trust: how far each answer is believed.
     """
 

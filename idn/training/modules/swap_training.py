@@ -15,7 +15,7 @@ from idn.losses.adversarial import Scales
 from idn.losses.objective import Objective
 from idn.metrics.metric import measure
 from idn.metrics.swaps import SWAP_METRICS, SeenSwaps
-from idn.training.checkpoints import leave_out, refill
+from idn.training.checkpoint_io import leave_out, refill
 from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, differentiate, update
 from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.modules.supervision import SupervisedBatch, Supervisor

@@ -13,7 +13,7 @@ from idn.data.alignment import detector
 from idn.data.alignment.detector import Face
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.export.formats.onnx import OnnxFormat
-from idn.geometry import template_points
+from idn.geometry.templates import template_points
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import load_student, save_student
 from idn.types import EncoderDescription

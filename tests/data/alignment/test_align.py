@@ -19,7 +19,9 @@ from idn.data.alignment.detector import Detector, Face, YuNetDetector
 from idn.data.alignment.manifest import NAME, read_manifest
 from idn.errors import OptionError, UserError
 from idn.files.photos import UnreadablePhoto, list_photos, read_photo, write_photo
-from idn.geometry import TEMPLATES, paste, template_points, transform_points
+from idn.geometry.affine import transform_points
+from idn.geometry.templates import TEMPLATES, template_points
+from idn.geometry.warping import paste
 from idn.images import from_uint8
 
 SHARED = Path(__file__).parents[3] / "../shared"

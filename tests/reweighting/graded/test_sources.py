@@ -16,7 +16,7 @@ from idn.files.tensors import read_metadata
 from idn.reweighting.graded.degradations import KINDS
 from idn.reweighting.graded.sources import Degradations, Snapshots
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.procedural import ProceduralTeacher
+from teachers.without_weights.procedural import ProceduralTeacher
 
 CPU = torch.device("cpu")
 NOTES = {"family": "simswap", "config": "{}", "size": "32", "template": "ffhq", "encoder": "mean"}

@@ -10,7 +10,7 @@ from teachers.checks import listing
 from teachers.checks.listing import show_catalogue
 
 OPTIONS = {
-    "blend": {"_target_": "teachers.blend.BlendTeacher"},
+    "blend": {"_target_": "teachers.without_weights.blend.BlendTeacher"},
     "torch_program": {"_target_": "teachers.torch_program.TorchProgramTeacher"},
     "ghost_1block": {"_target_": "teachers.published.ghost.GhostTeacher"},
     "onnx_hififace_unofficial_256": {

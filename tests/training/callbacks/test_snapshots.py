@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from idn.data.loaders import StreamData
 from idn.files.run_folder import LAST
 from idn.files.tensors import read_metadata, write_tensors
-from idn.training.callbacks.checkpoints import SaveLast
+from idn.training.callbacks.save_checkpoints import SaveLast
 from idn.training.callbacks.snapshots import Snapshots
 from idn.training.resume import start
 

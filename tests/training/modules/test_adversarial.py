@@ -28,8 +28,8 @@ from idn.losses.adversarial import (
 )
 from idn.losses.distillation import IdentityLoss
 from idn.losses.objective import Objective
-from idn.training.callbacks.checkpoints import SaveOnError
 from idn.training.callbacks.pictures import PictureGrid
+from idn.training.callbacks.save_checkpoints import SaveOnError
 from idn.training.callbacks.snapshots import Snapshots
 from idn.training.discriminators import PatchDiscriminator, ProjectedDiscriminator
 from idn.training.fit import start

@@ -16,7 +16,7 @@ from idn.data.loaders import StreamData
 from idn.errors import OptionError, UserError
 from idn.files.run_folder import LAST_GOOD
 from idn.reweighting.graded.pictures import GradedBatch, Grades
-from idn.training.callbacks.checkpoints import SaveOnError
+from idn.training.callbacks.save_checkpoints import SaveOnError
 from idn.training.modules.finite_guard import FiniteGuard, gradient_norm
 from idn.training.modules.quality import QualityTraining
 from idn.training.modules.recognition import RecognitionTraining

@@ -15,7 +15,7 @@ from idn.errors import UserError
 from idn.files.run_folder import LAST_GOOD
 from idn.metrics.scoring import SCORER_METRICS, agreement
 from idn.reweighting.graded.pictures import GradedBatch, Grades
-from idn.training.callbacks.checkpoints import SaveOnError
+from idn.training.callbacks.save_checkpoints import SaveOnError
 from idn.training.modules.quality import QualityTraining, by_grade
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.resume import start

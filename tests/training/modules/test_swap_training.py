@@ -20,7 +20,7 @@ from idn.training.modules.supervision import PairSupervision, TeacherSupervision
 from idn.training.modules.swap_training import SwapTraining
 from idn.training.resume import start
 from idn.types import IdentityFeatures, SwapBatch, SwapOutput
-from teachers.truth import TruthTeacher
+from teachers.without_weights.truth import TruthTeacher
 
 Make = Callable[..., Any]
 

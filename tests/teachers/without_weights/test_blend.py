@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idn.geometry import TEMPLATES, template_points
+from idn.geometry.templates import TEMPLATES, template_points
 from idn.metrics.images import psnr
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.blend import BlendTeacher
+from teachers.without_weights.blend import BlendTeacher
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 FACES, WEIGHTS = (REPOSITORY / "../shared" / name for name in ("data/faces", "weights/mobilefacenet.pt"))
 
 
@@ -130,7 +130,8 @@ def shared_faces() -> Tensor:
     from PIL import Image
     from torchvision.transforms.functional import pil_to_tensor
 
-    from idn.geometry import fit_similarity, transform_points, warp
+    from idn.geometry.affine import fit_similarity, transform_points
+    from idn.geometry.warping import warp
 
     names = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
     wanted, crops = template_points("arcface_112_v2"), []

@@ -13,8 +13,8 @@ from idn.errors import UserError
 from idn.files.run_folder import LAST_GOOD
 from idn.losses.perceptual_features import IdentityShallow, TimmFeatures
 from idn.reweighting.trust import Trust
-from idn.training.callbacks.checkpoints import SaveOnError
 from idn.training.callbacks.pictures import PictureGrid
+from idn.training.callbacks.save_checkpoints import SaveOnError
 from idn.training.callbacks.trust_histogram import TrustHistogram
 from idn.training.fit import start
 from idn.training.modules.swap_training import FROZEN, SwapTraining

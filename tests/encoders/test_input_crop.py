@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from idn.encoders.crop import check_template, face_crop
+from idn.encoders.input_crop import check_template, face_crop
 from idn.errors import UserError
-from idn.geometry import between_templates, transform_points
+from idn.geometry.affine import transform_points
+from idn.geometry.templates import between_templates
 
 
 def _blob(size, centre, radius):

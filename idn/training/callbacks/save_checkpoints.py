@@ -13,7 +13,7 @@ import torch
 
 from idn.errors import OptionError
 from idn.files.run_folder import LAST, LAST_GOOD
-from idn.training.checkpoints import save_alone
+from idn.training.checkpoint_io import save_alone
 
 
 class SaveLast(pl.callbacks.Checkpoint):

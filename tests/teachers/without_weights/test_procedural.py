@@ -8,7 +8,7 @@ from idn.errors import OptionError, UserError
 from idn.metrics.images import psnr
 from idn.reweighting.graded.degradations import spoil
 from idn.types import IdentityFeatures, SwapBatch
-from teachers.procedural import ProceduralTeacher
+from teachers.without_weights.procedural import ProceduralTeacher
 
 SIZE = 48
 

@@ -5,7 +5,7 @@ from kornia.color import lab_to_rgb, rgb_to_lab
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from idn.geometry import template_points
+from idn.geometry.templates import template_points
 from idn.images import resize
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
@@ -42,7 +42,7 @@ class BlendTeacher(FrozenTeacher):
     face shape, forehead and jaw as they are; heads turned differently get double contours of nose and cheek. Give it
     frontal, well-lit pairs, and let the trust weight what it makes of the rest.
 
-    crop_template: template of the crops (idn.geometry.TEMPLATES).
+    crop_template: template of the crops (idn.geometry.templates.TEMPLATES).
     """
 
     def __init__(self, crop_template: str) -> None:

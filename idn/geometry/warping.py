@@ -1,9 +1,4 @@
-"""Alignment templates, similarity fits, warps between framings, and pasting a crop back into its picture.
-
-Points and affine matrices live in normalised crop coordinates: (0, 0) is the outer corner of the top-left pixel and
-(1, 1) that of the bottom-right one, so that nothing depends on the crop size. Matrices are (N, 2, 3) or (2, 3) and map
-column points p to M[:, :2] @ p + M[:, 2].
-"""
+"""Warping: resampling crops by affine maps, from template to template, and pasting them back into their pictures."""
 
 import math
 
@@ -11,78 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idn.errors import OptionError
+from idn.geometry.affine import invert_affine, transform_points
+from idn.geometry.templates import between_templates
 from idn.images import resize
-
-
-def _native(size: int, points: list[tuple[float, float]]) -> Tensor:
-    """Pixel-centre coordinates of a `size` crop -> normalised coordinates."""
-    return (torch.tensor(points, dtype=torch.float64) + 0.5) / size
-
-
-_ARCFACE_V2 = [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
-
-TEMPLATES: dict[str, Tensor] = {
-    "arcface_112_v1": _native(
-        112, [(39.730, 51.138), (72.270, 51.138), (56.0, 68.493), (42.463, 87.010), (69.537, 87.010)]
-    ),
-    "arcface_112_v2": _native(112, _ARCFACE_V2),
-    "arcface_128": _native(128, [(x + 8, y) for x, y in _ARCFACE_V2]),
-    "ffhq": _native(
-        512,
-        [
-            (192.98138, 239.94708),
-            (318.90277, 240.1936),
-            (256.63416, 314.01935),
-            (201.26117, 371.41043),
-            (313.08905, 371.15118),
-        ],
-    ),
-    "mtcnn": _native(
-        512,
-        [(187.2018, 239.277), (324.1236, 238.5236), (256.0979, 317.1387), (199.7597, 397.3055), (313.2374, 396.6792)],
-    ),
-}
-"""Five points each, (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen in the image."""
-
-
-def template_points(name: str) -> Tensor:
-    """The (5, 2) float64 points of a template. Raises OptionError with the known names."""
-    if name not in TEMPLATES:
-        raise OptionError("template", name, f"is unknown: choose one of {', '.join(sorted(TEMPLATES))}")
-    return TEMPLATES[name]
-
-
-def fit_similarity(points: Tensor, onto: Tensor) -> Tensor:
-    """Least-squares similarity (rotation, uniform scale, shift; no reflection) that maps `points` onto `onto`.
-
-    points, onto: (..., K, 2). Returns (..., 2, 3). In two dimensions the fit is closed-form (Umeyama 1991). It is not
-    finite where all `points` coincide, and has no inverse where no rotation brings them any nearer to `onto`.
-    """
-    mean_p, mean_o = points.mean(-2, keepdim=True), onto.mean(-2, keepdim=True)
-    p, o = points - mean_p, onto - mean_o
-    norm = p.square().sum((-1, -2))
-    a = (p * o).sum((-1, -2)) / norm
-    b = (p[..., 0] * o[..., 1] - p[..., 1] * o[..., 0]).sum(-1) / norm
-    linear = torch.stack([torch.stack([a, -b], -1), torch.stack([b, a], -1)], -2)
-    shift = mean_o.mT - linear @ mean_p.mT
-    return torch.cat([linear, shift], -1)
-
-
-def invert_affine(matrix: Tensor) -> Tensor:
-    """Inverse of (..., 2, 3) affine maps, as (..., 2, 3)."""
-    linear = torch.linalg.inv(matrix[..., :2])
-    return torch.cat([linear, -linear @ matrix[..., 2:]], -1)
-
-
-def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
-    """Apply (..., 2, 3) maps to (..., K, 2) points."""
-    return points @ matrix[..., :2].mT + matrix[..., 2].unsqueeze(-2)
-
-
-def between_templates(template: str, wanted: str) -> Tensor:
-    """(2, 3) constant map from coordinates of crops aligned to `template` to those aligned to `wanted`."""
-    return fit_similarity(template_points(template), template_points(wanted))
 
 
 def warp(images: Tensor, matrix: Tensor, size: int, padding: str = "border") -> Tensor:
@@ -124,14 +50,6 @@ def realign(images: Tensor, template: str, wanted: str, size: int, padding: str 
 def _even(side: float) -> int:
     """Pixels of a crop whose face neither shrinks nor grows, from a side that is off by rounding errors."""
     return math.ceil(round(side, 6))
-
-
-def in_pixels(matrix: Tensor, size_in: int, size_out: int) -> Tensor:
-    """Maps between normalised coordinates of two squares, (..., 2, 3) -> the same between their pixel coordinates.
-
-    size_in, size_out: sides in pixels of the squares that the maps come from and lead to.
-    """
-    return torch.cat([matrix[..., :2] * (size_out / size_in), matrix[..., 2:] * size_out], -1)
 
 
 def feather(size: int, like: Tensor) -> Tensor:

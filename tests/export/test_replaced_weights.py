@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.export.formats.onnx import OnnxFormat
-from idn.export.prepared import PreparedFormat, PreparedOnnx
+from idn.export.replaced_weights import PreparedFormat, PreparedOnnx
 from idn.students.mobilefaceswap.static import StaticIDN
 from idn.students.mobilefaceswap.static_graph import baked
 from idn.students.mobilefaceswap.student import Student

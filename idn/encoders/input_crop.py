@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from idn.errors import OptionError
-from idn.geometry import TEMPLATES, realign
+from idn.geometry.templates import TEMPLATES
+from idn.geometry.warping import realign
 
 
 def check_template(argument: str, name: str) -> str:

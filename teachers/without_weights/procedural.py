@@ -12,7 +12,7 @@ from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.catalogue import FAMILIES
 from teachers.record import FaceInput, SourceInput, TeacherRecord
-from teachers.stable_random import hash_rows, shift, unit
+from teachers.without_weights.stable_random import hash_rows, shift, unit
 
 _TERMS = FAMILIES["procedural"]
 RECORD = TeacherRecord(
