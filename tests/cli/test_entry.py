@@ -53,7 +53,7 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
         (["reweight=none,identity"], "use -m for a run per value"),
         (["experiment=paper_simswap"], "it is for idn pipeline"),
         (["experiment=pipeline_small"], "it is for idn pipeline"),
-        (["teacher=3"], "must be a string"),
+        (["teacher=3"], "there is no teacher=3: choose of"),
         (["seed"], "'seed' is no option: write name=value"),
         (["=3"], "'=3' is no option: write name=value"),
         (["encoder.weights=/no=where/it's, (there).pt"], "/no=where/it's, (there).pt"),

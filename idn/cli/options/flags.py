@@ -24,6 +24,9 @@ VALUED = {*CONFIG_DIR, "-c", "--cfg", "-p", "--package", "-i", "--info"}
 SHOWING = {"--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion"}
 """Flags that show something instead of running anything."""
 
+PURPOSES = {*SEVERAL, "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion"}
+"""Flags of which Hydra takes one."""
+
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """What --info can be followed by."""
 
@@ -32,7 +35,7 @@ def separated(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The flags of Hydra with their values, and all other words.
 
     A folder of `--config-dir` becomes a part of hydra.searchpath, so that whatever reads the options knows of it.
-    Raises UserError for a folder that is not there, and for a flag without its value.
+    Raises UserError for a folder that is not there, a flag without its value, and flags that exclude each other.
     """
     flags, options, added = [], [], []
     rest = list(words)
@@ -52,7 +55,15 @@ def separated(words: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             flags.append(f"{name}={value}" if equals else name)
             flags += [] if equals or not value else [value]
+    _check_one_purpose(flags)
     return flags, _searching(options, added)
+
+
+def _check_one_purpose(flags: Sequence[str]) -> None:
+    """Raise UserError if one flag asks for runs and another to show something instead, or two show different things."""
+    names = [flag.partition("=")[0] for flag in flags]
+    if set(HELP).isdisjoint(names) and len(purposes := [name for name in names if name in PURPOSES]) > 1:
+        raise UserError(f"{purposes[0]} and {purposes[1]} exclude each other: leave one of them out")
 
 
 def _folder(name: str, value: str) -> str:

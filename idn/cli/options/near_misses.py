@@ -26,8 +26,8 @@ def check(verb: str, options: Sequence[str]) -> None:
         config, _ = composed(verb, options)
     except HydraException as error:
         raise UserError(_sentence(verb, options, str(error))) from error
-    except ValueError as error:  # of a group that was given a number
-        raise UserError(f"{_brief(error)}: see idn {verb} --help") from error
+    except ValueError as error:  # of a group that was given a number or null
+        raise UserError(_unnamed(verb, options) or f"{_brief(error)}: see idn {verb} --help") from error
     if verb != "pipeline":  # whose experiments have keys of their own
         _check_experiment(verb, options, config)
     check_typed(filter(None, map(parsed, options)), _choices_only(verb, options))
@@ -47,7 +47,7 @@ def _check_experiment(verb: str, options: Sequence[str], config: DictConfig) -> 
 
 def _sentence(verb: str, options: Sequence[str], said: str) -> str:
     """What Hydra said about the options, with what could have been meant."""
-    if found := re.search(r"Could not override '([^']+)'", said):
+    if found := re.search(r"Could not (?:override|delete) '([^']+)'", said):
         return f"there is no option {found[1]}: {_suggestion(verb, options, found[1])}"
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", said):
         return _no_choice(found[1], found[2], _listed(said))
@@ -66,6 +66,17 @@ def _listed(said: str) -> list[str]:
     _, _, rest = said.partition("Available options in '")
     lines = rest.partition("\nConfig search path")[0].splitlines()[1:]
     return [line.strip() for line in lines if line.startswith("\t")]
+
+
+def _unnamed(verb: str, options: Sequence[str]) -> str | None:
+    """That a group has no file of a name which is none, such as null; None if no option asks for that."""
+    settings = composed(verb, search(options))[1]
+    for option in options:
+        group, _, name = option.lstrip("+").partition("=")
+        read, known = parsed(option), list(choices(settings, group))
+        if read is not None and known and not isinstance(read.value(), str | list):
+            return _no_choice(group, name, known)
+    return None
 
 
 def _no_choice(group: str, name: str, known: Sequence[str]) -> str:

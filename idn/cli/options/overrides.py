@@ -20,8 +20,8 @@ _MANY = 16
 _HOME = re.compile(r"""(^[^=]*=|[\[,'"]|file://)~(?=/|$|[\],'"])""")
 """A value, or a part of one, that begins in the user's home folder, behind what comes before it."""
 
-SWITCHES = ("callbacks", "logger")
-"""Groups of which a run needs nothing."""
+SWITCHES = ("callbacks", "logger", "discriminator", "experiment", "recipe")
+"""Groups of which a run needs nothing; that of the last three is the default."""
 
 
 def overrides(words: Sequence[str], several: bool) -> list[str]:
@@ -110,7 +110,10 @@ def _values(verb: str, option: str, options: Sequence[str]) -> list[str]:
 
 def _check_searching(verb: str, option: str, options: Sequence[str]) -> None:
     """Raise UserError if an interval is given to the sweeper that only knows lists."""
-    settings = composed(verb, [other for other in options if other.lstrip("+~").startswith("hydra")])[1]
+    try:
+        settings = composed(verb, [other for other in options if other.lstrip("+~").startswith("hydra")])[1]
+    except HydraException:  # of a sweeper that is not installed, which is told with the other options
+        return
     if settings.sweeper._target_.endswith("BasicSweeper"):
         raise UserError(
             f"{option} is to be searched in, which Hydra's own sweeper cannot: install one that can, such as "
