@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from idn.encoders.iresnet import DEPTHS, IResNet, IResNetEncoder, iresnet_tensors
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.tensors import load_strict
 from idn.types import IdentityFeatures
 
@@ -317,8 +317,9 @@ def test_options_that_cannot_be(state, tmp_path):
         IResNetEncoder(tmp_path / "net.pth", "ffhq", "mine")
     with pytest.raises(UserError, match="depth=51 is no iResNet"):
         IResNetEncoder(tmp_path / "net.pth", "ffhq", "mine", depth=51)
-    with pytest.raises(UserError, match="encoder w600k_r50 needs weights=FILE"):
+    with pytest.raises(OptionError, match=r"w600k_r50\.onnx of insightface") as caught:
         IResNetEncoder(None, "ffhq", "w600k_r50")
+    assert caught.value.argument == "weights"
     with pytest.raises(UserError, match="is no alignment template"):
         IResNetEncoder(tmp_path / "net.pth", "face", "mine", depth=18)
     with pytest.raises(UserError, match="is not a file"):

@@ -34,7 +34,7 @@ def export(cfg: DictConfig) -> None:
     from idn.swap.source_identity import save_identity
     from idn.training.build import check_acquainted
 
-    path, out = Path(cfg.weights), Path(cfg.out)
+    path, out = _path(cfg, "weights"), _path(cfg, "out")
     require_int("crops", cfg.crops, 1)
     require_int("calibration", cfg.calibration, 1)
     if cfg.source is None:
@@ -66,6 +66,13 @@ def export(cfg: DictConfig) -> None:
         print(f"identity   {out / 'identity.safetensors'}")
 
 
+def _path(cfg: DictConfig, name: str) -> Path:
+    """The file or folder that an option names. Raises OptionError for a list or a group of options."""
+    if OmegaConf.is_config(cfg[name]):
+        raise OptionError(name, cfg[name], "must be one path")
+    return Path(str(cfg[name]))
+
+
 def _framed_data(cfg: DictConfig, framing: str | None) -> Any:
     """The data, in the framing that the file of a student names, if it does. Raises UserError for faces without it."""
     try:
@@ -86,7 +93,7 @@ def _formats(cfg: DictConfig) -> dict[str, Any]:
 
         if cfg.source == NOBODY:
             raise UserError("prepared=FILE wants a new person: add source=PHOTO")
-        return {"onnx": PreparedFormat(Path(cfg.prepared))}
+        return {"onnx": PreparedFormat(_path(cfg, "prepared"))}
     if not cfg.get("format"):
         raise UserError("format=[] names no format: give one or more, such as format=[onnx]")
     return {name: build(form) for name, form in cfg.format.items()}
@@ -119,7 +126,7 @@ def bench(cfg: DictConfig) -> None:
     from idn.students.student_file import describe_student
     from idn.types import EncoderDescription
 
-    paths = {name: None if cfg[name] is None else Path(cfg[name]) for name in ("folder", "weights", "csv")}
+    paths = {name: None if cfg[name] is None else _path(cfg, name) for name in ("folder", "weights", "csv")}
     student = paths["weights"] or describe_student(build(cfg.student)(EncoderDescription(*MEASURED)))
     measure_all(
         folder=paths["folder"],
@@ -146,5 +153,6 @@ def import_published(cfg: DictConfig) -> None:
     """Turn the published MobileFaceSwap into a student file of this project."""
     from idn.students.mobilefaceswap.published import import_student
 
-    import_student(cfg["in"], cfg.out)
-    print(f"student {cfg.out}: the injection network, head and fusion module of {Path(cfg['in']).name}")
+    path_in, path_out = _path(cfg, "in"), _path(cfg, "out")
+    import_student(path_in, path_out)
+    print(f"student {path_out}: the injection network, head and fusion module of {path_in.name}")
