@@ -10,7 +10,7 @@ from idn.data.alignment.crop import Crop, UnusableLandmarks, cut_crop
 from idn.data.alignment.detector import Detector
 from idn.encoders.description import same_mark
 from idn.errors import UserError
-from idn.files.photos import UnreadablePhoto, read_photo
+from idn.files.photos import LargePhoto, UnreadablePhoto, read_photo
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.images import from_uint8
 from idn.types import EncoderDescription, IdentityEncoder, IdentityFeatures
@@ -101,6 +101,8 @@ def _read(path: Path) -> torch.Tensor:
         raise UserError(f"source={path} is not a file: give a photograph, identity.safetensors or none")
     try:
         return read_photo(path)
+    except LargePhoto as error:
+        raise UserError(f"{path} is too large for a source ({error}): give a smaller copy") from error
     except UnreadablePhoto as error:
         raise UserError(f"{path} cannot be read as a photograph ({error}): give another one") from error
 

@@ -12,7 +12,7 @@ from idn.data.alignment.crop import Crop
 from idn.data.alignment.detector import Detector, YuNetDetector
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.errors import OptionError, UserError
-from idn.files.photos import UnreadablePhoto, as_pixels, read_photo
+from idn.files.photos import LargePhoto, UnreadablePhoto, as_pixels, read_photo
 from idn.geometry.warping import paste
 from idn.images import from_uint8, resize, to_uint8
 from idn.students.protocol import SwapStudent
@@ -151,7 +151,8 @@ def _pixels(picture: Picture, name: str) -> Tensor:
             return as_pixels(picture) if isinstance(picture, Image.Image) else read_photo(Path(picture))
         except UnreadablePhoto as error:
             shown = name if isinstance(picture, Image.Image) else picture
-            raise UserError(f"{shown} cannot be read as a photograph ({error}): give another one") from error
+            advice = "a smaller copy" if isinstance(error, LargePhoto) else "another one"
+            raise UserError(f"{shown} cannot be read as a photograph ({error}): give {advice}") from error
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise UserError(f"{name} is an array {picture.shape} of {picture.dtype}: give (H, W, 3) of uint8, RGB")

@@ -4,9 +4,11 @@ import math
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from kornia.contrib.face_detection import YuNet
+from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
@@ -23,6 +25,8 @@ WEIGHTS_SHA256 = "ee0a3035c5cbfc9484a31332223c9fd9c0ddcdb7c46b6a19e558ed393b6f2c
 _ANCHORS = {8: (10, 16, 24), 16: (32, 48), 32: (64, 96), 64: (128, 192, 256)}
 """Step in pixels between the anchors of a level -> their sides in pixels."""
 
+_HUGE = 8192
+"""Pixels of a side from which a photograph is averaged to less before it is searched: the search makes copies of it."""
 _NEAR = 100
 """Pixels of a face at which its landmarks come out best."""
 _SIDES, _REACH = (96, 160), 0.9
@@ -113,8 +117,11 @@ class YuNetDetector(Frozen):
         """Find the faces of one photograph. photo: (3, H, W) uint8 RGB on the CPU. Returns them, the largest first.
 
         All stand the way the largest does, whose landmarks are those of the face whichever way that is: fitted to a
-        template, they turn it upright.
+        template, they turn it upright. Of a photograph with a side above 8,192 pixels, an averaged copy is searched.
         """
+        factor = -(-max(photo.shape[-2:]) // _HUGE)
+        if factor > 1:
+            return [_enlarged(face, factor) for face in self(_reduced(photo, factor))]
         faces = self._find(photo)
         evidence, lead = self._standing(photo, faces, _SIDES[:1])
         if evidence > _CLEAR and lead > _LEAD:
@@ -209,6 +216,16 @@ class YuNetDetector(Frozen):
         votes = (box_iou(rows[best, :4], rows[:, :4]) > 0.5) * rows[:, 14]
         rows[best, :14] = votes @ rows[:, :14] / votes.sum(1, keepdim=True)
         return rows[best].double().cpu()
+
+
+def _reduced(photo: Tensor, factor: int) -> Tensor:
+    """(3, H, W) uint8 -> (3, ceil(H / factor), ceil(W / factor)) uint8, averaged over squares of `factor` pixels."""
+    pixels = Image.fromarray(photo.permute(1, 2, 0).contiguous().numpy()).reduce(factor)
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
+
+
+def _enlarged(face: Face, factor: int) -> Face:
+    return face._replace(box=face.box * factor, landmarks=face.landmarks * factor)
 
 
 def _log_odds(scores: Tensor) -> Tensor:

@@ -405,6 +405,18 @@ def test_a_large_photograph_is_taken_once_it_is_allowed(photos: Path, tmp_path: 
 
 
 @needs_faces
+def test_a_huge_photograph_is_searched_in_a_copy_averaged_to_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = YuNetDetector(str(SHARED / "weights/yunet_final.pth"))
+    small = read_photo(SHARED / "data/faces/f0000.jpg")
+    photo = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    usual = detector(small)[0]
+    monkeypatch.setattr("idn.data.alignment.detector._HUGE", max(small.shape))
+    huge = detector(photo)[0]
+    torch.testing.assert_close(huge.landmarks, 2 * usual.landmarks)
+    torch.testing.assert_close(huge.box, 2 * usual.box)
+
+
+@needs_faces
 @pytest.mark.slow
 @pytest.mark.parametrize("quarter_turns", [1, 2, 3])
 def test_turned_portraits_come_out_upright(tmp_path: Path, quarter_turns: int) -> None:
