@@ -122,5 +122,5 @@ def test_a_person_upside_down_is_seen_upright(tmp_path: Path) -> None:
 def test_a_photograph_of_too_many_pixels_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos.decode_photo, "__defaults__", (100,))
     monkeypatch.setattr(photos.read_photo, "__defaults__", (100,))
-    with pytest.raises(UserError, match=r"64 x 32 = 2048 pixels, more than max_pixels=100\): give another one"):
+    with pytest.raises(UserError, match=r"64 x 32 = 2048 pixels, more than max_pixels=100\): give a smaller copy"):
         identity_of_crop(picture(tmp_path / "wide.png", (64, 32)), TinyEncoder())
