@@ -11,6 +11,8 @@ from idn.geometry.templates import template_points
 from idn.geometry.warping import warp
 from idn.images import from_uint8, resize, to_uint8
 
+_LARGEST, _WIDER = 8192, 4
+"""A region of more pixels a side is cut out only if it is at most this many times as wide as its photograph."""
 _WIDEST = 100
 """A crop may be this many times as wide as its photograph, not more."""
 
@@ -48,6 +50,8 @@ def cut_crop(photo: Tensor, landmarks: Tensor, template: str, size: int) -> Crop
     corners = transform_points(landmarks.new_tensor([(0, 0), (1, 0), (0, 1), (1, 1)]), invert_affine(onto))
     left, top = (int(v) for v in corners.amin(0).floor() - 2)
     side = int((corners.amax(0).ceil() + 2 - corners.new_tensor((left, top))).max())
+    if side > max(_LARGEST, _WIDER * max(photo.shape)):
+        raise UnusableLandmarks("the landmarks of the face do not show where it is")
     region = from_uint8(square(photo, left, top, side))[None]
     if share * size < 1:
         region = resize(region, max(1, round(side * share * size)))

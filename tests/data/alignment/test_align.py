@@ -404,6 +404,13 @@ def test_a_large_photograph_is_taken_once_it_is_allowed(photos: Path, tmp_path: 
     assert report.counts["ok"] == 4 and report.counts["large"] == 0 and report.resumed == 4
 
 
+def test_landmarks_in_one_place_of_a_large_photograph_cost_no_memory() -> None:
+    photo = torch.zeros(1, 1, 1, dtype=torch.uint8).expand(3, 10_000, 20_000)
+    apart = template_points("ffhq") * 50 * 20_000  # a crop 50 times as wide as the photograph
+    with pytest.raises(UnusableLandmarks, match="do not show where it is"):
+        cut_crop(photo, apart, "ffhq", 64)
+
+
 @needs_faces
 def test_a_huge_photograph_is_searched_in_a_copy_averaged_to_less(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = YuNetDetector(str(SHARED / "weights/yunet_final.pth"))
