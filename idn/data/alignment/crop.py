@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from idn.errors import UserError
@@ -11,8 +13,8 @@ from idn.geometry.templates import template_points
 from idn.geometry.warping import warp
 from idn.images import from_uint8, resize, to_uint8
 
-_LARGEST, _WIDER = 8192, 4
-"""A region of more pixels a side is cut out only if it is at most this many times as wide as its photograph."""
+_LARGEST = 8192
+"""A region of more pixels a side is cut out of an averaged copy of its photograph."""
 _WIDEST = 100
 """A crop may be this many times as wide as its photograph, not more."""
 
@@ -50,8 +52,10 @@ def cut_crop(photo: Tensor, landmarks: Tensor, template: str, size: int) -> Crop
     corners = transform_points(landmarks.new_tensor([(0, 0), (1, 0), (0, 1), (1, 1)]), invert_affine(onto))
     left, top = (int(v) for v in corners.amin(0).floor() - 2)
     side = int((corners.amax(0).ceil() + 2 - corners.new_tensor((left, top))).max())
-    if side > max(_LARGEST, _WIDER * max(photo.shape)):
-        raise UnusableLandmarks("the landmarks of the face do not show where it is")
+    if side > _LARGEST:
+        factor = -(-side // (_LARGEST // 2))
+        crop = cut_crop(reduced(photo, factor), landmarks / factor, template, size)
+        return crop._replace(matrix=torch.cat([crop.matrix[:, :2] / factor, crop.matrix[:, 2:]], 1))
     region = from_uint8(square(photo, left, top, side))[None]
     if share * size < 1:
         region = resize(region, max(1, round(side * share * size)))
@@ -61,6 +65,12 @@ def cut_crop(photo: Tensor, landmarks: Tensor, template: str, size: int) -> Crop
     inside = ((probes >= 0) & (probes <= probes.new_tensor((photo.shape[2], photo.shape[1])))).all(-1)
     image = to_uint8(warp(region, to_crop, size))[0]
     return Crop(image, transform_points(landmarks, onto), float(inside.double().mean()), onto * size)
+
+
+def reduced(photo: Tensor, factor: int) -> Tensor:
+    """(3, H, W) uint8 -> (3, ceil(H / factor), ceil(W / factor)) uint8, averaged over squares of `factor` pixels."""
+    pixels = Image.fromarray(photo.permute(1, 2, 0).contiguous().numpy()).reduce(factor)
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
 
 
 def square(photo: Tensor, left: int, top: int, side: int) -> Tensor:

@@ -4,15 +4,13 @@ import math
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from kornia.contrib.face_detection import YuNet
-from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
-from idn.data.alignment.crop import square
+from idn.data.alignment.crop import reduced, square
 from idn.errors import OptionError
 from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors
@@ -121,7 +119,7 @@ class YuNetDetector(Frozen):
         """
         factor = -(-max(photo.shape[-2:]) // _HUGE)
         if factor > 1:
-            return [_enlarged(face, factor) for face in self(_reduced(photo, factor))]
+            return [_enlarged(face, factor) for face in self(reduced(photo, factor))]
         faces = self._find(photo)
         evidence, lead = self._standing(photo, faces, _SIDES[:1])
         if evidence > _CLEAR and lead > _LEAD:
@@ -216,12 +214,6 @@ class YuNetDetector(Frozen):
         votes = (box_iou(rows[best, :4], rows[:, :4]) > 0.5) * rows[:, 14]
         rows[best, :14] = votes @ rows[:, :14] / votes.sum(1, keepdim=True)
         return rows[best].double().cpu()
-
-
-def _reduced(photo: Tensor, factor: int) -> Tensor:
-    """(3, H, W) uint8 -> (3, ceil(H / factor), ceil(W / factor)) uint8, averaged over squares of `factor` pixels."""
-    pixels = Image.fromarray(photo.permute(1, 2, 0).contiguous().numpy()).reduce(factor)
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
 
 
 def _enlarged(face: Face, factor: int) -> Face:
