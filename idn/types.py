@@ -30,6 +30,9 @@ class SwapBatch(NamedTuple):
     """(N,): cosine of the identities of `cached_answer` and the source, by the encoder that serves the student."""
     cached_quality: Tensor | None = None
     """(N,) in [0, 1]: what the quality scorer said of `cached_answer`, where one was asked."""
+    landmarks: Tensor | None = None
+    """(N, 5, 2) in normalised coordinates: eyes, nose tip and mouth corners of the exact swap, or of the target where
+    the data do not know that. NaN for pairs of which nobody knows them, None where that is so of all of them."""
 
     def to(self, device: torch.device | str) -> "SwapBatch":
         """The same pairs on another device. Lightning moves them by this, too.

@@ -163,6 +163,11 @@ class FaceFolder:
             self._cache[index] = crop
         return crop
 
+    @property
+    def knows_landmarks(self) -> bool:
+        """Whether a manifest knows those of any photograph."""
+        return bool(self._landmarks)
+
     def landmarks(self, index: int) -> Tensor | None:
         """Five points, (5, 2) float64 in normalised coordinates of the delivered crop, if a manifest knows them."""
         points = self._landmarks.get(self.names[index])

@@ -1,6 +1,7 @@
 """Datasets of photographs: source-target pairs for swapping, labelled crops for recognition."""
 
 import hashlib
+import math
 import sys
 from collections.abc import Sequence
 
@@ -57,7 +58,8 @@ class FaceSwaps(Dataset[SwapBatch]):
         return sum(map(len, self.people))
 
     def __getitem__(self, index: int) -> SwapBatch:
-        """Sample `index` without a batch dimension: images (3, S, S), face (1, S, S), same () bool.
+        """Sample `index` without a batch dimension: images (3, S, S), face (1, S, S), same () bool, and
+        landmarks (5, 2) if the folder knows any and nothing is augmented.
 
         Unreadable photographs are passed over. Raises UserError if there are too many of them, IndexError below 0.
         """
@@ -90,13 +92,19 @@ class FaceSwaps(Dataset[SwapBatch]):
     def _sample(
         self, source: Tensor, target: Tensor, points: Tensor | None, same: bool, draw: torch.Generator
     ) -> SwapBatch:
-        """Bytes -> floats, the face region, and the augmentation of source and target apart from each other."""
+        """Bytes -> floats, the face region, and the augmentation of source and target apart from each other.
+
+        Landmarks are left out where an augmentation moves the face away from them.
+        """
         a, b = from_uint8(source[None]), from_uint8(target[None])
         face = self.regions(b, None if points is None else points[None])
         if self.augment is not None:
             a, _ = self.augment(a, None, _below(2**62, draw))
             b, face = self.augment(b, face, _below(2**62, draw))
-        return SwapBatch(a[0], b[0], face[0], torch.tensor(same))
+        if self.augment is not None or not self.folder.knows_landmarks:
+            return SwapBatch(a[0], b[0], face[0], torch.tensor(same))
+        known = torch.full((5, 2), math.nan) if points is None else points.float()
+        return SwapBatch(a[0], b[0], face[0], torch.tensor(same), landmarks=known)
 
 
 class IdentityFolder(Dataset[tuple[Tensor, int]]):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from idn.metrics.detail import detail_correlation, feature_discs, sharpness_ratio
 from idn.metrics.identity import identity_cosine
 from idn.metrics.images import psnr, ssim, swap_gain
 from idn.metrics.metric import Metric
@@ -31,20 +32,61 @@ class SeenSwaps(NamedTuple):
     """(N,) in [0, 1]: in `answer`."""
 
 
+def _defined(seen: SeenSwaps, values: Tensor, wanted: Tensor | None = None) -> Tensor | None:
+    """(N,) -> (K,) of the samples that show what is measured; None if there are none.
+
+    values: NaN for the others, and for a swap that is not finite, which stays. wanted: (N,) bool, which samples count.
+    """
+    kept = ~values.isnan() | seen.image.isnan().flatten(1).any(1)
+    values = values[kept if wanted is None else kept & wanted]
+    return values if len(values) else None
+
+
+def _right(seen: SeenSwaps) -> Tensor | None:
+    """(N, 3, S, S): the exact swap, or the teacher's picture where the data do not know that."""
+    return seen.answer if seen.batch.truth is None else seen.batch.truth
+
+
 def _gain(seen: SeenSwaps) -> Tensor | None:
     """(K,): of the pairs that show two people; those of one person have their truth near the target."""
-    different = ~seen.batch.same
-    if seen.batch.truth is None or not different.any():
+    if seen.batch.truth is None:
         return None
-    return swap_gain(seen.image, seen.batch.target, seen.batch.truth, seen.batch.face)[different]
+    gain = swap_gain(seen.image, seen.batch.target, seen.batch.truth, seen.batch.face)
+    return _defined(seen, gain, ~seen.batch.same)
+
+
+def _feature_gain(seen: SeenSwaps) -> Tensor | None:
+    """(K,): of the pairs that show two people, as far as their eyes and mouths are known and not covered."""
+    right, points = _right(seen), seen.batch.landmarks
+    if right is None or points is None:
+        return None
+    discs = feature_discs(points, seen.image.shape[-1]) * seen.batch.face
+    return _defined(seen, swap_gain(seen.image, seen.batch.target, right, discs), ~seen.batch.same)
+
+
+def _detail(seen: SeenSwaps) -> Tensor | None:
+    right = _right(seen)
+    return None if right is None else _defined(seen, detail_correlation(seen.image, right, seen.batch.face))
+
+
+def _detail_target(seen: SeenSwaps) -> Tensor | None:
+    right = _right(seen)
+    return None if right is None else _defined(seen, detail_correlation(seen.batch.target, right, seen.batch.face))
+
+
+def _sharpness(seen: SeenSwaps) -> Tensor | None:
+    right = _right(seen)
+    return None if right is None else _defined(seen, sharpness_ratio(seen.image, right, seen.batch.face))
 
 
 def _psnr_truth(seen: SeenSwaps) -> Tensor | None:
-    return None if seen.batch.truth is None else psnr(seen.image, seen.batch.truth, seen.batch.face)
+    truth = seen.batch.truth
+    return None if truth is None else _defined(seen, psnr(seen.image, truth, seen.batch.face))
 
 
 def _ssim_truth(seen: SeenSwaps) -> Tensor | None:
-    return None if seen.batch.truth is None else ssim(seen.image, seen.batch.truth, seen.batch.face)
+    truth = seen.batch.truth
+    return None if truth is None else _defined(seen, ssim(seen.image, truth, seen.batch.face))
 
 
 def _identity_swap(seen: SeenSwaps) -> Tensor:
@@ -75,6 +117,7 @@ def _trust(seen: SeenSwaps) -> Tensor | None:
     return seen.trust
 
 
+_RIGHT = "the exact swap (the teacher's, where unknown)"
 SWAP_METRICS = (
     Metric(
         "swap_gain",
@@ -82,6 +125,26 @@ SWAP_METRICS = (
         "higher",
         _gain,
         column="swap gain, dB",
+    ),
+    Metric(
+        "feature_gain",
+        f"dB closer to {_RIGHT} than the target is, in discs around eyes and mouth",
+        "higher",
+        _feature_gain,
+    ),
+    Metric(
+        "detail_correlation",
+        f"correlation of fine detail with {_RIGHT}, inside the face; 1 is perfect",
+        "higher",
+        _detail,
+        column="detail",
+    ),
+    Metric("detail_target", "the same of the untouched target: what a copy would reach", None, _detail_target),
+    Metric(
+        "sharpness_ratio",
+        f"strength of fine detail over that of {_RIGHT}; smears raise it, 1 is no proof",
+        None,
+        _sharpness,
     ),
     Metric("identity_swap", "cosine of the swap to the source", "higher", _identity_swap, True, column="identity"),
     Metric("identity_teacher", "cosine of the teacher's picture to the source", None, _identity_teacher, True),

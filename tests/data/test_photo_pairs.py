@@ -320,6 +320,21 @@ def test_crops_sorted_into_folders_of_persons_keep_their_landmarks(aligned: Path
             torch.testing.assert_close(folder.landmarks(index), wanted, atol=1e-4, rtol=0)
 
 
+def test_pairs_tell_the_landmarks_of_their_targets_where_they_are_known(aligned: Path, flat: Path) -> None:
+    folder = crops(aligned, stored_template=None)
+    del folder._landmarks[folder.names[0]]
+    samples = [FaceSwaps(folder, "train", 0.3)[i] for i in range(20)]
+    unknown = [bool(sample.landmarks.isnan().all()) for sample in samples]
+    assert any(unknown) and not all(unknown) and collate(samples).landmarks.shape == (20, 5, 2)
+    for sample, hidden in zip(samples, unknown, strict=True):
+        number = who(sample.target)
+        assert hidden == (number == 0)
+        if not hidden:
+            torch.testing.assert_close(sample.landmarks, folder.landmarks(number).float())
+    assert FaceSwaps(folder, "train", 0.3, augment=Augment())[0].landmarks is None
+    assert swaps(flat)[0].landmarks is None
+
+
 def test_crops_without_digests_are_known_by_their_names(aligned: Path) -> None:
     lines = [json.loads(line) for line in (aligned / NAME).read_text().splitlines()]
     (aligned / NAME).write_text(

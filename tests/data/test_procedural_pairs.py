@@ -40,6 +40,7 @@ def test_the_truth_is_the_source_person_in_the_target_situation(faces: FaceRende
     batch = ProceduralSwaps(faces, SIZE, 6, seed=1, same_ratio=0.5)[2]
     exact = faces.render(batch.source_identity, batch.target_attributes, SIZE)
     torch.testing.assert_close(batch.truth, exact.image)
+    torch.testing.assert_close(batch.landmarks, exact.landmarks)
     assert (batch.face >= exact.face).all()
     others = faces.render(batch.source_identity.roll(-1, 0), batch.target_attributes, SIZE)
     expected = torch.where(batch.same.view(-1, 1, 1, 1), exact.image, others.image)

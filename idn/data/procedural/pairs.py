@@ -68,6 +68,7 @@ class ProceduralSwaps(Dataset[SwapBatch]):
             truth=swap.image,
             source_identity=identity,
             target_attributes=wanted,
+            landmarks=swap.landmarks,
         )
 
 

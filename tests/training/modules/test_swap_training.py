@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from idn.errors import OptionError, UserError
+from idn.geometry.templates import template_points
 from idn.losses.adversarial import AttributePreservation, HingeGenerator, WeakFeatureMatching
 from idn.losses.distillation import BackgroundMask, IdentityLoss, PixelDistillation
 from idn.losses.objective import Objective
@@ -144,6 +145,7 @@ def pairs(batch: SwapBatch, **more: torch.Tensor) -> SeenSwaps:
 
 def test_only_metrics_that_can_be_known_are_measured(make_data: Make) -> None:
     batch = make_data().train[0]
+    batch = batch._replace(landmarks=template_points("ffhq").float().expand(4, 5, 2))
     everything = pairs(
         batch, target=torch.eye(4, 8), answer=batch.truth, answer_cosine=torch.ones(4), trust=torch.ones(4)
     )
