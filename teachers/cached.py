@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.digests import weights_digest
 from idn.teacher_cache.manifest import MANIFEST, PARTS, CacheManifest, check_shards, same_encoder
 from idn.teacher_cache.shards import ShardReader, mean_colours
@@ -54,12 +54,12 @@ class CachedPairs(Dataset[SwapBatch]):
         manifest = self.kept.folder / MANIFEST
         size = batch.target.shape[-1]
         if size != declared.size:
-            raise UserError(f"the cached pairs have data.size={declared.size}, not {size}: see options in {manifest}")
+            raise UserError(f"the cached pairs have {declared.size} px, not {size}: see the options in {manifest}")
         found = mean_colours(batch).reshape(-1, kept.shape[1])
         if found.shape != kept.shape:
             raise UserError(
-                f"the cached items hold {declared.rows} pairs, these {len(found)}: use data.batch and the other data "
-                f"options of {manifest}"
+                f"the cached items hold {declared.rows} pairs, these {len(found)}: use the batch and the "
+                f"other data options of {manifest}"
             )
         others = ((found - kept).abs() > _TOLERANCE).any(1).nonzero()
         if len(others):
@@ -107,15 +107,13 @@ class CachedTeacher(FrozenTeacher):
             pairs[0]
         return data.with_pairs(train, val)
 
-    def _too_few(self, data: Data) -> UserError:
-        """A run that wants more held-out pairs than were kept, and the options with which it does not."""
+    def _too_few(self, data: Data) -> OptionError:
+        """A run that wants more held-out pairs than were kept, and what it can have."""
         kept, wanted = (items * self.manifest.rows for items in (self.manifest.items["val"], data.val_items))
         batch = data.batch_size or self.manifest.rows
-        fits = f"data.val_batches={kept // batch}" if batch <= kept else f"data.batch={kept} data.val_batches=1"
-        return UserError(
-            f"{self.folder} holds {kept} held-out pairs, the run wants {wanted}: give {fits}, or make another cache "
-            "with a higher data.val_batches"
-        )
+        fits = f"give {kept // batch}" if batch <= kept else f"give 1 and a batch of {kept}"
+        wanted = f"are {wanted} held-out pairs, and {self.folder} holds {kept}: {fits}, or make a larger cache"
+        return OptionError("val_batches", data.val_items * self.manifest.rows // batch, wanted, data)
 
     def _check_cosines(self, encoder: IdentityEncoder) -> None:
         """Raise UserError unless the encoder is the one whose cosines were kept."""
@@ -133,7 +131,7 @@ class CachedTeacher(FrozenTeacher):
             return self.manifest.scored
         if self.manifest.weights["scorer"] == weights_digest(scorer):
             return True
-        print(f"{self.folder} keeps qualities by another scorer: reweight.scorer is asked afresh", file=sys.stderr)
+        print(f"{self.folder} keeps qualities by another scorer: the scorer is asked afresh", file=sys.stderr)
         return False
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:

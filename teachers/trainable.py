@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from idn.types import IdentityFeatures, SwapOutput
 from teachers.published.ghost import GhostNet, PyramidEncoder
 from teachers.published.simswap import VARIANTS, SimSwapNet
 
+RATES: Mapping[str, float] = MappingProxyType({"identity": 20.0})
+"""Learning rates of the parameter groups, relative to the optimizer's; the published recipes have 1 everywhere."""
+
 _WIDEST = 16
 """The published pyramids stop growing at this many times the width of their finest level."""
 
@@ -25,6 +29,7 @@ class TrainableSwapper(nn.Module, ABC):
     """Puts identities into pictures, in house format, and knows what it takes to build it again.
 
     net: the network under its published keys. config: arguments of the constructor, as plain numbers and words.
+    rates: of learning, by parameter group, relative to the optimizer's; no part of the config.
     Subclasses name their `family` and their `identity_layers`, a part of the names of all layers that read the
     embedding, and write `swap` and `fault`.
     """
@@ -32,6 +37,7 @@ class TrainableSwapper(nn.Module, ABC):
     family: ClassVar[str]
     identity_layers: ClassVar[tuple[str, ...]]
     config: dict[str, int | str]
+    rates: dict[str, float]
     net: nn.Module
 
     def forward(self, target: Tensor, identity: IdentityFeatures) -> SwapOutput:
@@ -91,6 +97,7 @@ class SimSwapSwapper(TrainableSwapper):
     width: channels at full size, doubled by each of `halvings`. blocks: identity blocks in between. dim: length of the
     embedding. variant: "tanh01" reads RGB in [0, 1] and ends in a tanh, so its pictures lie in [0, 1]; with
     "imagenet_linear", as in SimSwap's train.py, they may leave it, and whoever uses them clamps.
+    rates: of learning, of the `parameter_groups`, relative to the optimizer's; None for 1 everywhere.
     64, 3, 9, 512 are the published numbers: such a file has the keys and shapes of latest_net_G.pth.
     Raises UserError for numbers below 1 and for another variant.
     """
@@ -98,9 +105,16 @@ class SimSwapSwapper(TrainableSwapper):
     family, identity_layers = "simswap", ("style1.linear", "style2.linear")
 
     def __init__(
-        self, width: int = 64, halvings: int = 3, blocks: int = 9, dim: int = 512, variant: str = "tanh01"
+        self,
+        width: int = 64,
+        halvings: int = 3,
+        blocks: int = 9,
+        dim: int = 512,
+        variant: str = "tanh01",
+        rates: Mapping[str, float] | None = RATES,
     ) -> None:
         super().__init__()
+        self.rates = dict(rates or {})
         self.config = {"width": width, "halvings": halvings, "blocks": blocks, "dim": dim, "variant": variant}
         _positive(self.config)
         require_one_of("variant", variant, VARIANTS)
@@ -131,14 +145,24 @@ class GhostSwapper(TrainableSwapper):
     width: channels of the finest level, doubled by each coarser one up to 16 times; the attribute encoder starts with
     half of it. halvings: from the picture to the coarsest map, whose side is size / 2 ** halvings, at least 2. blocks:
     denormalisations per level. dim: length of the embedding. size: pixels of the pictures.
+    rates: of learning, of the `parameter_groups`, relative to the optimizer's; None for 1 everywhere.
     64, 7, 2, 512, 256 are the published numbers; the published weights read embeddings of their own length, these read
     them L2-normalised. Raises UserError for numbers below 1 and a size that does not fit.
     """
 
     family, identity_layers = "ghost", ("up1", "fc1", "fc2")
 
-    def __init__(self, width: int = 64, halvings: int = 7, blocks: int = 2, dim: int = 512, size: int = 256) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        halvings: int = 7,
+        blocks: int = 2,
+        dim: int = 512,
+        size: int = 256,
+        rates: Mapping[str, float] | None = RATES,
+    ) -> None:
         super().__init__()
+        self.rates = dict(rates or {})
         self.config = {"width": width, "halvings": halvings, "blocks": blocks, "dim": dim, "size": size}
         _positive(self.config)
         self.size = size

@@ -134,7 +134,6 @@ def make_module() -> Callable[..., SwapTraining]:
             ),
             "optimizer": partial(torch.optim.AdamW, lr=5e-3),
             "schedule": partial(warmup_cosine, total_steps=total_steps, warmup_steps=1),
-            "rates": {"prediction": 0.003, "modulation": 3.0},
             "write": save_student,
             "ema_decay": 0.999,
         }

@@ -97,7 +97,7 @@ def _checked_trainer(verb: str, cfg: DictConfig) -> "pl.Trainer":
     if cfg.get("discriminator") is not None:
         check_trainer(trainer)
     elif verb == "train-scorer":
-        check_single(trainer, verb, "one process makes the pictures to learn from")
+        check_single(trainer, f"for `idn {verb}`", "one process makes the pictures to learn from")
     else:
         check_processes(trainer)
     return trainer

@@ -74,4 +74,4 @@ def require(extra: str, *modules: str) -> None:
     """Raise UserError that names the extra to install unless all `modules` can be imported."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise UserError(f"format={extra} needs {missing[0]}: {extra_advice(extra)}")
+        raise UserError(f"format {extra} needs {missing[0]}: {extra_advice(extra)}")

@@ -59,7 +59,7 @@ class Plan:
             for name, form in self.formats.items():
                 if precision not in form.precisions:
                     known = ", ".join(form.precisions)
-                    raise UserError(f"format={name} has no precision={precision}: choose of {known}")
+                    raise OptionError("precision", precision, f"is none of {name}: choose of {known}")
         make_writable("out", self.out)
 
 
@@ -74,7 +74,7 @@ def export(student: Path, product: Product, data: SwapData, plan: Plan, machine:
     failed, written = [], []
     expected = {n.name: reference(n, product.examples[n.name]) for n in product.networks[True]}
     for name, form in plan.formats.items():
-        with elsewhere(f"format={name}") if form.own_process else nullcontext(here) as call:
+        with elsewhere(f"format {name}") if form.own_process else nullcontext(here) as call:
             for precision, network in product_of(plan.precisions, product.networks[form.runtime_kernels]):
                 try:
                     record = _one(call, form, network, precision, product, expected[network.name], plan)

@@ -136,7 +136,7 @@ class Pipeline:
         self.out, self.jobs = Path(out), jobs
         self.stages = {name: stage for name, stage in stages.items() if stage is not None}
         if not self.stages:
-            raise UserError("this pipeline has no stages: choose one, such as experiment=pipeline_small")
+            raise UserError("this pipeline has no stages: choose a config that has some, such as pipeline_small")
         self._check_needs(stages)
         self.runs = {name: self._expand(name, stage) for name, stage in self.stages.items()}
         self._children, self._fresh = Children(), fresh

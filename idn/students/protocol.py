@@ -27,6 +27,8 @@ class SwapStudent(nn.Module):
 
     encoder: whose identities it reads.
     config: the other arguments of its constructor, JSON-able; `type(student)(encoder, **config)` builds it again.
+    rates: learning rates of its parameter groups, relative to that of the optimizer; 1 where none is given, and
+        everywhere for None. They are no part of the config: a finished student does not need them.
     """
 
     architecture: ClassVar[str]
@@ -47,9 +49,11 @@ class SwapStudent(nn.Module):
         cls.architecture = architecture
         _ARCHITECTURES[architecture] = cls
 
-    def __init__(self, encoder: EncoderDescription, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, encoder: EncoderDescription, config: Mapping[str, Any], rates: Mapping[str, float] | None = None
+    ) -> None:
         super().__init__()
-        self.encoder, self.config = encoder, dict(config)
+        self.encoder, self.config, self.rates = encoder, dict(config), dict(rates or {})
 
     def forward(self, target: Tensor, identity: IdentityFeatures) -> SwapOutput:
         """Put one identity into each target.

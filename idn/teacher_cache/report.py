@@ -82,7 +82,7 @@ def announce(report: CacheReport, data: SwapData, pairs: int) -> None:
     held_out = manifest.items["val"] * manifest.rows
     print(
         f"{pairs} pairs to ask about; the answers will take about {_words(wanted)}, {_words(free)} are free; "
-        f"{held_out} pairs are held out (data.val_batches times data.batch), and no student can validate on more",
+        f"{held_out} pairs are held out by the data, and no student can validate on more",
         file=sys.stderr,
     )
 

@@ -78,7 +78,7 @@ def build_distillation(
     student: a constructor that only lacks the description of the encoder, such as `partial(Student, width=0.5)`.
     perceptual, objective: maps that the perceptual loss compares; what the student minimises.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
-    module: SwapTraining with its options, such as `partial(SwapTraining, rates=None)`.
+    module: SwapTraining with its options, such as `partial(SwapTraining, ema_decay=0.999)`.
     discriminator: constructor of one, where the student learns adversarially as well.
 
     Returns the module and the data as this teacher wants them. Raises UserError for parts that do not fit each other.

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, distributed
 
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 
 PATIENCE = 10.0
 """Seconds that another process leaves to the first one, which may have the same trouble, and then speaks for all."""
@@ -26,15 +26,19 @@ def check_processes(trainer: pl.Trainer) -> None:
     if trainer.world_size == 1:
         return
     if not isinstance(trainer.strategy, DDPStrategy) or trainer.strategy._start_method != "popen":
-        raise UserError("several devices train together by trainer.strategy=ddp alone: choose it, or auto")
+        raise UserError("several devices train together by the strategy ddp alone: choose it, or auto")
     if trainer.num_nodes != 1 and must_start(trainer):
         raise UserError("several machines train together if torchrun or srun starts idn on each of them: use one")
 
 
-def check_single(trainer: pl.Trainer, verb: str, reason: str) -> None:
-    """Raise UserError, with the reason, if a training that one process has to do is given several devices."""
-    if trainer.world_size != 1:
-        raise UserError(f"trainer.devices and trainer.num_nodes must be 1 for `idn {verb}`: {reason}")
+def check_single(trainer: pl.Trainer, where: str, reason: str) -> None:
+    """Raise OptionError, with the reason, if a training that one process has to do is given several devices.
+
+    where: such as "beside a discriminator".
+    """
+    for name, count in (("num_nodes", trainer.num_nodes), ("devices", trainer.num_devices)):
+        if count != 1:
+            raise OptionError(name, count, f"must be 1 {where}: {reason}", trainer)
 
 
 def must_start(trainer: pl.Trainer) -> bool:

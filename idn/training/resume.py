@@ -49,7 +49,7 @@ def check_resume(resume: str | Path | None, trainer: pl.Trainer) -> None:
         return
     step = read_checkpoint(Path(str(resume)))["global_step"]
     if step > trainer.max_steps:
-        raise OptionError("resume", resume, f"is at step {step}: give trainer.max_steps a larger number to go on")
+        raise OptionError("resume", resume, f"is at step {step}: give the run more steps to go on")
 
 
 class Resumption(pl.Callback):

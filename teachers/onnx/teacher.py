@@ -65,7 +65,7 @@ class OnnxTeacher(FrozenTeacher):
         self._check_shapes()
         if record.returns_mask:
             mask = self._output("mask_output", mask_output, 1)
-            self._check_port(self.program.outputs[mask], (1, *self._face), "teacher.mask_output")
+            self._check_port(self.program.outputs[mask], (1, *self._face), "mask_output")
         dry_run(self._run, self.record, self.file, "its sizes")
         self.freeze()
 

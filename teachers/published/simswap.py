@@ -230,7 +230,7 @@ class SimSwapTeacher(FrozenTeacher):
         if error < min(_RATIO * mine, _REBUILT):
             warnings.warn(
                 f"teacher {self.record.name} reconstructs faces with a mean error of {mine:.3f} as "
-                f"variant={self.record.variant} and of {error:.3f} as variant={other}: set teacher.variant={other} "
+                f"variant={self.record.variant} and of {error:.3f} as variant={other}: set variant={other} "
                 "unless you know better",
                 stacklevel=2,
             )

@@ -99,7 +99,7 @@ class ProceduralTeacher(FrozenTeacher):
         if batch.truth is not None:
             return batch.truth.clone()
         if batch.source_identity is None or batch.target_attributes is None:
-            raise UserError("the procedural teacher needs data that knows the exact swap: choose data=procedural")
+            raise UserError("the procedural teacher needs data that knows the exact swap: take procedural faces")
         drawn = self.renderer.render(batch.source_identity, batch.target_attributes, target.shape[-1]).image
         return drawn.to(target.dtype)
 
@@ -108,7 +108,7 @@ def _content(batch: SwapBatch) -> Tensor:
     """(N, K) int64: the bits of what makes a pair, equal for equal numbers."""
     if batch.source_identity is None or batch.target_attributes is None:
         raise UserError(
-            "the procedural teacher can only fail on rendered people: choose data=procedural, or set its "
+            "the procedural teacher can only fail on rendered people: take procedural faces, or set its "
             "wrong_identity and artefacts to 0"
         )
     numbers = torch.cat([batch.source_identity, batch.target_attributes], 1).float() + 0.0

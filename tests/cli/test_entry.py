@@ -219,7 +219,10 @@ def test_a_student_trains_from_kept_answers_and_its_file_names_the_teacher(idn_c
         (["train", "teacher=cached"], "teacher.path"),
         (["train", "teacher=cached", "teacher.path=nowhere"], "nowhere holds no cache.json"),
         (["train", "teacher=cached", "teacher.path=kept", "seed=1"], "pair 0 is not the one that was cached"),
-        (["train", "teacher=cached", "teacher.path=kept", "data.val_batches=2"], "give data.val_batches=1"),
+        (
+            ["train", "teacher=cached", "teacher.path=kept", "data.val_batches=2"],
+            "data.val_batches=2 are 4 held-out pairs",
+        ),
     ],
 )
 def test_a_cache_that_does_not_fit_gets_one_sentence(words: list[str], said: str, idn_cli) -> None:

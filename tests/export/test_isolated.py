@@ -27,15 +27,15 @@ def die(number: int) -> None:
 
 
 def test_one_process_serves_all_calls_and_another_takes_over_after_a_crash() -> None:
-    with elsewhere("format=odd") as call:
+    with elsewhere("format odd") as call:
         first, seen = call(remember, 1)
         assert seen == [1] and first != os.getpid()
         assert call(remember, 2) == (first, [1, 2])
         with pytest.raises(UserError, match=r"^floor=3 is too low$"):
             call(refuse)
-        with pytest.raises(UserError, match=r"^format=odd failed: RuntimeError: no kernel$"):
+        with pytest.raises(UserError, match=r"^format odd failed: RuntimeError: no kernel$"):
             call(fail)
-        with pytest.raises(UserError, match=r"^format=odd crashed \(SIGSEGV\): leave it out$"):
+        with pytest.raises(UserError, match=r"^format odd crashed \(SIGSEGV\): leave it out$"):
             call(die, signal.SIGSEGV)
         second, seen = call(remember, 3)
         assert second != first and seen == [3]

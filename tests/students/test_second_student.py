@@ -26,7 +26,6 @@ SMALL = (
     "trainer.max_steps=2",
     "trainer.val_check_interval=2",
     "trainer.accelerator=cpu",
-    "distillation.rates=null",
 )
 
 

@@ -44,7 +44,7 @@ def test_a_student_is_judged_by_the_judge_that_it_was_given(idn_cli, tmp_path: P
     assert "asked afresh" not in said
     trust, named, said = trained(idn_cli, *kept, second)
     assert trust == pytest.approx(live[second], rel=0.02) and "on snapshots of second" in named
-    assert "kept keeps qualities by another scorer: reweight.scorer is asked afresh" in said.splitlines()
+    assert "kept keeps qualities by another scorer: the scorer is asked afresh" in said.splitlines()
 
 
 def test_another_judge_under_the_same_name_is_noticed(idn_cli, tmp_path: Path) -> None:

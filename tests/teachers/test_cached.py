@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from idn.data.loaders import StreamData, SwapData
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.digests import file_sha256
 from idn.images import from_uint8, to_uint8
 from idn.reweighting.trust import Trust
@@ -162,7 +162,7 @@ def test_a_quality_counts_only_if_the_given_scorer_said_it(
     capsys.readouterr()
     batch = teacher.attach(make_data(), module.encoder, module.supervisor.trust.scorer).train[0]
     said = capsys.readouterr().err
-    assert said == ("" if kept else f"{tmp_path} keeps qualities by another scorer: reweight.scorer is asked afresh\n")
+    assert said == ("" if kept else f"{tmp_path} keeps qualities by another scorer: the scorer is asked afresh\n")
     assert (batch.cached_quality is not None) == kept
     expected = batch.cached_cosine.clamp(0, 1).square() * weight * batch.cached_answer.mean((1, 2, 3))
     torch.testing.assert_close(module.observe(batch, module.network).supervised.trust, expected)
@@ -261,9 +261,9 @@ def test_pairs_of_another_shape_are_refused_at_the_start(
         def __getitem__(self, index: int) -> SwapBatch:
             return data.train[index].take(slice(3))
 
-    with pytest.raises(UserError, match=r"data\.size=32, not 16"):
+    with pytest.raises(UserError, match="have 32 px, not 16"):
         attached(data.with_pairs(Small(), data.val), teacher, make_module)
-    with pytest.raises(UserError, match=r"hold 4 pairs, these 3: use data\.batch and the other data options"):
+    with pytest.raises(UserError, match=r"hold 4 pairs, these 3: use the batch and the other data options"):
         attached(data.with_pairs(Fewer(), data.val), teacher, make_module)
 
 
@@ -282,10 +282,10 @@ def test_a_run_may_validate_on_fewer_pairs_than_are_held_out(
 @pytest.mark.parametrize(
     ("samples", "batch", "items", "advice"),
     [
-        (True, 4, 12, "data.val_batches=2"),
-        (True, 3, 9, "data.val_batches=2"),
-        (True, 16, 16, "data.batch=8 data.val_batches=1"),  # there is nothing below one batch
-        (False, None, 3, "data.val_batches=2"),
+        (True, 4, 12, "give 2"),
+        (True, 3, 9, "give 2"),
+        (True, 16, 16, "give 1 and a batch of 8"),  # there is nothing below one batch
+        (False, None, 3, "give 2"),
     ],
 )
 def test_a_run_that_wants_more_held_out_pairs_is_told_options_that_fit(
@@ -305,11 +305,12 @@ def test_a_run_that_wants_more_held_out_pairs_is_told_options_that_fit(
     more = data()
     more.batch_size, more.val_items = batch, items
     wanted = items if samples else 4 * items
-    with pytest.raises(UserError, match=f"holds 8 held-out pairs, the run wants {wanted}: give {advice}, or make"):
+    with pytest.raises(OptionError, match=f"are {wanted} held-out pairs, and .* holds 8: {advice}, or make") as error:
         attached(more, CachedTeacher(tmp_path), make_module)
-    words = dict(word.split("=") for word in advice.split())
-    more.batch_size = int(words.get("data.batch", batch or 0)) or None
-    more.val_items = int(words["data.val_batches"]) * (more.batch_size or 1)
+    assert error.value.argument == "val_batches" and error.value.owner is more
+    batches, *others = (int(word) for word in advice.split() if word.isdigit())
+    more.batch_size = others[0] if others else batch
+    more.val_items = batches * (more.batch_size or 1)
     assert attached(more, CachedTeacher(tmp_path), make_module).val[0].cached_answer is not None
 
 

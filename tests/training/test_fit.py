@@ -45,7 +45,7 @@ def test_a_run_that_died_before_its_result_is_finished_from_its_last_checkpoint(
     assert after.keys() == before.keys() and all(torch.equal(value, after[key]) for key, value in before.items())
     assert json.loads(summary.read_text()) == pytest.approx(said) if verb != "train-scorer" else summary.is_file()
     status, out, err = idn_cli(verb, *words, "trainer.max_steps=1", resume)
-    assert status == 2 and "is at step 2: give trainer.max_steps a larger number" in out + err
+    assert status == 2 and "is at step 2: give the run more steps" in out + err
 
 
 def test_a_teacher_finished_in_another_folder_has_its_snapshots(idn_cli, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from idn.cli import launch
 from idn.data.loaders import StreamData
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.training import multi_process as processes
 from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.multi_process import check_processes, check_single, mean_of_all, must_start
@@ -114,8 +114,8 @@ def test_one_process_and_ddp_are_welcome(options: dict[str, Any]) -> None:
     ("options", "said"),
     [
         ({"devices": 2, "num_nodes": 2}, "torchrun or srun starts idn on each"),
-        ({"devices": 2, "strategy": "ddp_spawn"}, "trainer.strategy=ddp alone"),
-        ({"devices": 2, "strategy": "ddp_fork"}, "trainer.strategy=ddp alone"),
+        ({"devices": 2, "strategy": "ddp_spawn"}, "the strategy ddp alone"),
+        ({"devices": 2, "strategy": "ddp_fork"}, "the strategy ddp alone"),
     ],
 )
 def test_other_ways_of_several_processes_are_refused(options: dict[str, Any], said: str) -> None:
@@ -139,9 +139,11 @@ def test_processes_are_started_unless_somebody_did(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_one_process_does_refuses_two() -> None:
-    check_single(trainer(), "train-scorer", "why")
-    with pytest.raises(UserError, match=r"trainer\.devices .* must be 1 for `idn train-scorer`: why$"):
-        check_single(trainer(devices=2), "train-scorer", "why")
+    check_single(trainer(), "here", "why")
+    for argument in ("devices", "num_nodes"):
+        with pytest.raises(OptionError, match=r"must be 1 here: why$") as error:
+            check_single(trainer(**{argument: 2}), "here", "why")
+        assert (error.value.argument, error.value.value) == (argument, 2)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +151,11 @@ def test_what_one_process_does_refuses_two() -> None:
     [
         (["train-teacher", "data=faces", "data.root=nowhere"], "must be 1 beside a discriminator: the gradients"),
         (["train-scorer", "graded.folder=nowhere"], "must be 1 for `idn train-scorer`: one process makes"),
-        (["train", "trainer.strategy=ddp_spawn", "data=faces", "data.root=nowhere"], "trainer.strategy=ddp alone"),
-        (["train-encoder", "trainer.strategy=ddp_spawn", "encoder_data.size=1"], "trainer.strategy=ddp alone"),
+        (
+            ["train", "trainer.strategy=ddp_spawn", "data=faces", "data.root=nowhere"],
+            "the strategy ddp alone",
+        ),
+        (["train-encoder", "trainer.strategy=ddp_spawn", "encoder_data.size=1"], "the strategy ddp alone"),
     ],
 )
 def test_a_refusal_comes_before_anything_is_loaded(idn_cli, words: list[str], said: str) -> None:

@@ -98,12 +98,23 @@ def _suggestion(verb: str, options: Sequence[str], name: str) -> str:
     if owners:
         more = f" and {len(owners) - _SHOWN} others" if len(owners) > _SHOWN else ""
         return f"it belongs to {', '.join(f'{group}={owner}' for owner in owners[:_SHOWN])}{more}"
+    if not key and (meant := _groups_meant(verb, options, name)):
+        return f"did you mean {' or '.join(meant)}?"
     config = _choices_only(verb, options)
     near = near_names(name, list(dict.fromkeys(_names(config))))
     hint = f"did you mean {near[0]}?" if near else f"see idn {verb} --help"
     parent = selected(config, name.rpartition(".")[0]) if key else None
     passes = isinstance(parent, DictConfig) and "_target_" in parent
     return f"{hint} (+{name}=... would pass it on as it is)" if passes else hint
+
+
+def _groups_meant(verb: str, options: Sequence[str], name: str) -> list[str]:
+    """What chooses the file that an option names, which calls its group by another name: the likeliest, or all."""
+    value = next((option.partition("=")[2] for option in options if option.lstrip("+").startswith(f"{name}=")), "")
+    settings = composed(verb, search(options))[1]
+    having = [group for group in settings.runtime.choices if value in choices(settings, group)]
+    near = difflib.get_close_matches(name, having, n=1, cutoff=0.6)
+    return [f"{group}={value}" for group in near or having]
 
 
 def _keys(file: Traversable) -> set[str]:

@@ -101,7 +101,7 @@ def interpreter(name: str) -> Path:
         return ready
     size = _converter(name).size
     raise UserError(
-        f"format={name} converts in an environment of its own: run `idn install-converter name={name}` ({size})"
+        f"format {name} converts in an environment of its own: run `idn install-converter name={name}` ({size})"
     )
 
 
@@ -114,7 +114,7 @@ def convert(name: str, request: Mapping[str, Any]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise UserError(
-            f"format={name} cannot convert this network: {_reason(done.stderr.splitlines(), done.returncode)}"
+            f"format {name} cannot convert this network: {_reason(done.stderr.splitlines(), done.returncode)}"
         )
 
 

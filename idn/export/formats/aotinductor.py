@@ -63,7 +63,7 @@ class AOTInductorFormat:
                 if any(shutil.which(compiler) for compiler in config.cpp.cxx if compiler):
                     raise
                 raise UserError(
-                    "format=aotinductor needs a C++ compiler: install g++, or name one in the environment variable CXX"
+                    "format aotinductor needs a C++ compiler: install g++, or name one in the environment variable CXX"
                 ) from error
 
     def open(self, path: Path, threads: int) -> Runner:

@@ -74,7 +74,7 @@ class CoreMLFormat:
             )
         except (NotImplementedError, RuntimeError, ValueError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            raise UserError(f"format=coreml cannot convert {network.name}: {reason}") from error
+            raise UserError(f"format coreml cannot convert {network.name}: {reason}") from error
         return _with_small_weights(model) if precision == "int8" else model
 
     def open(self, path: Path, threads: int) -> Runner:

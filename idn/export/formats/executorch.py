@@ -162,7 +162,7 @@ def _check_delegation(graph: fx.Graph, name: str) -> None:
     slow = [operator for operator, work in left.items() if work > SPARE]
     if slow:
         raise UserError(
-            f"format=executorch would run {', '.join(slow)} of {name} in plain loops, as XNNPACK does not take it: "
+            f"format executorch would run {', '.join(slow)} of {name} in plain loops, as XNNPACK does not take it: "
             "choose another format for this network"
         )
 

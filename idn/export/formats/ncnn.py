@@ -77,7 +77,7 @@ def _convert(folder: Path, network: Network, half: bool) -> tuple[str, Path]:
     if done.returncode or not weights.is_file() or unknown:
         said = (done.stderr or done.stdout).strip().splitlines()
         reason = f"it has no layer for {unknown[0]}" if unknown else (said or ["pnnx failed"])[-1]
-        raise UserError(f"format=ncnn cannot convert {network.name}: {reason}")
+        raise UserError(f"format ncnn cannot convert {network.name}: {reason}")
     return layers.read_text(), weights
 
 

@@ -57,7 +57,7 @@ class TorchExportFormat:
             if not (self.dynamic_batch or self.dynamic_size):
                 raise
             raise UserError(
-                f"format=pt2 cannot leave the batch or the size of {network.name} open: "
+                f"format pt2 cannot leave the batch or the size of {network.name} open: "
                 "set its dynamic_batch and dynamic_size to false"
             ) from error
         with atomic_write(path) as draft, quiet():

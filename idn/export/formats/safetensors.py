@@ -46,7 +46,7 @@ class SafetensorsFormat:
         module = network.module
         if network.recipe is None:
             raise UserError(
-                f"format=safetensors holds the networks of a student, not {network.name}: "
+                f"format safetensors holds the networks of a student, not {network.name}: "
                 "choose another format for it, or keep its own file of weights"
             )
         inputs = {name: list(value.shape) for name, value in network.inputs.items()}

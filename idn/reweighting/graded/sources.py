@@ -122,7 +122,11 @@ class Degradations:
         if "stranger" not in self.kinds:
             return Scene(answer, batch.target, batch.face)
         if batch.cached_answer is not None or len(answer) < 2:
-            why = "a cached teacher knows no other pairs" if batch.cached_answer is not None else "data.batch is 1"
+            why = (
+                "a cached teacher knows no other pairs"
+                if batch.cached_answer is not None
+                else "the data come one pair at a time"
+            )
             raise OptionError("kinds", ", ".join(self.kinds), f"has stranger, but {why}: leave it out", self)
         other = batch._replace(
             source=batch.source.roll(1, 0),

@@ -1,6 +1,8 @@
 """MobileFaceSwap: injection network and IDN together. This is what is optimised, averaged and saved."""
 
 import copy
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +17,25 @@ from idn.students.mobilefaceswap.static import StaticIDN, bake
 from idn.students.protocol import SwapStudent
 from idn.types import EncoderDescription, IdentityFeatures, SwapOutput
 
+RATES: Mapping[str, float] = MappingProxyType({"prediction": 0.003, "modulation": 3.0})
+"""Learning rates of its parameter groups, relative to that of the optimizer, which suit Adam."""
+
 
 class Student(SwapStudent, architecture="mobilefaceswap"):
     """Injection network, once per source identity, and IDN, once per frame (MobileFaceSwap, arXiv:2201.03808).
 
     encoder: of the identities; the published network reads embeddings of 512 numbers and 512 maps of 7 x 7.
     width: scales the channels of the IDN and of the prediction chains, 0.25 to 2.
+    rates: learning rates of its `parameter_groups`, relative to that of the optimizer; None for 1 everywhere.
     Raises OptionError for another width, UserError for an encoder whose maps have less than 4 pixels a side.
     """
 
     stride = STRIDE
 
-    def __init__(self, encoder: EncoderDescription, width: float = 1.0) -> None:
-        super().__init__(encoder, {"width": width})
+    def __init__(
+        self, encoder: EncoderDescription, width: float = 1.0, rates: Mapping[str, float] | None = RATES
+    ) -> None:
+        super().__init__(encoder, {"width": width}, rates)
         layout = Layout.of(width)
         self.injection = InjectionNetwork(encoder.embedding_dim, encoder.feature_channels, encoder.feature_size, layout)
         self.idn = IDN(layout)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from idn.errors import OptionError, UserError
+from idn.errors import OptionError
 from idn.files.atomic import atomic_write
 from idn.files.tensors import read_metadata
 from idn.types import SwapBatch
@@ -33,10 +33,11 @@ class Snapshots(pl.Callback):
         self.earlier: dict[str, str | int] = {}
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Raises UserError if the run has no end of which a share could be taken."""
+        """Raises OptionError if the run has no end of which a share could be taken."""
         self.max_steps = trainer.max_steps
         if self.max_steps < 1 and self.paths:
-            raise UserError("snapshots are kept at shares of a run: give trainer.max_steps, or fractions=[]")
+            wanted = "is no end, of which snapshots could be kept at shares: give the number of steps"
+            raise OptionError("max_steps", trainer.max_steps, wanted, trainer)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Put the folder in order, and keep what is due before the first step."""

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.files.option_checks import require_one_of
 from idn.losses.adversarial import HingeDiscriminator, Scales
+from idn.training.multi_process import check_single
 from idn.types import SwapBatch, Verdict
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -107,16 +108,13 @@ def update(module: pl.LightningModule, scaler: GradScaler | None) -> None:
 
 
 def check_trainer(trainer: pl.Trainer) -> None:
-    """Raise UserError for options of the trainer that do not fit two networks which train each other."""
+    """Raise OptionError for arguments of the trainer that do not fit two networks which train each other."""
     if trainer.precision not in PRECISIONS:
-        raise UserError(
-            f"trainer.precision={trainer.precision} does not fit training with a discriminator: take "
-            f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
-        )
-    if trainer.world_size != 1:
-        raise UserError(
-            "trainer.devices and trainer.num_nodes must be 1 beside a discriminator: the gradients of two networks are "
-            "not shared between processes"
-        )
-    if trainer.accumulate_grad_batches != 1:
-        raise UserError("trainer.accumulate_grad_batches must be 1 beside a discriminator: raise data.batch instead")
+        fitting = f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
+        wanted = f"does not fit training with a discriminator: take {fitting}"
+        raise OptionError("precision", trainer.precision, wanted, trainer)
+    reason = "the gradients of two networks are not shared between processes"
+    check_single(trainer, "beside a discriminator", reason)
+    if (batches := trainer.accumulate_grad_batches) != 1:
+        wanted = "must be 1 beside a discriminator: take larger batches instead"
+        raise OptionError("accumulate_grad_batches", batches, wanted, trainer)

@@ -45,22 +45,22 @@ class Observed(NamedTuple):
 class SwapTraining(FiniteGuard):
     """Trains `network` to put identities into pictures, and validates its moving average.
 
-    network: (target, IdentityFeatures) -> SwapOutput, with `parameter_groups()`; a student
-        (arXiv:2201.03808), or one of teachers.trainable, which may have an encoder of attributes.
+    network: (target, IdentityFeatures) -> SwapOutput, with `parameter_groups()`, and `rates` of learning for those,
+        relative to that of the optimizer, 1 where none is given; a student (arXiv:2201.03808), or one of
+        teachers.trainable, which may have an encoder of attributes.
     supervisor: what the swaps should be: a teacher, the exact answer, or nothing but the pair.
     encoder: frozen identity encoder.
     objective: what the network minimises. Terms that need a fusion mask are left out, and a line says so, if the
         network has none.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer; made once for each network
         that learns.
-    rates: learning rates of the network's parameter groups, and of the "discriminator", relative to that of the
-        optimizer; 1 where none is given, and everywhere for None.
     write: (network, path, notes) writes the file of the network.
     notes: what that file says beside its origin, such as size and template of the crops.
     perceptual: frozen, feature maps for a perceptual term. It tells as `reads_encoder` whether it needs what the
         encoder saw.
     discriminator: pictures to Verdict, for an adversarial term. It learns beside the network by the hinge (SimSwap,
         arXiv:2106.06340); optimization is manual then, and the trainer must not clip.
+    discriminator_rate: its learning rate, relative to that of the optimizer.
     clip: largest norm of either network's gradient where there is a discriminator; None for no limit.
     real: "target" or "source", which picture of a pair the discriminator is shown as a photograph.
     scales: "mean" or "sum", what becomes of the discriminator's losses at several scales.
@@ -80,11 +80,11 @@ class SwapTraining(FiniteGuard):
         objective: Objective,
         optimizer: Build,
         schedule: Callable[[Optimizer], LRScheduler],
-        rates: Mapping[str, float] | None,
         write: Callable[[nn.Module, str | Path, Mapping[str, str]], None],
         notes: Mapping[str, str] | None = None,
         perceptual: nn.Module | None = None,
         discriminator: nn.Module | None = None,
+        discriminator_rate: float = 0.08,
         clip: float | None = None,
         real: Real = "target",
         scales: Scales = "mean",
@@ -100,7 +100,7 @@ class SwapTraining(FiniteGuard):
         self.supervisor, self.encoder, self.perceptual = supervisor, encoder, perceptual
         self.ema = MovingAverage(network, ema_decay)
         self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
-        self.rates, self.clip = dict(rates or {}), clip
+        self.discriminator_rate, self.clip = discriminator_rate, clip
         self.write, self.notes = write, dict(notes or {})
         self._check()
         if compile:
@@ -108,10 +108,10 @@ class SwapTraining(FiniteGuard):
 
     def _check(self) -> None:
         """Raise UserError for parts that do not fit each other."""
-        groups = [*self.network.parameter_groups(), "discriminator"]
-        if unknown := sorted(self.rates.keys() - set(groups)):
-            wanted = f"belongs to no parameters: there are {', '.join(groups)}; null gives all of them one rate"
-            raise OptionError(f"rates.{unknown[0]}", self.rates[unknown[0]], wanted, self)
+        groups, rates = self.network.parameter_groups(), self.network.rates
+        if unknown := sorted(rates.keys() - groups.keys()):
+            wanted = f"belongs to no parameters: there are {', '.join(groups)}"
+            raise OptionError(f"rates.{unknown[0]}", rates[unknown[0]], wanted, self.network)
         missing = {
             "answer": None if self.supervisor.answers else "a teacher, which this training does not have",
             "perceptual": None if self.perceptual is not None else "a network that makes perceptual maps",
@@ -266,11 +266,11 @@ class SwapTraining(FiniteGuard):
 
     def configure_optimizers(self) -> Any:
         """One optimizer, every group of parameters at its own rate; another one for the discriminator."""
-        ours = rated(self.optimizer, self.network.parameter_groups(), self.rates)
+        ours = rated(self.optimizer, self.network.parameter_groups(), self.network.rates)
         if self.adversary is None:
             return stepwise(ours, self.schedule)
         judging = [p for p in self.adversary.discriminator.parameters() if p.requires_grad]
-        theirs = rated(self.optimizer, {"discriminator": judging}, self.rates)
+        theirs = rated(self.optimizer, {"discriminator": judging}, {"discriminator": self.discriminator_rate})
         return [ours, theirs], [{"scheduler": self.schedule(one), "interval": "step"} for one in (ours, theirs)]
 
     def lineage(self) -> dict[str, str]:

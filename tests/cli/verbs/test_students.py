@@ -74,7 +74,7 @@ def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_pat
         (f"source={crop}", "format.onnx.opset=9"): "format.onnx.opset=9 is not supported",
         (f"source={crop}", "format=[]"): "format=[] names no format",
         (f"source={crop}", "precision=[fp8]"): "precision=fp8 is unknown",
-        (f"source={crop}", "precision=[bf16]"): "format=onnx has no precision=bf16",
+        (f"source={crop}", "precision=[bf16]"): "precision=bf16 is none of onnx: choose of fp32",
         (f"source={crop}", "aligned=true", "out=file/inside"): "cannot be written",
         ("source=none", "prepared=swap.onnx"): "prepared=FILE wants a new person",
         (f"source={crop}", "prepared=swap.onnx"): "swap.onnx",

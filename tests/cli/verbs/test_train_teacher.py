@@ -139,7 +139,8 @@ def test_a_recipe_is_a_published_network_with_published_numbers(recipe: str) -> 
     assert (cfg.teacher_training.real, cfg.teacher_training.scales) == published["shown"]
     for group in ("discriminator", "data", "optim"):
         assert {key: cfg[group][key] for key in published[group]} == published[group]
-    assert set(cfg.teacher_training.rates.values()) == {1.0} and cfg.schedule.floor == 1.0
+    assert cfg.teacher_network.rates == {"identity": 1.0} and cfg.teacher_training.discriminator_rate == 1.0
+    assert cfg.schedule.floor == 1.0
 
 
 def test_every_published_objective_has_a_recipe_and_every_recipe_is_tested_and_offered() -> None:

@@ -160,7 +160,7 @@ def test_a_worker_gets_its_request_and_keeps_its_chatter(
 
 
 def test_a_worker_that_fails_is_heard(worker: None) -> None:
-    with pytest.raises(UserError, match=r"format=tiny cannot convert this network: ValueError: no operator for this$"):
+    with pytest.raises(UserError, match=r"format tiny cannot convert this network: ValueError: no operator for this$"):
         convert("tiny", {"fail": True})
 
 

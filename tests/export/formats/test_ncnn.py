@@ -106,7 +106,7 @@ def test_a_failed_conversion_leaves_what_was_there(tmp_path: Path) -> None:
 
     (tmp_path / "odd.param").write_text("before")
     (tmp_path / "odd.bin").write_text("before")
-    with pytest.raises(UserError, match="format=ncnn cannot convert odd: it has no layer for aten::digamma"):
+    with pytest.raises(UserError, match="format ncnn cannot convert odd: it has no layer for aten::digamma"):
         odd = Network("odd", Odd(), {"x": torch.rand(1, 1, 4, 4)}, ("y",))
         NcnnFormat().write(odd, tmp_path / "odd.param", "fp32", [])
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"odd.param": "before", "odd.bin": "before"}

@@ -349,7 +349,7 @@ def test_a_wrong_variant_is_noticed_once_and_changes_nothing(copying, tmp_path, 
         assert messages == []
     else:
         assert len(messages) == 1
-        assert f"set teacher.variant={trained}" in messages[0]
+        assert f"set variant={trained}" in messages[0]
         assert all(
             f"{value:.3f}"[:-1] in messages[0] for value in teacher.reconstruction(*four(batch, encoder)).values()
         )

@@ -29,8 +29,9 @@ Make = Callable[..., Any]
 class Plain(nn.Module):
     """A network without a mask that adds a colour, which it reads from the embedding, to the target."""
 
-    def __init__(self) -> None:
+    def __init__(self, **rates: float) -> None:
         super().__init__()
+        self.rates = rates
         self.colour = nn.Linear(8, 3)
 
     def forward(self, target: torch.Tensor, identity: IdentityFeatures) -> SwapOutput:
@@ -89,7 +90,7 @@ def test_exact_answers_teach_without_a_teacher(tmp_path: Path, make_module: Make
 def test_a_network_without_a_mask_goes_without_the_terms_of_masks(
     term: nn.Module, tmp_path: Path, make_module: Make, make_data: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = make_module(network=Plain(), rates=None, objective=objective(term=term, mask=BackgroundMask()))
+    module = make_module(network=Plain(), objective=objective(term=term, mask=BackgroundMask()))
     trainer = train(tmp_path, module, make_data())
     said = "this network has no fusion mask: the loss goes without mask"
     assert capsys.readouterr().out.splitlines().count(said) == 1
@@ -97,7 +98,7 @@ def test_a_network_without_a_mask_goes_without_the_terms_of_masks(
 
 
 def test_a_network_without_a_mask_needs_another_term(tmp_path: Path, make_module: Make, make_data: Make) -> None:
-    module = make_module(network=Plain(), rates=None, objective=objective(mask=BackgroundMask()))
+    module = make_module(network=Plain(), objective=objective(mask=BackgroundMask()))
     with pytest.raises(OptionError, match="no term that this network can learn from"):
         train(tmp_path, module, make_data())
 
@@ -121,8 +122,8 @@ def test_a_term_that_asks_for_what_is_not_there_is_refused(
 
 def test_rates_of_parameters_that_are_not_there_are_refused(make_module: Make) -> None:
     with pytest.raises(OptionError) as error:
-        make_module(network=Plain(), rates={"prediction": 0.003})
-    assert error.value.argument == "rates.prediction"
+        make_module(network=(network := Plain(prediction=0.003)))
+    assert error.value.argument == "rates.prediction" and error.value.owner is network
 
 
 def test_the_file_says_where_the_network_comes_from(tmp_path: Path, make_module: Make, make_data: Make) -> None:
