@@ -1,6 +1,7 @@
 """From a composed config to a training run: what the verbs that train and `idn.train` have in common."""
 
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from idn.errors import OptionError, UserError
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+    from idn.data.loaders import SwapData
     from idn.training.fit import Result
     from idn.training.run_kinds import EncoderRun, ScorerRun, StudentRun, TeacherRun, TrainingRun
+    from idn.types import IdentityEncoder
 
 
 def run_training(verb: str, cfg: DictConfig) -> "Result":
@@ -137,6 +140,7 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         schedule=build(cfg.schedule),
         module=build(cfg.distillation, _partial_=True, clip=cfg.trainer.gradient_clip_val),
         discriminator=None if cfg.get("discriminator") is None else build(cfg.discriminator, _partial_=True),
+        judge=_judge(cfg, data),
     )
     return StudentRun(module, data)
 
@@ -156,8 +160,30 @@ def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         schedule=build(cfg.schedule),
         module=build(cfg.teacher_training, _partial_=True, clip=cfg.trainer.gradient_clip_val),
         licence=cfg.licence,
+        judge=_judge(cfg, data),
     )
     return TeacherRun(module, data)
+
+
+def _judge(cfg: DictConfig, data: "SwapData") -> "IdentityEncoder | None":
+    """The encoder that only validates, if there is one that knows such faces.
+
+    Its random initial weights come from a generator of their own: a run learns the same with it and without.
+    """
+    import torch
+
+    if cfg.get("judge") is None:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        judge = build(cfg.judge)
+    if not (data.photographs and getattr(judge, "drawn_only", False)):
+        return judge
+    print(
+        "the judge knows drawn faces only and says nothing of photographs: judge=mobilefacenet judge.weights=FILE "
+        "takes another encoder than the one that teaches, judge=null none",
+        file=sys.stderr,
+    )
+    return None
 
 
 def _encoder(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "EncoderRun":

@@ -8,7 +8,27 @@ from idn.metrics.detail import detail_correlation, feature_discs, sharpness_rati
 from idn.metrics.identity import identity_cosine
 from idn.metrics.images import psnr, ssim, swap_gain
 from idn.metrics.metric import Metric
-from idn.types import SwapBatch
+from idn.types import IdentityEncoder, SwapBatch
+
+
+class Judged(NamedTuple):
+    """How like their sources N pictures are, by an encoder that had no say in the training: cosines, (N,) each."""
+
+    swap: Tensor
+    target: Tensor
+    """Of the untouched targets."""
+    answer: Tensor | None
+    """Of the teacher's pictures, where there are any."""
+
+
+def ask_judge(judge: IdentityEncoder | None, batch: SwapBatch, swap: Tensor, answer: Tensor | None) -> Judged | None:
+    """What an encoder that does not teach says of swaps and answers, (N, 3, S, S) in [0, 1]; None without one."""
+    if judge is None:
+        return None
+    source = judge(batch.source).embedding
+    of_swap, of_target = (identity_cosine(judge(part).embedding, source) for part in (swap, batch.target))
+    of_answer = None if answer is None else identity_cosine(judge(answer).embedding, source)
+    return Judged(of_swap, of_target, of_answer)
 
 
 class SeenSwaps(NamedTuple):
@@ -30,6 +50,8 @@ class SeenSwaps(NamedTuple):
     """(N,): of the identities of `answer` and the sources."""
     trust: Tensor | None = None
     """(N,) in [0, 1]: in `answer`."""
+    judged: Judged | None = None
+    """What an encoder says that did not teach, where there is one."""
 
 
 def _defined(seen: SeenSwaps, values: Tensor, wanted: Tensor | None = None) -> Tensor | None:
@@ -101,6 +123,18 @@ def _identity_target(seen: SeenSwaps) -> Tensor | None:
     return None if seen.target is None else identity_cosine(seen.target, seen.source)
 
 
+def _judge_swap(seen: SeenSwaps) -> Tensor | None:
+    return None if seen.judged is None else seen.judged.swap
+
+
+def _judge_teacher(seen: SeenSwaps) -> Tensor | None:
+    return None if seen.judged is None else seen.judged.answer
+
+
+def _judge_target(seen: SeenSwaps) -> Tensor | None:
+    return None if seen.judged is None else seen.judged.target
+
+
 def _psnr_teacher(seen: SeenSwaps) -> Tensor | None:
     return None if seen.answer is None else psnr(seen.image, seen.answer)
 
@@ -149,6 +183,15 @@ SWAP_METRICS = (
     Metric("identity_swap", "cosine of the swap to the source", "higher", _identity_swap, True, column="identity"),
     Metric("identity_teacher", "cosine of the teacher's picture to the source", None, _identity_teacher, True),
     Metric("identity_target", "cosine of the untouched target to the source", None, _identity_target),
+    Metric(
+        "identity_judge",
+        "cosine of the swap to the source, by an encoder that did not teach",
+        "higher",
+        _judge_swap,
+        column="identity, second encoder",
+    ),
+    Metric("identity_judge_teacher", "the same of the teacher's picture", None, _judge_teacher),
+    Metric("identity_judge_target", "the same of the untouched target", None, _judge_target),
     Metric("psnr_truth", "dB to the exact swap, inside the face", "higher", _psnr_truth, column="PSNR to truth, dB"),
     Metric("ssim_truth", "similarity to the exact swap, inside the face", "higher", _ssim_truth),
     Metric("psnr_teacher", "dB to the teacher", "higher", _psnr_teacher),

@@ -8,8 +8,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from idn.data.loaders import SwapData
-from idn.encoders.description import describe_encoder
-from idn.errors import OptionError
+from idn.encoders.description import describe_encoder, same_mark
+from idn.errors import OptionError, UserError
 from idn.losses.objective import Objective
 from idn.reweighting.trust import Trust
 from idn.students.protocol import SwapStudent
@@ -36,6 +36,15 @@ def check_acquainted(data: SwapData, encoder: IdentityEncoder) -> None:
     if data.photographs and getattr(encoder, "drawn_only", False):
         wanted = "keeps photographs from an encoder of drawn faces: take one of real people, or true all the same"
         raise OptionError("photographs", False, wanted, encoder)
+
+
+def check_judge(judge: IdentityEncoder | None, encoder: IdentityEncoder) -> None:
+    """Raise UserError if the encoder that shall only validate is the one that teaches, in another file perhaps."""
+    if judge is not None and same_mark(describe_encoder(judge), describe_encoder(encoder)):
+        raise UserError(
+            f"the judge has the weights of the encoder that teaches, {encoder.name}, and would praise what it taught: "
+            "take another one, or none"
+        )
 
 
 def introduce(data: SwapData, encoder: IdentityEncoder, teacher: Teacher, trust: Trust) -> SwapData:
@@ -69,6 +78,7 @@ def build_distillation(
     schedule: Callable[[Optimizer], LRScheduler],
     module: Callable[..., SwapTraining],
     discriminator: Callable[[], nn.Module] | None = None,
+    judge: Any = None,
 ) -> tuple[SwapTraining, SwapData]:
     """What a distillation trains, and what it trains on.
 
@@ -80,9 +90,12 @@ def build_distillation(
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
     module: SwapTraining with its options, such as `partial(SwapTraining, ema_decay=0.999)`.
     discriminator: constructor of one, where the student learns adversarially as well.
+    judge: frozen identity encoder that only validates, or None.
 
-    Returns the module and the data as this teacher wants them. Raises UserError for parts that do not fit each other.
+    Returns the module and the data as this teacher wants them. Raises UserError for parts that do not fit each other,
+    a judge with the weights of the encoder among them.
     """
+    check_judge(judge, encoder)
     data = introduce(data, encoder, teacher, trust)
     return module(
         network=fitting(student, encoder),
@@ -90,6 +103,7 @@ def build_distillation(
         encoder=encoder,
         perceptual=perceptual,
         discriminator=None if discriminator is None else discriminator(),
+        judge=judge,
         objective=objective,
         optimizer=optimizer,
         schedule=schedule,
@@ -109,6 +123,7 @@ def build_teacher_training(
     schedule: Callable[[Optimizer], LRScheduler],
     module: Callable[..., SwapTraining],
     licence: str,
+    judge: Any = None,
 ) -> SwapTraining:
     """What trains a swapper that may become a teacher.
 
@@ -120,9 +135,11 @@ def build_teacher_training(
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
     module: SwapTraining with its options.
     licence: of the weights that come out.
+    judge: frozen identity encoder that only validates, or None.
 
     Raises UserError if two of the parts do not fit each other.
     """
+    check_judge(judge, encoder)
     check_acquainted(data, encoder)
     made = network(dim=encoder.embedding_dim)
     made.check_size(data.size)
@@ -130,6 +147,7 @@ def build_teacher_training(
         network=made,
         supervisor=PairSupervision(),
         discriminator=discriminator(),
+        judge=judge,
         encoder=encoder,
         objective=objective,
         optimizer=optimizer,

@@ -14,7 +14,7 @@ from idn.errors import OptionError, UserError
 from idn.losses.adversarial import Scales
 from idn.losses.objective import Objective
 from idn.metrics.metric import measure
-from idn.metrics.swaps import SWAP_METRICS, SeenSwaps
+from idn.metrics.swaps import SWAP_METRICS, SeenSwaps, ask_judge
 from idn.training.checkpoint_io import leave_out, refill
 from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, differentiate, update
 from idn.training.modules.finite_guard import FiniteGuard
@@ -23,7 +23,7 @@ from idn.training.optimization.ema import MovingAverage
 from idn.training.optimization.optimizers import Build, rated, stepwise
 from idn.types import IdentityFeatures, Prediction, Supervision, SwapBatch, Verdict
 
-FROZEN = ("supervisor.", "encoder.", "perceptual.", "adversary.discriminator.backbone.")
+FROZEN = ("supervisor.", "encoder.", "judge.", "perceptual.", "adversary.discriminator.backbone.")
 """Prefixes of what is never written into a checkpoint."""
 
 
@@ -56,11 +56,11 @@ class SwapTraining(FiniteGuard):
         that learns.
     write: (network, path, notes) writes the file of the network.
     notes: what that file says beside its origin, such as size and template of the crops.
-    perceptual: frozen, feature maps for a perceptual term. It tells as `reads_encoder` whether it needs what the
-        encoder saw.
+    perceptual: frozen, feature maps for a perceptual term; `reads_encoder` if it needs what the encoder saw.
     discriminator: pictures to Verdict, for an adversarial term. It learns beside the network by the hinge (SimSwap,
         arXiv:2106.06340); optimization is manual then, and the trainer must not clip.
     discriminator_rate: its learning rate, relative to that of the optimizer.
+    judge: frozen identity encoder that has no say in the training: validation asks it, too.
     clip: largest norm of either network's gradient where there is a discriminator; None for no limit.
     real: "target" or "source", which picture of a pair the discriminator is shown as a photograph.
     scales: "mean" or "sum", what becomes of the discriminator's losses at several scales.
@@ -85,6 +85,7 @@ class SwapTraining(FiniteGuard):
         perceptual: nn.Module | None = None,
         discriminator: nn.Module | None = None,
         discriminator_rate: float = 0.08,
+        judge: nn.Module | None = None,
         clip: float | None = None,
         real: Real = "target",
         scales: Scales = "mean",
@@ -97,7 +98,7 @@ class SwapTraining(FiniteGuard):
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network
         self.adversary = None if discriminator is None else Adversary(discriminator, real, scales)
         self.automatic_optimization = self.adversary is None
-        self.supervisor, self.encoder, self.perceptual = supervisor, encoder, perceptual
+        self.supervisor, self.encoder, self.perceptual, self.judge = supervisor, encoder, perceptual, judge
         self.ema = MovingAverage(network, ema_decay)
         self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
         self.discriminator_rate, self.clip = discriminator_rate, clip
@@ -204,15 +205,17 @@ class SwapTraining(FiniteGuard):
     def _log_metrics(self, stage: str, seen: Observed, batch: SwapBatch) -> None:
         """Log the mean of every metric that can be known; in training, of those that cost nothing."""
         with torch.no_grad():
+            image, answer = seen.prediction.image.detach().clamp(0, 1), seen.supervised.answer
             swaps = SeenSwaps(
-                image=seen.prediction.image.detach().clamp(0, 1),
+                image=image,
                 batch=batch,
                 embedding=seen.prediction.embedding.detach(),
                 source=seen.source.embedding,
                 target=self.encoder(batch.target).embedding if stage == "val" else None,
-                answer=seen.supervised.answer,
+                answer=answer,
                 answer_cosine=seen.supervised.cosine,
                 trust=seen.supervised.trust,
+                judged=ask_judge(self.judge, batch, image, answer) if stage == "val" else None,
             )
             for name, values in measure(SWAP_METRICS, swaps, training=stage == "train").items():
                 self.log(f"{stage}/{name}", values.mean(), batch_size=len(values), sync_dist=stage == "val")

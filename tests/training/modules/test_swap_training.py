@@ -15,7 +15,7 @@ from idn.losses.adversarial import AttributePreservation, HingeGenerator, WeakFe
 from idn.losses.distillation import BackgroundMask, IdentityLoss, PixelDistillation
 from idn.losses.objective import Objective
 from idn.metrics.metric import measure
-from idn.metrics.swaps import SWAP_METRICS, SeenSwaps
+from idn.metrics.swaps import SWAP_METRICS, Judged, SeenSwaps
 from idn.training.discriminators import PatchDiscriminator
 from idn.training.modules.supervision import PairSupervision, TeacherSupervision
 from idn.training.modules.swap_training import SwapTraining
@@ -139,7 +139,7 @@ def test_the_file_says_where_the_network_comes_from(tmp_path: Path, make_module:
     assert {key: written[key] for key in expected} == expected
 
 
-def pairs(batch: SwapBatch, **more: torch.Tensor) -> SeenSwaps:
+def pairs(batch: SwapBatch, **more: Any) -> SeenSwaps:
     embedding = torch.eye(4, 8)
     return SeenSwaps(batch.target, batch, embedding, embedding.roll(1, 0), **more)
 
@@ -147,9 +147,8 @@ def pairs(batch: SwapBatch, **more: torch.Tensor) -> SeenSwaps:
 def test_only_metrics_that_can_be_known_are_measured(make_data: Make) -> None:
     batch = make_data().train[0]
     batch = batch._replace(landmarks=template_points("ffhq").float().expand(4, 5, 2))
-    everything = pairs(
-        batch, target=torch.eye(4, 8), answer=batch.truth, answer_cosine=torch.ones(4), trust=torch.ones(4)
-    )
+    answers = {"answer": batch.truth, "answer_cosine": torch.ones(4), "trust": torch.ones(4)}
+    everything = pairs(batch, target=torch.eye(4, 8), judged=Judged(*torch.ones(3, 4)), **answers)
     measured = measure(SWAP_METRICS, everything)
     assert measured.keys() == {metric.name for metric in SWAP_METRICS} - {"loss"}
     assert torch.equal(measured["swap_gain"], torch.zeros(4)), "the target itself"

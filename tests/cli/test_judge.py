@@ -1,0 +1,46 @@
+"""judge=: an encoder that only validates, chosen like the one that teaches."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+import idn
+from idn.cli import conf_dir
+from idn.encoders.mobilefacenet import MobileFaceNet
+from idn.encoders.trained import BUNDLED, TrainedMobileFaceNet, save_trained
+from idn.errors import UserError
+
+SMALL = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.accelerator=cpu"]
+ENCODERS = sorted(path.stem for path in (conf_dir() / "encoder").glob("*.yaml"))
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> str:
+    save_trained(MobileFaceNet(0.125, 16, 32, "ffhq", "ffhq"), tmp_path / "other.safetensors", "MIT", "test", {})
+    return f"judge.weights={tmp_path / 'other.safetensors'}"
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "procedural"])
+def test_every_encoder_can_judge(name: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", [f"judge={name}", f"encoder={name}"])
+    assert cfg.judge == cfg.encoder
+
+
+@pytest.mark.parametrize("verb", ["train", "train-teacher"])
+def test_a_run_begins_the_same_with_a_judge_and_without(verb: str, other: str) -> None:
+    words = [word for word in SMALL if verb == "train" or not word.startswith("student")]
+    plain, _ = idn.build(verb, words)
+    judged, _ = idn.build(verb, [*words, "judge=trained", other])
+    assert plain.judge is None and isinstance(judged.judge, TrainedMobileFaceNet)
+    assert not any(parameter.requires_grad for parameter in judged.judge.parameters())
+    ours = {key: value for key, value in judged.state_dict().items() if not key.startswith("judge.")}
+    assert ours.keys() == plain.state_dict().keys()
+    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in ours.items())
+
+
+def test_the_encoder_that_teaches_is_refused_as_judge() -> None:
+    with pytest.raises(UserError, match="has the weights of the encoder that teaches, MobileFaceNet procedural_"):
+        idn.build("train", [*SMALL, "judge=trained", f"judge.weights={BUNDLED}"])
