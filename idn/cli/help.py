@@ -39,7 +39,8 @@ def help_text(verb: str, options: Sequence[str]) -> str:
 
 def _chosen(verb: str, options: Sequence[str], settings: DictConfig) -> Chosen:
     """By group, what is chosen, in the order in which the verb lists its groups."""
-    found = {group: name for group, name in settings.runtime.choices.items() if "hydra/" not in group}
+    choices = settings.runtime.choices.items()  # with @: what a file takes from another group
+    found = {group: name for group, name in choices if "hydra/" not in group and "@" not in group}
     entries = [entry for entry in OmegaConf.load(conf_dir() / f"{verb}.yaml").defaults if OmegaConf.is_dict(entry)]
     for group in (group for entry in entries for group in entry if OmegaConf.is_list(entry[group])):
         files = [Path(default.config_path) for default in chosen_files(verb, options)]

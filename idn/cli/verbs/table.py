@@ -44,6 +44,9 @@ VERBS: dict[str, Verb] = {
     ),
     "export": Verb("write a student in formats that run elsewhere, and prove each file", "students", "export"),
     "bench": Verb("time every exported file, and PyTorch beside them", "students", "bench"),
+    "eval": Verb(
+        "score students, teachers and results made elsewhere on the same pairs, with a report", "evaluation", "evaluate"
+    ),
     "install-converter": Verb(
         "set up a converter that needs other versions than the rest", "students", "install_converter"
     ),

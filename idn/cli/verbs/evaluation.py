@@ -1,0 +1,138 @@
+"""Verbs that judge: `idn eval` and `idn compare`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from idn.cli.instantiate import build
+from idn.cli.options.composition import choices, search
+from idn.cli.options.preflight import missing_files
+from idn.errors import OptionError, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from idn.evaluation.methods.method import Method
+    from idn.evaluation.pairs.pair_set import PairSet
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Score methods on the pairs of a protocol, and leave a report."""
+    from idn.evaluation.evaluate import Evaluation
+    from idn.evaluation.report.report import write_report
+    from idn.hardware import choose_device
+
+    device = choose_device(cfg.device)
+    nodes = {name: _teacher_node(cfg, name) for name in _teacher_names(cfg)}
+    pair_set, encoder = build(cfg.protocol), build(cfg.encoder)
+    methods = _methods(cfg, nodes, pair_set, encoder, device)
+    landmarks, reason = _landmarks(cfg)
+    evaluation = Evaluation(
+        pair_set=pair_set,
+        methods=methods,
+        teacher=next(iter(_listed(cfg.teachers)), None),
+        encoder=encoder,
+        recogniser=build(cfg.recogniser),
+        out=Path(str(cfg.out)),
+        batch=cfg.batch,
+        device=device,
+        landmarks=landmarks,
+        no_landmarks=reason,
+        same_recogniser=cfg.same_recogniser,
+    )
+    evaluation.run()
+    write_report(evaluation.out)
+
+
+def _methods(
+    cfg: DictConfig, nodes: Mapping[str, DictConfig], pair_set: "PairSet", encoder: Any, device: "torch.device"
+) -> "list[Method]":
+    """Everything under test: teachers, students, exported files, results, baselines."""
+    from idn.evaluation.methods.exported import exported_methods
+    from idn.evaluation.methods.results import ResultsMethod
+    from idn.evaluation.methods.student import StudentMethod
+    from idn.evaluation.methods.teacher import TeacherMethod
+
+    students = _named(cfg.students, "students")
+    if students and pair_set.photographs and getattr(encoder, "drawn_only", False):
+        raise UserError(
+            "the encoder knows drawn faces only, and the protocol shows photographs: add encoder=mobilefacenet "
+            "encoder.weights=FILE, or whichever encoder the students were trained with"
+        )
+    template, size = pair_set.template, pair_set.size
+    found: list[Method] = [TeacherMethod(n, build(nodes[n]), encoder, pair_set, device) for n in _listed(cfg.teachers)]
+    found += [StudentMethod(n, path, encoder, template, size, device) for n, path in students.items()]
+    for name, path in _named(cfg.exported, "exported").items():
+        found += exported_methods(name, path, template, cfg.run_programs)
+    found += [ResultsMethod(name, path, pair_set.names) for name, path in _named(cfg.results, "results").items()]
+    return found + [TeacherMethod(n, build(nodes[n]), encoder, pair_set, device) for n in _listed(cfg.baselines)]
+
+
+def _landmarks(cfg: DictConfig) -> tuple[Any, str]:
+    """What finds landmarks, or nothing and the reason why."""
+    if cfg.landmarks is None:
+        return None, "landmarks=null"
+    try:
+        return build(cfg.landmarks), ""
+    except UserError as error:
+        if cfg.landmarks.get("path") is not None:
+            raise
+        return None, str(error)
+
+
+def _teacher_names(cfg: DictConfig) -> list[str]:
+    """Of all teachers and baselines. Raises UserError for one that does not exist or is named twice."""
+    names = [*_listed(cfg.teachers), *_listed(cfg.baselines)]
+    known = choices(HydraConfig.get(), "teacher")
+    for name in names:
+        if name not in known:
+            raise UserError(f"{name} is no teacher: choose of {', '.join(known)}")
+        if names.count(name) > 1:
+            raise UserError(f"{name} is named twice in teachers and baselines: name it once")
+    if unknown := cfg.teacher_options.keys() - set(names):
+        raise UserError(f"teacher_options.{unknown.pop()} is of no teacher that is asked: choose of {', '.join(names)}")
+    return names
+
+
+def _teacher_node(cfg: DictConfig, name: str) -> DictConfig:
+    """The config of a teacher for the crops of the protocol. Raises UserError for options or files that it lacks."""
+    described = compose("train", [*search(HydraConfig.get().overrides.hydra), f"teacher={name}"])
+    for key in ("data", "encoder", "weights_dir", "seed"):
+        described[key] = cfg[key]
+    given = cfg.teacher_options.get(name) or {}
+    if unknown := given.keys() - described.teacher.keys():
+        known = ", ".join(key for key in described.teacher if key != "_target_")
+        raise UserError(f"teacher_options.{name}.{unknown.pop()} does not exist: choose of {known}")
+    described.teacher = OmegaConf.merge(described.teacher, given)
+    if missing := sorted(OmegaConf.missing_keys(described.teacher)):
+        key = missing[0].removeprefix("teacher.")
+        raise UserError(f"teacher {name} has no {key} yet: give +teacher_options.{name}.{key}=VALUE")
+    if said := missing_files(f"teacher {name}", described.teacher, cfg.weights_dir):
+        raise UserError(said)
+    return described.teacher
+
+
+def _listed(value: Any) -> list[Any]:
+    """Nothing, one value or several, as a list."""
+    return [] if value is None else list(value) if OmegaConf.is_list(value) else [value]
+
+
+def _named(value: Any, option: str) -> dict[str, Path]:
+    """Files or folders by the names that a report calls them: given ones, or as little of their paths as tells them
+    apart. Raises OptionError for what is neither a path, nor a list or mapping of paths."""
+    if OmegaConf.is_dict(value):
+        return {str(name): Path(str(path)) for name, path in value.items()}
+    paths = [Path(str(path)) for path in _listed(value)]
+    if any(OmegaConf.is_config(path) for path in _listed(value)):
+        raise OptionError(option, value, "must be paths, or names with paths")
+    for depth in range(1, max((len(path.parts) for path in paths), default=0) + 1):
+        names = ["/".join(path.with_suffix("").parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return dict(zip(names, paths, strict=True))
+    if paths:
+        raise OptionError(option, value, "names a path twice: name each once")
+    return {}

@@ -1,0 +1,257 @@
+"""One evaluation: every method on every pair, judged chunk by chunk, kept on disk, and put together at the end."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+import idn
+from idn.encoders.description import describe_encoder
+from idn.errors import UserError
+from idn.evaluation.landmarks import Landmarks
+from idn.evaluation.methods.method import Method, Swaps, check_names
+from idn.evaluation.metrics import Seen, measured
+from idn.evaluation.pairs.pair_set import Pairs, PairSet
+from idn.evaluation.parts import Part, Parts, strips
+from idn.evaluation.protocol import PROTOCOL, REVISION, Protocol
+from idn.evaluation.recogniser import Gallery, Judge, check_independent, look_at_pairs
+from idn.files.atomic import atomic_write
+from idn.files.digests import file_sha256, weights_digest
+from idn.files.folders import make_writable
+from idn.files.option_checks import require_bool, require_int
+from idn.files.tensors import read_metadata, read_tensors, write_tensors
+from idn.types import IdentityEncoder
+
+METHODS = "methods.json"
+"""Name of the file that tells what was evaluated."""
+GALLERY, FEATURES = "gallery.safetensors", "features"
+"""Name of the file with what the recogniser saw in the pairs, and of the targets' features in it."""
+
+
+@dataclass
+class Evaluation:
+    """What is evaluated, on what, and by whom it is judged.
+
+    pair_set: the pairs.
+    methods: in the order of reports; all answer the same pairs.
+    teacher: name of the method that the others are compared with; None if there is none.
+    encoder: that serves students and teachers: their identities are what it sees.
+    recogniser: that judges; it must not have taught.
+    landmarks: finds 68 landmarks, None where nothing can; no_landmarks: the reason.
+    same_recogniser: take a recogniser that taught all the same, and say it in every output.
+    out: folder, which is made. An evaluation that was stopped goes on there.
+    batch: pairs at a time.
+    device: where networks run.
+    Raises UserError for methods without names of their own, a recogniser that taught, and a folder that holds another
+    evaluation.
+    """
+
+    pair_set: PairSet
+    methods: Sequence[Method]
+    teacher: str | None
+    encoder: IdentityEncoder
+    recogniser: IdentityEncoder
+    out: Path
+    batch: int = 8
+    device: torch.device | str = "cpu"
+    landmarks: Landmarks | None = None
+    no_landmarks: str = "not asked for"
+    same_recogniser: bool = False
+
+    def __post_init__(self) -> None:
+        require_int("batch", self.batch, 1)
+        require_bool("same_recogniser", self.same_recogniser)
+        check_names(self.methods)
+        self.taught = check_independent(self.recogniser, self.methods, self.same_recogniser)
+        make_writable("out", self.out)
+        for network in (self.encoder, self.recogniser):
+            if isinstance(network, nn.Module):
+                network.to(self.device)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks of pairs there are."""
+        return -(-len(self.pair_set) // self.batch)
+
+    @torch.no_grad()
+    def run(self) -> Protocol:
+        """Judge whatever is not judged yet. Returns the protocol, which is stored with the methods beside the parts."""
+        gallery = self._gallery()
+        protocol = self._protocol()
+        self._begin(protocol)
+        parts = Parts(self.out)
+        judge = Judge(gallery, [name.source_person for name in self.pair_set.names])
+        for number, rows in self._chunks("judging"):
+            if not parts.done(number):
+                parts.write(number, self._judged(rows, judge))
+        return protocol
+
+    def _chunks(self, what: str) -> Iterator[tuple[int, range]]:
+        """The chunks with the numbers of their pairs, and a bar that shows how far it is."""
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(what, total=len(self.pair_set))
+            for number in range(self.chunks):
+                start = number * self.batch
+                rows = range(start, min(start + self.batch, len(self.pair_set)))
+                yield number, rows
+                progress.advance(task, len(rows))
+
+    def _load(self, rows: range) -> Pairs:
+        pairs = self.pair_set.load(rows)
+        return pairs._replace(batch=pairs.batch.to(self.device))
+
+    def _gallery(self) -> Gallery:
+        """What the recogniser sees in sources and targets, kept in the folder with the targets' features."""
+        path, key = self.out / GALLERY, self._gallery_key()
+        if not path.is_file() or read_metadata(path).get("key") != key:
+            seen: list[tuple[Tensor, Tensor]] = []
+            features: list[Tensor] = []
+            for _, rows in self._chunks("looking"):
+                batch = self._load(rows).batch
+                source, target = self.recogniser(batch.source), self.recogniser(batch.target)
+                seen.append((source.embedding, target.embedding))
+                features.append(_pooled(target.features))
+            found = {**look_at_pairs(seen)._asdict(), FEATURES: torch.cat(features)}
+            write_tensors(path, found, {"key": key})
+        kept = read_tensors(path)
+        return Gallery(*(kept[name] for name in Gallery._fields))
+
+    def _gallery_key(self) -> str:
+        facts = [self.pair_set.digest(), self.pair_set.size, self.pair_set.template, checksum(self.recogniser)]
+        facts += [self.pair_set.name, dict(self.pair_set.facts)]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _judged(self, rows: range, judge: Judge) -> Part:
+        """Every method on one chunk."""
+        clock = _Clock()
+        with clock("pairs"):
+            pairs = self._load(rows)
+        batch = pairs.batch
+        with clock("encoder"):
+            who = self.encoder(batch.source)
+        with clock("landmarks"):
+            points = None if self.landmarks is None else self.landmarks(batch.target, pairs.points)
+        answers: dict[str, Swaps] = {}
+        for method in self.methods:
+            with clock(method.name):
+                answers[method.name] = method.swap(pairs, who)
+        teacher = None if self.teacher is None else answers[self.teacher].image
+        found, features = [], {}
+        for name, swaps in answers.items():
+            with clock("recogniser"):
+                seen = self.recogniser(swaps.image)
+            with clock("landmarks"):
+                mine = None if points is None else self.landmarks(swaps.image, pairs.points)
+            with clock("metrics"):
+                known = judge(seen.embedding, rows)
+                answer = None if name == self.teacher else teacher
+                values = measured(Seen(swaps.image, batch, known, answer, mine, points), swaps.problems)
+            found += _rows_of(name, pairs, swaps, values)
+            kept = [row for row, problem in enumerate(swaps.problems) if problem is None]
+            features[name] = _pooled(seen.features)[kept]
+        with clock("pictures"):
+            columns = [batch.source, batch.target, *(swaps.image for swaps in answers.values())]
+            shown = strips(columns)
+        return Part(found, clock.seconds, features, shown)
+
+    def _protocol(self) -> Protocol:
+        described = {
+            "name": describe_encoder(self.recogniser).name,
+            "licence": self.recogniser.licence,
+            "sha256": checksum(self.recogniser),
+        }
+        said = []
+        if self.taught:
+            said.append(f"the recogniser taught {', '.join(self.taught)} and judges them: its numbers flatter them")
+        if self.landmarks is None:
+            said.append(f"no landmarks: {self.no_landmarks}")
+        pair_set = self.pair_set
+        return Protocol(
+            name=pair_set.name,
+            pairs=len(pair_set),
+            pairs_sha256=pair_set.digest(),
+            size=pair_set.size,
+            template=pair_set.template,
+            facts=pair_set.facts,
+            left_out=pair_set.left_out,
+            recogniser=described | {"taught": bool(self.taught)},
+            landmarks=None if self.landmarks is None else _landmark_facts(self.landmarks),
+            extractor={"features": "last map, averaged", **described},
+            reference=f"mean over the {2 * len(pair_set)} sources and targets of these pairs",
+            revision=REVISION,
+            versions={"idn": idn.__version__, "torch": torch.__version__, "python": platform.python_version()},
+            said=tuple(said),
+        )
+
+    def _begin(self, protocol: Protocol) -> None:
+        """Store protocol and methods. Raises UserError if the folder holds parts of another evaluation."""
+        facts = {
+            "batch": self.batch,
+            "teacher": self.teacher,
+            "methods": [{"name": method.name, **method.facts} for method in self.methods],
+        }
+        path = self.out / METHODS
+        if path.is_file() and (self.out / PROTOCOL).is_file():
+            if others := Protocol.read(self.out).differences(protocol):
+                raise UserError(
+                    f"out={self.out} holds an evaluation by another protocol ({others[0]}): give another folder"
+                )
+            if json.loads(path.read_text()) != json.loads(json.dumps(facts)):
+                raise UserError(f"out={self.out} holds an evaluation of other methods: give another folder")
+        protocol.write(self.out)
+        with atomic_write(path) as draft:
+            draft.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+class _Clock:
+    """Adds up what takes how long."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+
+def checksum(encoder: IdentityEncoder) -> str:
+    """Of what an encoder computes with: its tensors, or the file that it names."""
+    return weights_digest(encoder) if isinstance(encoder, nn.Module) else describe_encoder(encoder).name
+
+
+def _landmark_facts(landmarks: Landmarks) -> Mapping[str, Any]:
+    path = getattr(landmarks, "path", None)
+    facts = {"name": type(landmarks).__name__, "licence": getattr(landmarks, "licence", "unknown")}
+    return facts if path is None else facts | {"sha256": file_sha256(path)}
+
+
+def _pooled(features: Tensor) -> Tensor:
+    """(N, C, h, w) -> (N, C)."""
+    return features.float().mean((2, 3)).cpu()
+
+
+def _rows_of(name: str, pairs: Pairs, swaps: Swaps, values: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "pair": pair.result,
+            "source_person": pair.source_person,
+            "target_person": pair.target_person,
+            "method": name,
+            "problem": problem,
+            "values": known,
+        }
+        for pair, problem, known in zip(pairs.names, swaps.problems, values, strict=True)
+    ]

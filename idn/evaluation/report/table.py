@@ -1,0 +1,91 @@
+"""Tables of an evaluation: on the terminal, and one row per pair and method as CSV, or parquet where it is installed."""
+
+import csv
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from idn.evaluation.report.summary import Judged
+from idn.files.atomic import atomic_write
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """One row per metric, one column per method, with intervals, and every sentence that the protocol says."""
+    protocol = summary["protocol"]
+    title = (
+        f"{protocol['name']}: {protocol['pairs']} pairs, {protocol['size']} px; judged by "
+        f"{protocol['recogniser']['name']}; in brackets {summary['intervals']}"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    for method in summary["methods"]:
+        table.add_column(method["name"], justify="right")
+    for name, metric in summary["metrics"].items():
+        arrow = {"higher": "↑", "lower": "↓", "one": "→ 1"}[metric["better"]]
+        cells = [cell(method["values"].get(name), protocol["pairs"]) for method in summary["methods"]]
+        table.add_row(f"{name} {arrow}\n[dim]{metric['unit']}[/dim]", *cells)
+    if any(method["problems"] for method in summary["methods"]):
+        table.add_row("no picture", *(str(sum(m["problems"].values()) or "") for m in summary["methods"]))
+    console = Console()
+    console.print(table)
+    for sentence in protocol["said"]:
+        console.print(f"[bold]! {sentence}[/bold]")
+    for name, pairs in summary["not_separated"].items():
+        console.print(f"{name} does not separate {'; '.join(' and '.join(pair) for pair in pairs)}", highlight=False)
+
+
+def cell(value: Mapping[str, float] | None, pairs: int) -> str:
+    """A value with its interval, and how many pairs it is of where that is not all of them."""
+    if value is None or value["value"] is None:
+        return ""
+    said = short(value["value"])
+    if value["low"] is not None:
+        said += f"\n({short(value['low'])} to {short(value['high'])})"
+    return said if value["count"] == pairs else f"{said}\nof {value['count']}"
+
+
+def short(number: float) -> str:
+    """Three figures that count, at most three behind the point."""
+    size = abs(number)
+    return (
+        f"{number:.0f}"
+        if size >= 1000
+        else f"{number:.1f}"
+        if size >= 100
+        else f"{number:.2f}"
+        if size >= 10
+        else f"{number:.3f}"
+    )
+
+
+def write_pairs(judged: Judged) -> Path:
+    """pairs.csv, or pairs.parquet where pyarrow is installed: a row per pair and method. Returns its path."""
+    columns = ["pair", "source_person", "target_person", "method", "problem", *(m.name for m in judged.metrics)]
+    rows = [
+        (pair, source, target, name, judged.problems[name][number] or "")
+        + tuple(_number(judged.column(name, metric.name)[number]) for metric in judged.metrics)
+        for name in judged.names
+        for number, (pair, source, target) in enumerate(zip(judged.pairs, judged.people, judged.targets, strict=True))
+    ]
+    if importlib.util.find_spec("pyarrow") is not None:
+        from pyarrow import parquet, table
+
+        path = judged.folder / "pairs.parquet"
+        with atomic_write(path) as draft:
+            parquet.write_table(table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))), draft)
+        return path
+    path = judged.folder / "pairs.csv"
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    return path
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
