@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from idn.encoders.input_crop import check_template
 from idn.errors import UserError
-from idn.files.dlib_models import LANDMARKS, RECOGNISER, dlib_file, import_dlib
+from idn.files.dlib_models import LANDMARKS, LANDMARKS_LICENCE, RECOGNISER, dlib_file, import_dlib
 from idn.geometry.templates import template_points
 from idn.images import to_uint8
 from idn.types import IdentityFeatures
@@ -30,6 +30,8 @@ class DlibLandmarks:
     path: of the model's file; None takes the one of the package face-recognition-models.
     Raises UserError where dlib or the file is missing.
     """
+
+    licence = LANDMARKS_LICENCE
 
     def __init__(self, path: str | Path | None = None) -> None:
         dlib = import_dlib()
@@ -60,7 +62,7 @@ class DlibEncoder(nn.Module):
     Raises UserError where dlib or a file is missing.
     """
 
-    name, licence = "dlib ResNet", "public domain (CC0); its landmarks: trained on iBUG 300-W, non-commercial"
+    name, licence = "dlib ResNet", f"CC0; its landmarks: {LANDMARKS_LICENCE}"
     embedding_dim, feature_channels, feature_size = 128, 128, 1
     input_size = 150
 

@@ -141,7 +141,7 @@ class Evaluation:
         with clock("encoder"):
             who = self.encoder(batch.source)
         with clock("landmarks"):
-            points = None if self.landmarks is None else self.landmarks(batch.target, pairs.points)
+            points = None if self.landmarks is None else self.landmarks(batch.target, batch.landmarks)
         answers: dict[str, Swaps] = {}
         for method in self.methods:
             with clock(method.name):
@@ -152,7 +152,7 @@ class Evaluation:
             with clock("recogniser"):
                 seen = self.recogniser(swaps.image)
             with clock("landmarks"):
-                mine = None if points is None else self.landmarks(swaps.image, pairs.points)
+                mine = None if points is None else self.landmarks(swaps.image, batch.landmarks)
             with clock("metrics"):
                 known = judge(seen.embedding, rows)
                 answer = None if name == self.teacher else teacher

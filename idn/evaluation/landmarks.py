@@ -46,8 +46,9 @@ def head_points(like: Tensor) -> tuple[list[int], Tensor]:
 def head_rotation(landmarks: Tensor) -> Tensor:
     """How heads are turned, (N, 3, 3) rotation matrices; the unit matrix looks into the camera.
 
-    landmarks: (N, 68, 2), y down, in any unit. The least-squares affine camera of the average head, made a rotation with
-    one scale: perspective is passed over, and a head unlike the average one seems turned a little.
+    landmarks: (N, 68, 2), y down, in any unit.
+    This is the least-squares affine camera of the average head, made a rotation with one scale: perspective is passed
+    over, and a head unlike the average one seems turned a little.
     """
     numbers, head = head_points(landmarks.double())
     seen = landmarks.double()[:, numbers]

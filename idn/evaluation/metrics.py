@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from idn.evaluation.landmarks import expression_error, pose_error
 from idn.evaluation.recogniser import Answer
-from idn.images import luma
+from idn.metrics.detail import detail_correlation, feature_discs, sharpness_ratio
 from idn.metrics.images import psnr, ssim, swap_gain
 from idn.types import SwapBatch
 
@@ -44,21 +43,9 @@ class EvaluationMetric(NamedTuple):
     """(N,) values, None where they cannot be known; None for what is computed of all pictures together."""
 
 
-def sharpness(image: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """Energy of the finest details of brightness inside the mask, relative to a reference, (N,).
-
-    image, reference: (N, 3, S, S) in [0, 1].
-    mask: (N, 1, S, S) in [0, 1].
-    Details are what a Gaussian of a hundredth of the side, one pixel at least, takes away.
-    """
-    return (_energy(image, mask) / _energy(reference, mask).clamp_min(1e-12)).sqrt()
-
-
-def _energy(image: Tensor, mask: Tensor) -> Tensor:
-    grey, sigma = luma(image), max(1.0, image.shape[-1] / 100)
-    side = 2 * int(3 * sigma + 0.5) + 1
-    fine = grey - gaussian_blur2d(grey, (side, side), (sigma, sigma))
-    return (fine.square() * mask).flatten(1).sum(1) / mask.flatten(1).sum(1)
+def _right(seen: Seen) -> Tensor | None:
+    """(N, 3, S, S): the exact swap, or the first teacher's picture where nobody knows that."""
+    return seen.answer if seen.batch.truth is None else seen.batch.truth
 
 
 def _retrieval(seen: Seen) -> Tensor:
@@ -91,7 +78,20 @@ def _ssim_background(seen: Seen) -> Tensor:
 
 def _sharpness(seen: Seen) -> Tensor:
     reference = seen.batch.target if seen.batch.truth is None else seen.batch.truth
-    return sharpness(seen.image, reference, seen.batch.face)
+    return sharpness_ratio(seen.image, reference, seen.batch.face)
+
+
+def _detail(seen: Seen) -> Tensor | None:
+    right = _right(seen)
+    return None if right is None else detail_correlation(seen.image, right, seen.batch.face)
+
+
+def _feature_gain(seen: Seen) -> Tensor | None:
+    right, batch = _right(seen), seen.batch
+    if right is None or batch.landmarks is None:
+        return None
+    discs = feature_discs(batch.landmarks, seen.image.shape[-1]) * batch.face
+    return swap_gain(seen.image, batch.target, right, discs)
 
 
 def _psnr_teacher(seen: Seen) -> Tensor | None:
@@ -115,10 +115,11 @@ def _gain(seen: Seen) -> Tensor | None:
     return None if batch.truth is None else swap_gain(seen.image, batch.target, batch.truth, batch.face)
 
 
+_RIGHT = "the exact swap, or the first teacher's picture where nobody knows that"
 METRICS = (
     EvaluationMetric("retrieval", "swaps whose nearest source shows the right person", "share", "higher", _retrieval),
     EvaluationMetric(
-        "identity", "similarity to the source, centred by the reference set", "cosine", "higher", _identity
+        "identity", "similarity to the source, centred on the reference set", "cosine", "higher", _identity
     ),
     EvaluationMetric(
         "identity_target", "similarity to the target, centred likewise", "cosine", "lower", _identity_target
@@ -127,20 +128,30 @@ METRICS = (
     EvaluationMetric(
         "expression_error", "brows, lids and mouth against the target's", "% of eye distance", "lower", _expression
     ),
-    EvaluationMetric("psnr_background", "outside the face, to the target", "dB", "higher", _psnr_background),
-    EvaluationMetric("ssim_background", "outside the face, to the target", "at most 1", "higher", _ssim_background),
+    EvaluationMetric("psnr_background", "to the target, outside the face", "dB", "higher", _psnr_background),
+    EvaluationMetric("ssim_background", "to the target, outside the face", "1 is equal", "higher", _ssim_background),
     EvaluationMetric(
-        "sharpness", "finest details inside the face, to the exact swap's or the target's", "ratio", "one", _sharpness
+        "detail_correlation", f"fine detail inside the face, with {_RIGHT}", "correlation", "higher", _detail
+    ),
+    EvaluationMetric(
+        "sharpness_ratio",
+        "strength of fine detail inside the face, to the exact swap's, or the target's where nobody knows that",
+        "ratio",
+        "one",
+        _sharpness,
+    ),
+    EvaluationMetric(
+        "feature_gain", f"closer than the target is to {_RIGHT}, around eyes and mouth", "dB", "higher", _feature_gain
     ),
     EvaluationMetric(
         "swap_gain", "closer to the exact swap than the target is, inside the face", "dB", "higher", _gain
     ),
     EvaluationMetric("psnr_truth", "to the exact swap, inside the face", "dB", "higher", _psnr_truth),
-    EvaluationMetric("ssim_truth", "to the exact swap, inside the face", "at most 1", "higher", _ssim_truth),
+    EvaluationMetric("ssim_truth", "to the exact swap, inside the face", "1 is equal", "higher", _ssim_truth),
     EvaluationMetric("psnr_teacher", "to the first teacher", "dB", "higher", _psnr_teacher),
-    EvaluationMetric("ssim_teacher", "to the first teacher", "at most 1", "higher", _ssim_teacher),
-    EvaluationMetric("fid", "Fréchet distance of the swaps' features to those of the targets", "distance", "lower"),
-    EvaluationMetric("kid", "kernel distance of the swaps' features to those of the targets", "x 1000", "lower"),
+    EvaluationMetric("ssim_teacher", "to the first teacher", "1 is equal", "higher", _ssim_teacher),
+    EvaluationMetric("fid", "Fréchet distance of the swaps' features to the targets'", "distance", "lower"),
+    EvaluationMetric("kid", "kernel distance of the swaps' features to the targets'", "x 1000", "lower"),
 )
 """In the order in which a report shows them."""
 

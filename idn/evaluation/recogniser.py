@@ -81,8 +81,8 @@ def check_independent(recogniser: IdentityEncoder, methods: Sequence[Method], sa
     ]
     if taught and not same_recogniser:
         raise UserError(
-            f"the recogniser {described.name} taught {', '.join(taught)}, so its numbers would flatter them: take another "
-            "recogniser, or same_recogniser=true, which every output will say"
+            f"the recogniser {described.name} taught {', '.join(taught)}, so its numbers would flatter them: take "
+            "another recogniser, or same_recogniser=true, which every output will say"
         )
     return taught
 

@@ -62,14 +62,14 @@ class FolderPairs(PairSet):
     def load(self, rows: range) -> Pairs:
         """See `PairSet`."""
         template = template_points(self.template)
-        samples, points = [], []
+        samples = []
         for target_number, source_number in (self._numbers[row] for row in rows):
             source, target = (from_uint8(self.folder.read(n)[None]) for n in (source_number, target_number))
             known = self.folder.landmarks(target_number)
             face = self._regions(target, None if known is None else known[None])
-            samples.append(SwapBatch(source[0], target[0], face[0], torch.tensor(False)))
-            points.append((template if known is None else known).float())
-        return Pairs([self.names[row] for row in rows], collate(samples), torch.stack(points))
+            points = (template if known is None else known).float()
+            samples.append(SwapBatch(source[0], target[0], face[0], torch.tensor(False), landmarks=points))
+        return Pairs([self.names[row] for row in rows], collate(samples))
 
 
 def folder_pairs(

@@ -5,8 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from idn.types import SwapBatch
 
 
@@ -30,9 +28,8 @@ class Pairs(NamedTuple):
 
     names: Sequence[PairName]
     batch: SwapBatch
-    """Their pictures: (N, 3, S, S) RGB in [0, 1], all in the framing of the pair set."""
-    points: Tensor
-    """(N, 5, 2): landmarks of the targets in normalised coordinates, as the detector found them or the template says."""
+    """Their pictures, (N, 3, S, S) RGB in [0, 1], in the framing of the pair set; with landmarks, those of the template
+    where nobody looked for any."""
 
 
 class PairSet(ABC):

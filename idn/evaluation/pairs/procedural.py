@@ -3,10 +3,10 @@
 from typing import Any
 
 from idn.data.loaders import check_size, check_template
+from idn.data.photo_pairs import collate
 from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.evaluation.pairs.pair_set import PairName, Pairs, PairSet
 from idn.files.option_checks import require_int
-from idn.geometry.templates import template_points
 
 EVALUATION_SEED = 2_000_003
 """Added to the seed, so that no item of a training or of its validation repeats these people."""
@@ -32,20 +32,16 @@ class ProceduralPairs(PairSet):
         facts: dict[str, Any] = {"seed": seed, "glasses": renderer.glasses, "occluders": renderer.occluders}
         super().__init__("procedural", names, size, template, False, facts, {})
         self._items = ProceduralSwaps(renderer, size, _TOGETHER, seed + EVALUATION_SEED, same_ratio=0.0)
-        self._points = template_points(template)
 
     def load(self, rows: range) -> Pairs:
         """See `PairSet`. Numbers from the middle of those who are drawn together cost as much as all of them."""
-        from idn.data.photo_pairs import collate
-
         samples, drawn, item = [], None, -1
         for row in rows:
             if row // _TOGETHER != item:
                 item = row // _TOGETHER
                 drawn = self._items[item]
             samples.append(drawn.take(row % _TOGETHER))
-        points = self._points.float().expand(len(samples), 5, 2)
-        return Pairs([self.names[row] for row in rows], collate(samples), points)
+        return Pairs([self.names[row] for row in rows], collate(samples))
 
 
 def _name(number: int) -> PairName:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +140,13 @@ def _of_population(judged: Judged, name: str) -> dict[str, Interval]:
 
 
 def not_separated(judged: Judged, draws: Bootstrap) -> dict[str, list[list[str]]]:
-    """By metric, the neighbours in its order of which it cannot tell the better one: their paired difference may be 0."""
+    """By metric, the neighbours in its order of which it cannot tell the better one: their difference may be 0."""
     found: dict[str, list[list[str]]] = {}
     for metric in judged.metrics:
         means = {name: draws.mean(judged.column(name, metric.name)) for name in judged.names}
         known = [name for name in judged.names if means[name].count]
         order = sorted(known, key=lambda name, metric=metric: -goodness(metric, means[name].value))
-        for one, other in zip(order, order[1:], strict=False):
+        for one, other in pairwise(order):
             gap = draws.difference(judged.column(one, metric.name), judged.column(other, metric.name))
             if not gap.excludes(0.0):
                 found.setdefault(metric.name, []).append([one, other])

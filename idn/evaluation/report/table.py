@@ -1,4 +1,4 @@
-"""Tables of an evaluation: on the terminal, and one row per pair and method as CSV, or parquet where it is installed."""
+"""Tables of an evaluation: on the terminal, and a row per pair and method as CSV or, where pyarrow is, parquet."""
 
 import csv
 import importlib.util
@@ -67,8 +67,8 @@ def write_pairs(judged: Judged) -> Path:
     """pairs.csv, or pairs.parquet where pyarrow is installed: a row per pair and method. Returns its path."""
     columns = ["pair", "source_person", "target_person", "method", "problem", *(m.name for m in judged.metrics)]
     rows = [
-        (pair, source, target, name, judged.problems[name][number] or "")
-        + tuple(_number(judged.column(name, metric.name)[number]) for metric in judged.metrics)
+        [pair, source, target, name, judged.problems[name][number] or ""]
+        + [_number(judged.column(name, metric.name)[number]) for metric in judged.metrics]
         for name in judged.names
         for number, (pair, source, target) in enumerate(zip(judged.pairs, judged.people, judged.targets, strict=True))
     ]

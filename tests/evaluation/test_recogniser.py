@@ -1,0 +1,60 @@
+"""Retrieval and centred similarity on hand-made embeddings; a recogniser that taught is refused."""
+
+import pytest
+import torch
+
+from idn.encoders.description import describe_encoder
+from idn.errors import UserError
+from idn.evaluation.methods.method import Method
+from idn.evaluation.recogniser import Judge, centred, check_independent, look_at_pairs
+from idn.types import EncoderDescription
+from tests.conftest import TinyEncoder
+
+
+def judge(people: list[str]) -> tuple[Judge, torch.Tensor]:
+    """Of sources that lie on the axes, and targets opposite of them; and the sources' embeddings."""
+    sources = torch.eye(len(people))
+    return Judge(look_at_pairs([(sources[:1], -sources[:1]), (sources[1:], -sources[1:])]), people), sources
+
+
+def test_the_nearest_source_must_show_the_right_person() -> None:
+    known, sources = judge(["a", "b", "c"])
+    found = known(torch.stack([sources[0], sources[2], sources[2]]), range(3))
+    assert found.hit.tolist() == [1, 0, 1]
+    assert found.source.tolist() == pytest.approx([1, 0, 1]) and found.target.tolist() == pytest.approx([-1, 0, -1])
+
+
+def test_another_picture_of_the_right_person_is_right_as_well() -> None:
+    known, sources = judge(["a", "a", "b"])
+    assert known(sources[1:2], range(0, 1)).hit.tolist() == [1]
+
+
+def test_no_more_than_a_hint_of_everybody_is_no_likeness() -> None:
+    """A picture that drifts to the mean moves nearer to everybody by the plain cosine, and not by the centred one."""
+    draw = torch.Generator().manual_seed(0)
+    mean, people = torch.randn(64, generator=draw), torch.randn(200, 64, generator=draw)
+    sharp = torch.nn.functional.normalize(people + mean)
+    blurred = torch.nn.functional.normalize(0.3 * people + mean)
+    others = ~torch.eye(200, dtype=torch.bool)
+    centre = sharp.mean(0)
+    plain = [float((seen @ sharp.mT)[others].mean()) for seen in (sharp, blurred)]
+    fair = [float((centred(seen, centre) @ centred(sharp, centre).mT)[others].mean()) for seen in (sharp, blurred)]
+    assert plain[1] > plain[0] + 0.1 and abs(fair[1] - fair[0]) < 0.01
+
+
+class Named(Method):
+    def swap(self, pairs, who):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("known", ["name", "mark"])
+def test_a_recogniser_that_taught_is_refused_or_told(known: str) -> None:
+    encoder = TinyEncoder()
+    taught = (
+        EncoderDescription(0, 0, name="tiny") if known == "name" else describe_encoder(encoder)._replace(name="other")
+    )
+    methods = [Named("student", {}, taught), Named("copy", {})]
+    with pytest.raises(UserError, match="taught student"):
+        check_independent(encoder, methods, same_recogniser=False)
+    assert check_independent(encoder, methods, same_recogniser=True) == ["student"]
+    assert check_independent(encoder, methods[1:], same_recogniser=False) == []
