@@ -45,3 +45,8 @@ def test_every_metric_has_a_name_of_its_own_and_a_meaning() -> None:
     names = [metric.name for metric in SWAP_METRICS]
     assert len(set(names)) == len(names) and all(metric.meaning for metric in SWAP_METRICS)
     assert {metric.column for metric in SWAP_METRICS if metric.column} >= {"swap gain, dB", "identity"}
+
+
+def test_every_metric_of_swaps_is_explained() -> None:
+    explained = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    assert [metric.name for metric in SWAP_METRICS if f"`{metric.name}`" not in explained] == []
