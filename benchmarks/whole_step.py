@@ -19,7 +19,7 @@ from idn.data.loaders import SwapData
 from idn.hardware import describe, keep_large_buffers
 from idn.metrics.identity import identity_cosine
 from idn.training.modules.swap_training import SwapTraining
-from idn.types import Prediction, Supervision
+from idn.types import Prediction, Supervision, SwapBatch
 
 TIMES: dict[str, list[float]] = defaultdict(list)
 
@@ -34,15 +34,17 @@ def timed(name: str) -> Iterator[None]:
     TIMES[name].append((time.perf_counter() - start) * 1e3)
 
 
+def drawn(data: SwapData, index: int) -> SwapBatch:
+    """The pairs of one step."""
+    if data.batch_size is None:
+        return data.train[index]
+    return data.collate([data.train[index * data.batch_size + k] for k in range(data.batch_size)])
+
+
 def step(module: SwapTraining, optimizer: torch.optim.Optimizer, data: SwapData, index: int, device: str) -> None:
     """One training step, taken apart."""
     with timed("data: draw or load"):
-        items = (
-            data.train[index]
-            if data.batch_size is None
-            else data.collate([data.train[index * data.batch_size + k] for k in range(data.batch_size)])
-        )
-        batch = items.to(device)
+        batch = drawn(data, index).to(device)
     with torch.no_grad():
         with timed("encoder: source"):
             source = module.encoder(batch.source)

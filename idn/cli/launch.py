@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import json
 import logging
 import math
 import os
 import re
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,8 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from idn.cli.config_tree import conf_dir
-from idn.cli.instantiate import run_dir
+from idn.cli.instantiate import register_resolvers, run_dir
+from idn.cli.options.composition import write_home
 from idn.cli.options.errors import located, unwrapped
+from idn.cli.options.flags import SHOWING
 from idn.cli.output import drop_output, unread
 from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
@@ -71,13 +75,14 @@ def _of_config(error: OmegaConfBaseException) -> str:
     return f"{error.full_key}: {said}" if error.full_key else said
 
 
-class Failure(NamedTuple):
-    """A run of a sweep that came to no result."""
+class Outcome(NamedTuple):
+    """What became of a run of a sweep."""
 
     options: list[str]
     """Those in which it differs from the others."""
-    folder: Path
-    reason: str
+    folder: str
+    reason: str | None
+    """Why it came to no result, if it did not."""
 
     def line(self) -> str:
         """What the end of the sweep says of it."""
@@ -85,31 +90,44 @@ class Failure(NamedTuple):
 
 
 class Sweep:
-    """The runs of a sweep: one that fails is noted, and the others go on."""
+    """The runs of a sweep: one that fails is noted, and the others go on.
 
-    def __init__(self, words: Sequence[str]) -> None:
-        self.words, self.runs, self.failures = words, 0, []
+    words: what was typed. notes: file of the outcomes, a line each, where launchers that run in other processes of this
+    machine write them, too.
+    """
+
+    def __init__(self, words: Sequence[str], notes: Path) -> None:
+        self.words, self.notes = words, notes
 
     def tried(self, run: Callable[[], Any]) -> Any:
         """The result of one run; NaN, which sweepers that search take for a failure, if it has none."""
-        self.runs += 1
+        options = [option for option in HydraConfig.get().overrides.task if option not in self.words]
         try:
-            return run()
-        except Exception as error:
+            result = run()
+            self._note(Outcome(options, str(run_dir()), None))
+            return result
+        except Exception as error:  # whatever it is, the other runs go on
             reason = explain(error)
             if reason is None:
                 traceback.print_exc()
                 reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'see above'}"
-            options = [option for option in HydraConfig.get().overrides.task if option not in self.words]
-            self.failures.append(Failure(options, run_dir(), reason))
-            print(f"idn: {self.failures[-1].line()}", file=sys.stderr)
+            failure = Outcome(options, str(run_dir()), reason)
+            self._note(failure)
+            print(f"idn: {failure.line()}", file=sys.stderr)
             return math.nan
 
+    def _note(self, outcome: Outcome) -> None:
+        with self.notes.open("a") as file:
+            file.write(json.dumps(outcome) + "\n")
+
     def check(self) -> None:
-        """Raise UserError, a line for each, if runs have failed."""
-        if self.failures:
-            lines = "".join(f"\n  {failure.line()}" for failure in self.failures)
-            raise UserError(f"{len(self.failures)} of {self.runs} runs failed:{lines}")
+        """Raise UserError, a line for each, if runs have failed, and if none has said how it ended."""
+        outcomes = [Outcome(*json.loads(line)) for line in self.notes.read_text().splitlines()]
+        if not outcomes and not any(word.partition("=")[0] in SHOWING for word in self.words):
+            raise UserError("no run has told how it ended: see what its launcher says of it")
+        if failures := [outcome for outcome in outcomes if outcome.reason is not None]:
+            lines = "".join(f"\n  {failure.line()}" for failure in failures)
+            raise UserError(f"{len(failures)} of {len(outcomes)} runs failed:{lines}")
 
 
 def guarded(task: Callable[[DictConfig], Any], sweep: Sweep | None = None) -> Callable[[DictConfig], Any]:
@@ -121,24 +139,18 @@ def guarded(task: Callable[[DictConfig], Any], sweep: Sweep | None = None) -> Ca
     """
     typed = list(sys.argv)
 
-    def named(cfg: DictConfig) -> Any:
-        try:
-            with contextlib.redirect_stderr(Path(os.devnull).open("w")) if is_helper() else contextlib.nullcontext():
-                return task(cfg)
-        except Exception as error:
-            known = located(unwrapped(error), cfg)
-            if known is error:
-                raise
-            raise known from error
-
     def run(cfg: DictConfig) -> Any:
         sys.argv = typed
+        register_resolvers()  # once more, for a launcher that works in other processes
+        for noise in LIBRARY_NOISE:
+            warnings.filterwarnings("ignore", message=noise)
+        write_home(cfg)
         if sweep is not None:
-            return sweep.tried(lambda: named(cfg))
+            return sweep.tried(lambda: _named(task, cfg))
         out = Path(str(OmegaConf.select(cfg, "out", throw_on_missing=False) or "."))
         ours = not out.exists()
         try:
-            return named(cfg)
+            return _named(task, cfg)
         except EXPLAINED as error:
             if isinstance(error, BrokenPipeError) and unread():
                 drop_output()
@@ -156,14 +168,29 @@ def guarded(task: Callable[[DictConfig], Any], sweep: Sweep | None = None) -> Ca
     return run
 
 
+def _named(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    """The result of a task. An error about an argument comes out with the name of the option that gave it."""
+    try:
+        with contextlib.redirect_stderr(Path(os.devnull).open("w")) if is_helper() else contextlib.nullcontext():
+            return task(cfg)
+    except Exception as error:  # any may be that of a loader process, which PyTorch has made another one
+        known = located(unwrapped(error), cfg)
+        if known is error:
+            raise
+        raise known from error
+
+
 def launch(verb: str, words: list[str], several: bool = False) -> None:
     """Let Hydra run the task of a verb, as often as the words say. Raises UserError if a run of a sweep failed."""
     keep_large_buffers()
-    for noise in LIBRARY_NOISE:
-        warnings.filterwarnings("ignore", message=noise)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    sweep = Sweep(words) if several else None
     sys.argv = [f"idn {verb}", *words]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(guarded(VERBS[verb].task(), sweep))()
-    if sweep is not None:
+    start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
+    if not several:
+        start(guarded(VERBS[verb].task()))()
+        return
+    with tempfile.TemporaryDirectory(prefix="idn-sweep.") as folder:
+        sweep = Sweep(words, Path(folder, "outcomes.jsonl"))
+        sweep.notes.touch()
+        start(guarded(VERBS[verb].task(), sweep))()
         sweep.check()

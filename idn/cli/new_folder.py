@@ -16,21 +16,22 @@ def claimed(verb: str, options: Sequence[str], several: bool) -> list[str]:
     """An option that names the folder of a run, which is made here and is nobody else's.
 
     options: which make a config; of a sweep, those of its first run. several: whether it is a sweep. Nothing where the
-    user named a folder, and for a verb that leaves none. Raises OSError if it cannot be made.
+    user named a folder, unless by `~` or in a variable, and for a verb that leaves none. Raises OSError if it cannot be
+    made.
     """
     config, settings = composed(verb, options)
     if settings.output_subdir is None and not several:
         return []
     where = "sweep" if several else "run"
-    if not timed(settings, several):
+    pattern = str(settings[where]._get_node("dir")._value())
+    if not timed(settings, several) and "~" not in pattern and "${oc.env" not in pattern:
         return []
     if is_helper():  # the first process of the run has its folder
         folder = tempfile.mkdtemp()
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return [f'hydra.run.dir="{folder}"', "hydra.output_subdir=null"]
-    pattern = str(settings[where]._get_node("dir")._value())
-    wanted = Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": pattern}).folder))
-    return [f'hydra.{where}.dir="{_made(wanted)}"']
+    wanted = Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": pattern}).folder)).expanduser()
+    return [f'hydra.{where}.dir="{_made(wanted) if timed(settings, several) else wanted}"']
 
 
 def timed(settings: DictConfig, several: bool) -> bool:

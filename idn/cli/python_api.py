@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import register_resolvers
 from idn.cli.new_folder import claimed
-from idn.cli.options.composition import forget
+from idn.cli.options.composition import forget, write_home
 from idn.cli.options.near_misses import check
 from idn.cli.options.overrides import overrides
 from idn.cli.options.preflight import check_needs
@@ -34,7 +34,9 @@ def build(verb: str, words: Sequence[str]) -> "tuple[pl.LightningModule, pl.Ligh
         before = HydraConfig.instance().cfg
         HydraConfig.instance().set_config(cfg)
         try:
-            run = build_run(verb, _without_hydra(cfg), options, Path(str(cfg.hydra.run.dir)))
+            ours = _without_hydra(cfg)
+            write_home(ours)
+            run = build_run(verb, ours, options, Path(str(cfg.hydra.run.dir)))
         finally:
             HydraConfig.instance().cfg = before
     return run.module, run.data
@@ -47,6 +49,7 @@ def train(words: Sequence[str], verb: str) -> "Result":
     options += claimed(verb, options, several=False)
 
     def task(cfg: DictConfig) -> None:
+        write_home(cfg)
         try:
             results.append(run_training(verb, cfg))
         except Exception as error:  # Hydra would print something of its own before it raised it

@@ -1,9 +1,9 @@
 """Scan of a folder of face crops: which are usable, what is left out and why, and what a manifest knows of each."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from idn.data.alignment.manifest import NAME, Record, Settings, read_manifest
@@ -49,8 +49,8 @@ class Scan(NamedTuple):
 def scan_crops(root: Path) -> Scan:
     """Look through a folder, at the beginning of every picture that no manifest knows, and for copies.
 
-    Of pictures with the same content, the first by name is used. A crop of `idn align` is known by its place, by its
-    content where it was moved or renamed, or else by its name; the manifest may also lie a few folders above.
+    Of pictures with the same content, the first by name is used. A crop of `idn align` is known by its place, or by
+    its content where it was moved or renamed; the manifest may also lie a few folders above.
     Raises OptionError if the folder holds no pictures, none that can be read, or mostly such that nobody cropped.
     """
     found = list_photos(root)
@@ -93,7 +93,7 @@ def _require_crops(root: Path, broken: dict[str, str], odd: dict[str, str], new:
 
 
 def _manifest(root: Path, names: list[str]) -> tuple[Settings | None, dict[str, Record], dict[str, Record]]:
-    """The manifest of a folder: its settings, its records by name, and the others that have a digest by that.
+    """The manifest of a folder: its settings, its records by name, and the others by the digest of their crop.
 
     One in a folder above counts if it knows at least half of the pictures.
     """
@@ -110,24 +110,11 @@ def _manifest(root: Path, names: list[str]) -> tuple[Settings | None, dict[str, 
         by_crop = {record.crop: record for record in all_records if record.crop is not None}
         records = {name: by_crop[below + name] for name in names if below + name in by_crop}
         placed = {record.crop for record in records.values()}
-        unplaced = [record for crop, record in by_crop.items() if crop not in placed]
-        unmatched = {record.digest: record for record in unplaced if record.digest is not None}
-        records |= _by_name([n for n in names if n not in records], [r for r in unplaced if r.digest is None])
+        unmatched = {record.digest: record for crop, record in by_crop.items() if crop not in placed}
         likely = len(records) + min(len(unmatched), len(names) - len(records))
         if folder == root or 2 * likely >= len(names):
             return settings, records, unmatched
     return None, {}, {}
-
-
-def _by_name(names: list[str], records: Iterable[Record]) -> dict[str, Record]:
-    """Records of crops that were moved but kept their name, where only one has it."""
-    moved: dict[str, list[str]] = defaultdict(list)
-    known: dict[str, list[Record]] = defaultdict(list)
-    for name in names:
-        moved[PurePosixPath(name).name].append(name)
-    for record in records:
-        known[PurePosixPath(record.crop).name].append(record)
-    return {of[0]: known[name][0] for name, of in moved.items() if len(of) == 1 == len(known[name])}
 
 
 def _contents(root: Path, names: list[str], records: dict[str, Record], wanted: bool) -> dict[str, str]:

@@ -101,14 +101,33 @@ def signature(network: Network) -> dict[str, list[dict[str, Any]]]:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of an export. Raises UserError if there is none or it is damaged."""
+    """The card of an export. Raises UserError if there is none, it is damaged, or another version of idn wrote it."""
     path = folder / CARD
     if not path.is_file():
         raise UserError(f"{folder} holds no {CARD}: give the folder that `idn export` wrote")
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        card = json.loads(path.read_text())
+    except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): export again") from error
+    try:
+        _check(card)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise UserError(f"{path} is no card of this version of idn ({error}): export again") from error
+    return card
+
+
+def _check(card: Any) -> None:
+    """Raise AttributeError, LookupError or TypeError for what `write_card` would not have written."""
+    if not isinstance(card["size"], int):
+        raise TypeError(f"its size is {card['size']}")
+    for record in card["files"]:
+        file = FileRecord(**record)
+        words = (file.path, file.network, file.format, file.precision, file.sha256, file.runtime or "")
+        if not all(isinstance(word, str) for word in words) or not isinstance(file.bytes, int | float):
+            raise TypeError("a file is described by other things than words and numbers")
+        for value in card["networks"][file.network]["inputs"]:
+            if not all(isinstance(side, int) for side in value["shape"]):
+                raise TypeError(f"an input of {file.network} has the shape {value['shape']}")
 
 
 def write_card(folder: Path, facts: Mapping[str, Any], files: Iterable[FileRecord]) -> None:

@@ -70,6 +70,10 @@ class Format(Protocol):
         ...
 
 
+class NeedlessFile(UserError):
+    """A network that a format has no file for and that needs none, as it is a file already. Said, and no failure."""
+
+
 def require(extra: str, *modules: str) -> None:
     """Raise UserError that names the extra to install unless all `modules` can be imported."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]

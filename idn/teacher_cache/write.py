@@ -128,14 +128,12 @@ def write_cache(
 
     out: folder; shards that an earlier run finished there stay, and the whole becomes as if nothing had interrupted it.
     teacher, encoder, scorer, pictures: see TeacherCache; networks on the CPU. pairs: to train with, rounded up to whole
-    items; about `shard` of them go into a file. seed: of the data. options: plain values in nested dicts, noted in
-    the manifest. device: see `choose_device`. Prints what it will take, progress and a table. Raises UserError for
-    options that cannot work, for options or weights with which `out` was not begun, and for a disk that is too small
-    or refuses.
+    items; about `shard` of them go into a file. seed, options: of the data; plain values in nested dicts, for the
+    manifest. device: see `choose_device`. Prints what it will take, progress and a table. Raises UserError for options
+    or weights that cannot work, or are not those of the folder, and for a disk that is too small or refuses.
     """
     require_int("pairs", pairs, 1)
     require_int("shard", shard, 1)
-    cache = TeacherCache(teacher, encoder, scorer, pictures, choose_device(device))
     rows = len(data.train[0].target) if data.batch_size is None else 1
     wanted = CacheManifest(
         teacher={name: getattr(teacher.record, name) for name in ("name", "variant", "licence", "commercial")},
@@ -151,6 +149,7 @@ def write_cache(
         scored=scorer is not None,
         weights={"teacher": weights_digest(teacher), "scorer": None if scorer is None else weights_digest(scorer)},
     )
+    cache = TeacherCache(teacher, encoder, scorer, pictures, choose_device(device))
     return _fill(_open(Path(out), wanted, encoder), data, cache)
 
 

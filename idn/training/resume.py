@@ -56,13 +56,15 @@ class Resumption(pl.Callback):
     """Lets the config decide about the optimizers of a run that goes on, and its loggers know where it does.
 
     A checkpoint brings the state of the optimizers, and with it the rates, decays and momenta of the earlier run. Those
-    are set again to what the config says, the rates as the schedule has them at that step. `validated` is the step of
+    are set again to what the config says, the rates as the schedule has them at that step, and so is the number of
+    batches that make a step. `validated` is the step of
     the last validation, None before the first.
     """
 
     def __init__(self) -> None:
         self.configured: list[Groups] = []
         self.validated: int | None = None
+        self.began = False
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Look at the optimizers before the checkpoint fills them."""
@@ -76,6 +78,21 @@ class Resumption(pl.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, ResumableCsvLogger):
                 logger.cut(trainer.global_step)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Before the first one, let the trainer have seen as many batches as if it had always accumulated that many.
+
+        By their number it knows when a step is due, and a validation; one of a run that accumulated otherwise would put
+        both out of step.
+        """
+        if self.began:
+            return
+        self.began = True
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        missing = trainer.global_step * trainer.accumulate_grad_batches + 1 - progress.total.ready
+        for counts in (progress.total, progress.current):
+            counts.ready += missing
+            counts.started = counts.processed = counts.completed = counts.ready - 1
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Remember when that was."""

@@ -1,7 +1,10 @@
 """What becomes of errors in a run, and in the runs of a sweep."""
 
 import contextlib
+import math
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -45,6 +48,28 @@ def test_one_failed_run_of_a_sweep_is_reported_at_its_end_and_stops_nobody(as_be
     ]
 
 
+def test_sweepers_are_told_of_a_failure_by_nan_and_other_processes_tell_us(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As launchers of plugins do it, which send the sweep there and get nothing back but the result."""
+    overrides = SimpleNamespace(overrides=SimpleNamespace(task=["rounds=2", "seed=1"]))
+    monkeypatch.setattr(launch, "HydraConfig", SimpleNamespace(get=lambda: overrides))
+    monkeypatch.setattr(launch, "run_dir", lambda: tmp_path)
+    sweep = launch.Sweep(["seed=1"], tmp_path / "notes")
+    sweep.notes.touch()
+    with pytest.raises(UserError, match="no run has told how it ended"):
+        sweep.check()
+
+    def fails() -> None:
+        raise UserError("no")
+
+    assert pickle.loads(pickle.dumps(sweep)).tried(lambda: 3) == 3
+    sweep.check()
+    assert math.isnan(pickle.loads(pickle.dumps(sweep)).tried(fails))
+    with pytest.raises(UserError, match=rf"^1 of 2 runs failed:\n  rounds=2 in {tmp_path}: no$"):
+        sweep.check()
+
+
 def test_a_defect_in_one_run_of_a_sweep_keeps_its_traceback_and_stops_nobody(as_bench, idn_cli) -> None:
     done = []
 
@@ -76,20 +101,6 @@ def test_a_stop_stops_the_whole_sweep(stop: type[BaseException], as_bench, idn_c
 def test_a_sweep_without_failures_ends_well(as_bench, idn_cli) -> None:
     as_bench(lambda cfg: 0.0)
     assert idn_cli(*SWEEP)[0] == 0
-
-
-def test_sweepers_are_told_of_a_failure_by_nan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "run_dir", lambda: Path("here"))
-    monkeypatch.setattr(launch.HydraConfig, "get", lambda: OmegaConf.create({"overrides": {"task": ["a=1", "b=2"]}}))
-    sweep = launch.Sweep(["a=1", "b=2,3"])
-
-    def fails() -> None:
-        raise UserError("no")
-
-    assert sweep.tried(fails) != sweep.tried(lambda: 1.0) == 1.0
-    assert [failure.options for failure in sweep.failures] == [["b=2"]]
-    with pytest.raises(UserError, match="1 of 2 runs failed:\n  b=2 in here: no"):
-        sweep.check()
 
 
 def test_a_value_that_hangs_on_nothing_is_one_sentence() -> None:

@@ -67,6 +67,17 @@ def test_old_words_get_the_ordinary_answer(words: list[str], said: str, idn_cli)
     assert status == 2 and said in err and err.count("\n") == 1
 
 
+def test_a_plugin_that_is_missing_is_named_as_it_is_installed() -> None:
+    for option, package in (
+        ("hydra/sweeper=optuna", "hydra-optuna-sweeper"),
+        ("hydra/launcher=submitit_slurm", "hydra-submitit-launcher"),
+    ):
+        with pytest.raises(UserError, match=f"^{option} is a plugin of Hydra's: install {package}$"):
+            check("train", [option])
+    with pytest.raises(UserError, match="there is no hydra/sweeper=optunaa"):
+        check("train", ["hydra/sweeper=optunaa"])
+
+
 def test_a_name_that_is_nearly_right_is_proposed() -> None:
     with pytest.raises(UserError, match=r"did you mean encoder\.weights\?"):
         check("train", ["encodr.weights=x"])

@@ -35,6 +35,16 @@ def test_a_folder_that_the_user_names_is_taken_as_it_is(options: list[str], tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("name", "several"), [("run", False), ("sweep", True)])
+def test_a_variable_may_lie_in_the_users_home(
+    name: str, several: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RUNS", "~/runs")
+    found = claimed("train", [f"hydra.{name}.dir=${{oc.env:RUNS}}/${{data.size}}"], several)
+    assert found == [f'hydra.{name}.dir="{tmp_path}/runs/96"']
+
+
 @pytest.mark.parametrize("verb", ["align", "export", "bench", "cache", "teachers"])
 def test_what_writes_elsewhere_makes_none(verb: str, tmp_path: Path) -> None:
     assert claimed(verb, [], several=False) == [] and list(tmp_path.iterdir()) == []

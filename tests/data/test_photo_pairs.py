@@ -1,4 +1,3 @@
-import json
 import os
 import pickle
 import warnings
@@ -294,7 +293,7 @@ def aligned(tmp_path: Path) -> Path:
     root = tmp_path / "aligned"
     points = template_points("arcface_128")
     root.mkdir()
-    with ManifestWriter(root, Settings("/photos", "arcface_128", 48)) as manifest:
+    with ManifestWriter(root, Settings("/photos", "arcface_128", 48, 48, "png", 95)) as manifest:
         for number in range(6):
             path = root / f"{number}.png"
             draw(path, colour(number, number))
@@ -333,17 +332,6 @@ def test_pairs_tell_the_landmarks_of_their_targets_where_they_are_known(aligned:
             torch.testing.assert_close(sample.landmarks, folder.landmarks(number).float())
     assert FaceSwaps(folder, "train", 0.3, augment=Augment())[0].landmarks is None
     assert swaps(flat)[0].landmarks is None
-
-
-def test_crops_without_digests_are_known_by_their_names(aligned: Path) -> None:
-    lines = [json.loads(line) for line in (aligned / NAME).read_text().splitlines()]
-    (aligned / NAME).write_text(
-        "".join(json.dumps(line | {"digest": None} if "crop" in line else line) + "\n" for line in lines)
-    )
-    for number in range(6):
-        (aligned / f"p{number}").mkdir()
-        (aligned / f"{number}.png").rename(aligned / f"p{number}" / f"{number}.png")
-    assert len(crops(aligned, stored_template=None).scan.records) == 6
 
 
 def test_a_manifest_above_that_knows_none_of_the_pictures_does_not_count(aligned: Path) -> None:
@@ -385,7 +373,7 @@ def test_crops_come_in_the_wanted_framing(tmp_path: Path, stored: int) -> None:
 
 def test_manifest_tells_landmarks_and_guards_the_frame(flat: Path) -> None:
     points = template_points("arcface_128") + 0.02
-    with ManifestWriter(flat, Settings("/photos", "arcface_128", 48)) as manifest:
+    with ManifestWriter(flat, Settings("/photos", "arcface_128", 48, 48, "png", 95)) as manifest:
         manifest.append(Record("00.png", "ok", crop="00.png", landmarks=points.tolist()))
     with pytest.raises(OptionError, match="aligned to arcface_128: give that, or leave it out") as error:
         crops(flat)
@@ -418,7 +406,7 @@ def test_a_folder_of_pictures_that_nobody_cropped_is_refused_at_once(people: Pat
         crops(people, stored_template=None)
     reshape(flat / "00.png")
     assert len(crops(flat)) == 29
-    with ManifestWriter(people, Settings("/photos", "ffhq", 48)):
+    with ManifestWriter(people, Settings("/photos", "ffhq", 48, 48, "png", 95)):
         pass
     with pytest.raises(OptionError, check=lambda e: e.argument == "root"):
         crops(people)  # beside the manifest of others
@@ -509,7 +497,7 @@ def test_crops_that_are_too_small_are_told_once(people: Path, capsys: pytest.Cap
 
 
 def test_the_manifest_tells_how_large_the_crops_are(flat: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with ManifestWriter(flat, Settings("/photos", "ffhq", 256)):
+    with ManifestWriter(flat, Settings("/photos", "ffhq", 256, 48, "png", 95)):
         pass
     crops(flat, 128, "arcface_112_v2").tell_if_small()
     assert capsys.readouterr().err == ""
@@ -519,7 +507,7 @@ def test_the_manifest_tells_how_large_the_crops_are(flat: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("points", [[[0.4, 0.4]] * 5, [[float("nan")] * 2] * 5])
 def test_landmarks_in_one_place_are_as_good_as_none(flat: Path, points: list[list[float]]) -> None:
-    with ManifestWriter(flat, Settings("/photos", "ffhq", 48)) as manifest:
+    with ManifestWriter(flat, Settings("/photos", "ffhq", 48, 48, "png", 95)) as manifest:
         manifest.append(Record("00.png", "ok", crop="00.png", landmarks=points))
     assert crops(flat).landmarks(0) is None
     assert all(swaps(flat, same_ratio=1.0)[index].face.isfinite().all() for index in range(60))

@@ -212,7 +212,7 @@ def test_a_card_of_another_version_is_not_guessed_at(
     card = json.loads((tmp_path / "card.json").read_text())
     del card["files"][0]["computed_in"]
     (tmp_path / "card.json").write_text(json.dumps(card))
-    with pytest.raises(UserError, match="another version of idn: give another folder"):
+    with pytest.raises(UserError, match="no card of this version of idn"):
         run(student_file, product, data, tmp_path, Traced())
 
 

@@ -220,6 +220,28 @@ def test_batches_that_only_accumulate_count_as_no_step(
     assert steps == ["1/4", "2/4", "4/4"] and saved == [2, 4] and int(module.ema.updates) == 4
 
 
+class Validated(pl.Callback):
+    """Remembers the steps after which a run was validated, and those of the optimizer."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.batches: dict[int, int] = {}
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        self.steps.append(trainer.global_step)
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        self.batches[trainer.global_step] = self.batches.get(trainer.global_step, 0) + 1
+
+
+def test_a_run_that_goes_on_with_another_accumulation_keeps_its_steps_whole(tmp_path: Path) -> None:
+    build, seen = partial(torch.optim.SGD, lr=0.1), Validated()
+    run(tmp_path / "one", Pair(build, COSINE, False), numbers(), 3, every=3, validate=2)
+    more = {"more": [seen], "accumulate_grad_batches": 2, "validate": 2 * 2}
+    run(tmp_path / "two", Pair(build, COSINE, False), numbers(), 6, tmp_path / "one" / LAST, **more)
+    assert seen.batches == {3: 2, 4: 2, 5: 2} and seen.steps == [4, 6]
+
+
 def test_an_interval_of_nothing_is_refused() -> None:
     with pytest.raises(OptionError) as error:
         SaveLast("x", 0)

@@ -1,5 +1,6 @@
 """Composing: the config of a verb with some options, and the config files behind it, with those of a search path."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -9,9 +10,10 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 
 from idn.cli.config_tree import conf_dir
+from idn.cli.options.types import leaves, selected
 
 SEARCH = "hydra.searchpath="
 """Beginning of the option that adds folders or packages of config files."""
@@ -33,13 +35,28 @@ def composed(verb: str, options: Sequence[str] = ()) -> tuple[DictConfig, DictCo
     Raises what Hydra raises for options that do not make a config.
     """
     config = _composed(verb, tuple(options))
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), config.hydra
+    ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    write_home(ours)
+    return ours, config.hydra
 
 
 @lru_cache(maxsize=128)
 def _composed(verb: str, options: tuple[str, ...]) -> DictConfig:
     with composing():
         return compose(verb, list(options), return_hydra_config=True)
+
+
+def write_home(config: DictConfig) -> None:
+    """Write out the user's home folder where a value begins with `~`: of a file of configs, or of the environment."""
+    for name, node in leaves(config):
+        items = enumerate(node._content) if isinstance(node, ListConfig) and not node._is_none() else [("", node)]
+        for index, item in items if not node._is_missing() else ():
+            if isinstance(item, Container) or not re.search(r"^~|\$\{oc\.env", str(item._value())):
+                continue
+            key = f"{name}[{index}]" if index != "" else name
+            value = selected(config, key)
+            if isinstance(value, str) and re.match("~(/|$)", value):
+                OmegaConf.update(config, key, str(Path(value).expanduser()))
 
 
 def forget() -> None:

@@ -13,6 +13,9 @@ from idn.cli.options.overrides import parsed
 from idn.cli.options.types import check_ranges, check_typed, leaves, selected
 from idn.errors import UserError
 
+PLUGINS = {"sweeper": ("ax", "nevergrad", "optuna"), "launcher": ("joblib", "ray", "rq", "submitit")}
+"""What Hydra's own project has in packages of their own, by the group that it belongs to."""
+
 _SHOWN = 3
 """Owners of an option that are named before the rest is counted."""
 
@@ -81,6 +84,9 @@ def _unnamed(verb: str, options: Sequence[str]) -> str | None:
 
 def _no_choice(group: str, name: str, known: Sequence[str]) -> str:
     """That a group has no file of that name."""
+    kind = group.rpartition("/")[2]
+    if group.startswith("hydra/") and name.partition("_")[0] in PLUGINS.get(kind, ()):
+        return f"{group}={name} is a plugin of Hydra's: install hydra-{name.partition('_')[0]}-{kind}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f"there is no {group}={name}: {f'did you mean {near[0]}? or ' if near else ''}choose of {', '.join(known)}"
 

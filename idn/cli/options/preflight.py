@@ -118,7 +118,7 @@ def _folder(config: DictConfig, settings: DictConfig, several: bool) -> Path | N
     text = str(settings[name]._get_node("dir")._value())
     fixed = re.split(r"/[^/]*\$\{now:", text)[0]
     try:
-        return Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": fixed}).folder))
+        return Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": fixed}).folder)).expanduser()
     except OmegaConfBaseException as error:
         if "${hydra:" in text:
             return None

@@ -52,12 +52,11 @@ def export(cfg: DictConfig) -> None:
     calibration = cfg.calibration if "int8" in precisions else 0
     if cfg.source == NOBODY:
         encoder = build(cfg.encoder, crop_template=encoder.template)
-        file.check_encoder(encoder)
-        check_acquainted(data, encoder)
+    file.check_encoder(encoder)
+    check_acquainted(data, encoder)
+    if cfg.source == NOBODY:
         product = dynamic_product(student, encoder, data, cfg.crops, calibration, cfg.blocks)
     else:
-        file.check_encoder(encoder)
-        check_acquainted(data, encoder)
         who = _identity(cfg, encoder)
         product = bake_product(student, who, data, cfg.crops, calibration, cfg.blocks)
     write_all(path, product, data, plan, describe())

@@ -118,7 +118,7 @@ def _tracked(found: Iterator[Record | OSError], done: int, total: int) -> Iterat
             progress.advance(task)
 
 
-def _check_options(options: CropOptions, picture_format: str, workers: int) -> None:
+def _check_options(options: CropOptions, picture_format: str, workers: int, make_detector: object) -> None:
     """Raise OptionError for the first option that cannot work."""
     require_one_of("template", options.template, TEMPLATES)
     require_one_of("picture_format", picture_format, ("jpg", "png", "webp"))
@@ -127,6 +127,7 @@ def _check_options(options: CropOptions, picture_format: str, workers: int) -> N
     require_number("min_face", options.min_face, 0)
     require_int("workers", workers, 0)
     require_int("max_pixels", options.max_pixels, 1)
+    require_callable("make_detector", make_detector)
 
 
 def _check_folders(src: Path, dst: Path) -> PhotoList:
@@ -178,47 +179,41 @@ def align_folder(
     """Cut the largest face out of every photograph below `src` into the same place below `dst`.
 
     make_detector: called once all else is known to work.
-    size: side of the crops in pixels.
-    template: alignment template; "ffhq" is the widest, every other template can be cut from it later.
-    min_face: shorter side in pixels below which a face is left out.
-    picture_format: "jpg", "png" or "webp".
-    picture_quality: 1..100 for jpg and webp.
+    size, template, min_face, max_pixels: see CropOptions; every other template can be cut from "ffhq" later.
+    picture_format, picture_quality: "jpg", "png" or "webp"; 1..100 for jpg and webp.
     workers: processes that share the work; 0 does it in this one; the crops and the manifest are the same.
     device: where faces are looked for, see `choose_device`.
-    max_pixels: width times height of the largest photograph that is read, at three bytes each.
     Photographs without a usable face are recorded and passed over; those that the manifest already names are not looked
     at again, unless they had too many pixels. Prints the counts; when interrupted, how many are done.
     Raises OptionError for folders, options or a disk that cannot work, and for options that differ from those of an
     earlier run.
     """
     options = CropOptions(size, template, min_face, picture_quality, max_pixels)
-    _check_options(options, picture_format, workers)
-    require_callable("make_detector", make_detector)
+    _check_options(options, picture_format, workers, make_detector)
     where, source, target = choose_device(device), Path(str(src)), Path(str(dst))
     found = _check_folders(source, target)
     settings = Settings(str(source.resolve()), template, size, min_face, picture_format, picture_quality)
     writer = ManifestWriter(target, settings)
-    done = {record.photo for record in writer.records if record.status != "large"}
-    known = {record.photo: record.crop for record in writer.records if record.crop is not None}
-    names = _crop_names(found.names, known, f".{picture_format}")
-    waiting = [(photo, names[photo]) for photo in found.names if photo not in done]
+    waiting = _waiting(found.names, writer.records, f".{picture_format}")
     detector = make_detector()
     writer.check_detector(detector)
     make_writable("dst", target)
     made = align_all(Aligner(source, target, waiting, detector, options), workers, where)
     report = AlignReport(target, len(found.names), len(found.names) - len(waiting), others=left_out(found))
-    started = time.monotonic()
-    _write(writer, _tracked(made, report.resumed, report.photos), dst, report)
-    report.seconds = time.monotonic() - started
-    for record in writer.latest(found.names):
-        report.add(record)
-    Console().print(report.table())
+    _write(writer, _tracked(made, report.resumed, report.photos), found.names, report)
     return report
 
 
-def _write(writer: ManifestWriter, found: Iterator[Record | OSError], dst: str, report: AlignReport) -> None:
-    """Note what became of every photograph. Raises OptionError for the first crop that cannot be written."""
-    written = report.resumed
+def _waiting(photos: list[str], records: list[Record], suffix: str) -> list[tuple[str, str]]:
+    """Photographs that no earlier run has dealt with, with the names of their crops. records: of such runs."""
+    done = {record.photo for record in records if record.status != "large"}
+    names = _crop_names(photos, {record.photo: record.crop for record in records if record.crop is not None}, suffix)
+    return [(photo, names[photo]) for photo in photos if photo not in done]
+
+
+def _write(writer: ManifestWriter, found: Iterator[Record | OSError], photos: list[str], report: AlignReport) -> None:
+    """Note what became of every photograph, and print it. Raises OptionError for a crop that cannot be written."""
+    written, started = report.resumed, time.monotonic()
     try:
         with writer, one_thread():
             for record in found:
@@ -233,4 +228,10 @@ def _write(writer: ManifestWriter, found: Iterator[Record | OSError], dst: str, 
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "is on a full disk" if full else f"cannot be written ({error.strerror})"
-        raise OptionError("dst", dst, f"{what}: all crops so far are kept, make room and run again") from error
+        raise OptionError(
+            "dst", report.folder, f"{what}: all crops so far are kept, make room and run again"
+        ) from error
+    report.seconds = time.monotonic() - started
+    for record in writer.latest(photos):
+        report.add(record)
+    Console().print(report.table())

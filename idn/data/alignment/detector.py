@@ -12,6 +12,7 @@ from torchvision.ops import box_iou, nms
 
 from idn.data.alignment.crop import reduced, square
 from idn.errors import OptionError
+from idn.files.digests import weights_digest
 from idn.files.option_checks import require_int, require_number
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen
@@ -106,7 +107,8 @@ class YuNetDetector(Frozen):
         require_number("overlap", overlap, 0.001, 0.999)
         self.longest, self.threshold, self.overlap = longest, threshold, overlap
         self.net = _network(weights)
-        self.settings = {"longest": longest, "threshold": threshold, "overlap": overlap}
+        digest = f"sha256:{weights_digest(self.net)[:16]}"
+        self.settings = {"longest": longest, "threshold": threshold, "overlap": overlap, "weights": digest}
         """What the faces that it finds depend on."""
         self.freeze()
 

@@ -27,14 +27,14 @@ class Settings:
     """Alignment template of the crops."""
     size: int
     """Side of the crops in pixels."""
-    min_face: float | None = None
-    """Shorter side in pixels below which faces were left out. None, here and below: the manifest does not say."""
-    picture_format: str | None = None
+    min_face: float
+    """Shorter side in pixels below which faces were left out."""
+    picture_format: str
     """Format of the crops."""
-    picture_quality: int | None = None
+    picture_quality: int
     """Of jpg and webp."""
     detector: dict[str, Any] | None = None
-    """What the results of the detector depend on, by argument."""
+    """What the results of the detector depend on, by argument; None for one that does not say."""
 
     def __post_init__(self) -> None:
         """Raise TypeError for what no run of `idn align` notes."""
@@ -125,7 +125,7 @@ class ManifestWriter:
         """Raise OptionError for the first setting that the folder was begun with another value of."""
         begun = asdict(self._known)
         for name, value in asdict(settings).items():
-            if None not in (value, begun[name]) and value != begun[name]:
+            if name != "detector" and value != begun[name]:
                 argument = "src" if name == "source" else name
                 wanted = f"differs from {begun[name]}, with which the crops in {self.folder} were made: repeat that to "
                 raise OptionError(argument, value, f"{wanted}continue, or give another dst")

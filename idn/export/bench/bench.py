@@ -22,6 +22,10 @@ from idn.export.products import check_size
 from idn.files.atomic import atomic_write
 from idn.files.option_checks import require_bool, require_int
 
+UNTRUSTED = (
+    "opening a program runs whatever code it holds; if you trust those who made this folder, add run_programs=true"
+)
+
 
 class Row(NamedTuple):
     """One subject with one number of threads."""
@@ -53,43 +57,38 @@ def bench(
     folder: written by `idn export`, None measures PyTorch alone.
     student: its file, or a description by `describe_student`, whose random weights are as fast.
     size: of the targets in PyTorch, None takes the card's, or 224.
-    threads, seconds: of each measurement.
-    precision: of the files, None takes all.
+    threads, seconds, precision: of each measurement; of the files, None takes all.
     run_programs: also open files that can run any code then; otherwise they are left out, and a sentence says so.
     csv_path: the table once more.
-
-    Of the rounds, the one with the lowest median counts. Prints the table. What one subject cannot do does not stop the
-    others. Raises UserError for a folder without a card, files that are missing or not those of the card, a size that
-    the student has not and options without meaning; and, after all the others were measured, for what could not be.
+    Of the rounds, the one with the lowest median counts. Prints the table. Raises UserError for a folder without its
+    card, files that are missing or not those of the card, a size that the student has not and options without meaning;
+    and, after all the others were measured, for what could not be.
     """
     card = None if folder is None else read_card(folder)
     _check(threads, seconds, rounds, run_programs)
     size = size or (224 if card is None else card["size"])
-    known = str(student) if isinstance(student, Path) else student
-    network = student_of(known)
-    check_size(size, network.stride)
-    names = network.deployment().timed(size)
-    module = type(network).__module__
-    subjects = [Request(name, n, seconds, size, known, module) for name in names for n in threads]
     records = [] if card is None else _runnable(card, precision)
     programs = [] if run_programs else [r["path"] for r in records if format_kind(r["format"]).runs_code]
-    records = [record for record in records if record["path"] not in programs]
-    subjects += [_request(folder, card, record, n, seconds) for record in records for n in threads]
+    files = {record["path"]: record for record in records if record["path"] not in programs}
+    subjects = _in_pytorch(student, size, threads, seconds)
+    subjects += [_request(folder, card, record, n, seconds) for record in files.values() for n in threads]
     found, failed = _take_turns(subjects, rounds)
-    of_files = {record["path"]: record for record in records}
-    rows = [_row(subjects[index], outcome, of_files) for index, outcome in found.items()]
-    if rows:
-        _print(rows, size, machine)
-        if csv_path is not None:
-            _write(rows, csv_path)
+    rows = [_row(subjects[index], outcome, files) for index, outcome in found.items()]
+    _tell(rows, size, machine, csv_path)
     if programs:
-        print(
-            f"left out   {', '.join(programs)}: opening a program runs whatever code it holds; if you trust those who "
-            "made this folder, add run_programs=true"
-        )
+        print(f"left out   {', '.join(programs)}: {UNTRUSTED}")
     if failed:
         raise UserError("; ".join(dict.fromkeys(failed)))
     return rows
+
+
+def _in_pytorch(student: Path | Mapping[str, Any], size: int, threads: Sequence[int], seconds: float) -> list[Request]:
+    """What to measure of a student itself. Raises OptionError for a size that it has not."""
+    known = str(student) if isinstance(student, Path) else student
+    network = student_of(known)
+    check_size(size, network.stride)
+    names, module = network.deployment().timed(size), type(network).__module__
+    return [Request(name, n, seconds, size, known, module) for name in names for n in threads]
 
 
 def _runnable(card: Mapping[str, Any], precision: Sequence[str] | None) -> list[Mapping[str, Any]]:
@@ -162,6 +161,14 @@ def _row(request: Request, outcome: Outcome, records: Mapping[str, Mapping[str, 
     peak = None if outcome.peak_mb is None else round(outcome.peak_mb, 3)
     size = record["bytes"] / 1e6 if "bytes" in record else None
     return Row(name, record["precision"], request.threads, *numbers, peak, size)
+
+
+def _tell(rows: Sequence[Row], size: int, machine: str, csv_path: Path | None) -> None:
+    """The table, if there is one, printed and as a file."""
+    if rows:
+        _print(rows, size, machine)
+    if rows and csv_path is not None:
+        _write(rows, csv_path)
 
 
 def _print(rows: Sequence[Row], size: int, machine: str) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 
 from idn.errors import UserError
-from idn.export.contract import Arrays, Precision, Runner
+from idn.export.contract import Arrays, NeedlessFile, Precision, Runner
 from idn.export.torch_runtime import DTYPES, TorchRunner
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
 from idn.students.student_file import build_network
@@ -42,12 +42,12 @@ class SafetensorsFormat:
         return "fp32"
 
     def write(self, network: Network, path: Path, precision: Precision, calibration: Sequence[Arrays]) -> None:
-        """As Format. Raises UserError for a network without a recipe."""
+        """As Format. Raises NeedlessFile for a network without a recipe."""
         module = network.module
         if network.recipe is None:
-            raise UserError(
-                f"format safetensors holds the networks of a student, not {network.name}: "
-                "choose another format for it, or keep its own file of weights"
+            raise NeedlessFile(
+                f"format safetensors holds the networks of a student, not {network.name}: keep its own file of weights "
+                "beside these"
             )
         inputs = {name: list(value.shape) for name, value in network.inputs.items()}
         facts = {"name": network.name, "inputs": inputs, "outputs": network.outputs, "recipe": dict(network.recipe)}

@@ -4,7 +4,9 @@ import os
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
+from idn.cli.options.composition import composed, write_home
 from idn.cli.options.overrides import combinations, overrides
 from idn.errors import UserError
 
@@ -69,6 +71,27 @@ def test_the_home_folder_is_written_out(word, meant, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     expected = [part.format(tmp_path) for part in meant] if isinstance(meant, list) else meant.format(tmp_path)
     assert value(word) == expected
+
+
+def test_the_home_folder_is_written_out_in_files_and_variables_too(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PHOTOS", "~/photos")
+    config, _ = composed("train", ["data=faces", "data.root=${oc.env:PHOTOS}"])
+    assert config.data.root == f"{tmp_path}/photos"
+    config = OmegaConf.create(
+        {"a": "~/x", "b": ["~/y", "z"], "c": "${a}", "d": "x~", "e": None, "f": {"g": "~"}, "h": "~user", "i": "???"}
+    )
+    write_home(config)
+    assert OmegaConf.to_container(config, resolve=True) == {
+        "a": f"{tmp_path}/x",
+        "b": [f"{tmp_path}/y", "z"],
+        "c": f"{tmp_path}/x",
+        "d": "x~",
+        "e": None,
+        "f": {"g": str(tmp_path)},
+        "h": "~user",
+        "i": "???",
+    }
 
 
 def test_what_is_deleted_from_a_config_is_no_home_folder():

@@ -48,7 +48,7 @@ def test_a_run_is_resumed_and_ends_between_validations(idn_cli, tmp_path: Path) 
     ("words", "said"),
     [
         (["trainer.precision=16-true"], "trainer.precision=16-true does not fit"),
-        (["trainer.accumulate_grad_batches=2"], "raise data.batch"),
+        (["trainer.accumulate_grad_batches=2"], "take larger batches"),
         (
             ["teacher_network=ghost_small", "teacher_network.width=4", "data.size=32"],
             "data.size=32 does not fit width=4 and halvings=5",

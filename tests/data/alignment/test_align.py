@@ -225,6 +225,17 @@ def test_another_option_of_the_detector_is_refused_by_name(photos: Path, tmp_pat
     assert (error.value.argument, error.value.value, error.value.owner) == ("longest", 640, keen)
 
 
+@needs_faces
+def test_a_detector_with_other_weights_is_another_one(tmp_path: Path) -> None:
+    plain, other = (YuNetDetector(str(SHARED / "weights/yunet_final.pth")) for _ in range(2))
+    assert plain.settings == other.settings
+    tensors = {key: value.clone() for key, value in plain.net.state_dict().items()}
+    next(value for value in tensors.values() if value.is_floating_point()).add_(0.01)
+    torch.save(tensors, tmp_path / "other.pth")
+    changed = YuNetDetector(str(tmp_path / "other.pth"))
+    assert {key for key, value in plain.settings.items() if changed.settings[key] != value} == {"weights"}
+
+
 def test_full_disk_is_one_sentence_and_loses_nothing(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

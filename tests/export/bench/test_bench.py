@@ -44,6 +44,7 @@ CARD = {
         },
     ],
 }
+REST = dict.fromkeys(("psnr", "max_abs", "output", "latency_ms")) | {"computed_in": "fp32", "layout": "NCHW"}
 STUDENT = describe_student(student())
 SUBJECTS = {"torch eager", "torch rewritten", "torch compiled", "inject identity", "inject and bake"}
 OPTIONS = {
@@ -60,6 +61,7 @@ OPTIONS = {
 def write_folder(folder: Path, files: list[dict[str, object]]) -> None:
     """An export of these files, each of bytes of its own."""
     for record in files:
+        record.update(REST)
         content = f"the bytes of {record['path']}".encode()
         (folder / record["path"]).write_bytes(content)
         record["sha256"] = hashlib.sha256(content).hexdigest()
@@ -231,6 +233,28 @@ def test_bad_input(folder: Path, asked: list[Request], tmp_path: Path) -> None:
     (folder / "card.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         call(folder)
+    assert not asked
+
+
+def test_a_card_that_is_none_is_one_sentence(folder: Path, asked: list[Request]) -> None:
+    whole = json.loads((folder / "card.json").read_text())
+    first, *rest = whole["files"]
+    cards = [
+        [],
+        {"files": []},
+        *({key: value for key, value in whole.items() if key != gone} for gone in ("size", "files", "networks")),
+        *(whole | {"files": [{k: v for k, v in first.items() if k != gone}, *rest]} for gone in first),
+        *(
+            whole | {"files": [first | {name: [3]}, *rest]}
+            for name in ("path", "network", "format", "bytes", "runtime")
+        ),
+        whole | {"size": "large"},
+        whole | {"networks": {name: {"inputs": [{}]} for name in whole["networks"]}},
+    ]
+    for card in cards:
+        (folder / "card.json").write_text(json.dumps(card))
+        with pytest.raises(UserError, match=r"card\.json is no card of this version of idn .*: export again$"):
+            bench(folder, csv_path=None, machine="", **OPTIONS)
     assert not asked
 
 
