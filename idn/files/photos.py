@@ -154,7 +154,7 @@ def as_pixels(image: Image.Image) -> Tensor:
     """
     try:
         return _decoded(image)[0]
-    except Exception as error:  # as above
+    except Exception as error:  # decoders raise whatever damaged pixels bring about
         raise UnreadablePhoto(printable(f"{type(error).__name__}: {error}")) from error
 
 
@@ -182,7 +182,7 @@ def photo_size(path: Path) -> tuple[int, int]:
             return image.size
     except UnreadablePhoto:
         raise
-    except Exception as error:  # as above
+    except Exception as error:  # readers raise whatever a damaged header brings about
         raise UnreadablePhoto(printable(f"{type(error).__name__}: {error}")) from error
 
 

@@ -92,7 +92,7 @@ def one_speaks(trainer: pl.Trainer) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # of any kind: it only waits, and goes on
         if trainer.world_size > 1:
             broken = isinstance(error, RuntimeError)  # such as a connection
             time.sleep((PAUSE if broken else 0.0) if trainer.is_global_zero else PATIENCE)

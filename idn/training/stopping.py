@@ -20,7 +20,7 @@ def stoppable(trainer: pl.Trainer) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException as error:
+    except BaseException as error:  # a signal can show as any of them, an exit included; others go on
         number = _signal(trainer, error)
         if number is None:
             raise

@@ -86,7 +86,7 @@ def create(name: str, tell: Callable[[str], None] = _tell) -> Path:
     except OSError as error:
         shutil.rmtree(place, ignore_errors=True)
         raise UserError(f"{place} cannot be written ({error.strerror}): set {FOLDER} to another folder") from error
-    except BaseException:
+    except BaseException:  # also Ctrl-C: what is half made is of no use
         shutil.rmtree(place, ignore_errors=True)
         raise
     return _python(place)
