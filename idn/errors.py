@@ -1,4 +1,8 @@
-"""Errors that users can mend, one sentence each: UserError, and OptionError for the value of one argument."""
+"""Errors that users can mend, one sentence each: UserError, OptionError for an argument, FileError for a file."""
+
+import copyreg
+from collections.abc import Sequence
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -7,6 +11,10 @@ class UserError(ValueError):
     The message is one clear sentence that says what is wrong and what to do. The command line prints it without a
     traceback and exits with status 2. Mistakes of the program itself stay ordinary exceptions.
     """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """For loader processes, which send it through a pipe: with its fields, whatever its constructor takes."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
 
 class OptionError(UserError):
@@ -35,6 +43,73 @@ class OptionError(UserError):
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """For loader processes, which send it through a pipe; without its owner."""
         return OptionError, (self.argument, self.value, self.wanted)
+
+
+class FileError(UserError):
+    """A file or a folder that cannot be used; what is in it does not go together with the rest of the input.
+
+    path: which.
+    said: the rest of the sentence, such as "holds no pictures: choose another folder"; what to do belongs in it.
+    """
+
+    def __init__(self, path: str | Path, said: str) -> None:
+        super().__init__(f"{path} {said}")
+        self.path, self.said = Path(path), said
+
+
+class MissingFile(FileError):
+    """A file or a folder that is not there."""
+
+
+class DamagedFile(FileError):
+    """A file that is cut short or altered, or whose kind nothing can read."""
+
+
+class ForeignFile(FileError):
+    """A whole file of something else than what is wanted: another network, kind, version or origin.
+
+    found: what it holds, where that is known.
+    """
+
+    def __init__(self, path: str | Path, said: str, found: str | None = None) -> None:
+        super().__init__(path, said)
+        self.found = found
+
+
+class UnfitTensors(UserError):
+    """Tensors of a file that are not those of the network they are for.
+
+    missing, extra, misshaped: the names of those that differ.
+    """
+
+    def __init__(
+        self, sentence: str, missing: Sequence[str] = (), extra: Sequence[str] = (), misshaped: Sequence[str] = ()
+    ) -> None:
+        super().__init__(sentence)
+        self.missing, self.extra, self.misshaped = list(missing), list(extra), list(misshaped)
+
+
+class EncoderMismatch(UserError):
+    """Something was made with another identity encoder than the one that is here.
+
+    wanted, given: the names of the two; the same where their weights or their sizes differ.
+    """
+
+    def __init__(self, sentence: str, wanted: str, given: str) -> None:
+        super().__init__(sentence)
+        self.wanted, self.given = wanted, given
+
+
+class MissingExtra(UserError):
+    """A package of an optional part of the installation is not there.
+
+    start: the sentence up to what to type, such as "ONNX files need".
+    extra: the name of that part.
+    """
+
+    def __init__(self, start: str, extra: str) -> None:
+        super().__init__(f"{start} {extra_advice(extra)}")
+        self.extra = extra
 
 
 def shown(value: object) -> str:

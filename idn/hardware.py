@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from idn.errors import UserError
+from idn.errors import OptionError
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def describe() -> str:
 def choose_device(name: str) -> "torch.device":
     """The device that the option `device` names: "auto" takes a GPU if there is one, else the CPU; "cuda:1" the second.
 
-    Raises UserError if it is not there.
+    Raises OptionError if it is not there.
     """
     import torch
 
@@ -50,14 +50,14 @@ def choose_device(name: str) -> "torch.device":
     try:
         device = torch.empty(0, device=wanted).device
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise UserError(_refusal(name)) from error
+        raise _refusal(name) from error
     if device.type == "meta":
-        raise UserError(_refusal(name))
+        raise _refusal(name)
     return device
 
 
-def _refusal(name: str) -> str:
-    return f"device={name} is not available here: choose auto, cpu, or cuda where there is a GPU"
+def _refusal(name: str) -> OptionError:
+    return OptionError("device", name, "is not available here: choose auto, cpu, or cuda where there is a GPU")
 
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4

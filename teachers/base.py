@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from idn.errors import OptionError, UserError
+from idn.errors import EncoderMismatch, OptionError, UserError
 from idn.files.option_checks import require_one_of
 from idn.frozen import Frozen
 from idn.geometry.affine import in_pixels, invert_affine
@@ -102,9 +102,11 @@ class FrozenTeacher(Frozen, ABC):
     def _check_encoder(self, encoder: IdentityEncoder, what: str) -> None:
         spec = self.record.source
         if encoder.name != spec.encoder or encoder.embedding_dim != spec.dim:
-            raise UserError(
+            raise EncoderMismatch(
                 f"teacher {self.record.name} was trained with embeddings of {spec.encoder} ({spec.dim} numbers), "
-                f"{what} is {encoder.name} ({encoder.embedding_dim} numbers): choose the matching one"
+                f"{what} is {encoder.name} ({encoder.embedding_dim} numbers): choose the matching one",
+                wanted=spec.encoder,
+                given=encoder.name,
             )
 
     @abstractmethod
@@ -165,9 +167,11 @@ class FrozenTeacher(Frozen, ABC):
             )
         spec = self.record.source
         if spec.kind == "shared_embedding" and source.embedding.shape != (n, spec.dim):
-            raise UserError(
+            raise EncoderMismatch(
                 f"teacher {self.record.name} wants embeddings of {spec.encoder} with {spec.dim} numbers, the identity "
-                f"encoder gives {source.embedding.shape[-1]}: choose the matching identity encoder"
+                f"encoder gives {source.embedding.shape[-1]}: choose the matching identity encoder",
+                wanted=spec.encoder,
+                given=f"{source.embedding.shape[-1]} numbers",
             )
 
     def _paste(self, images: Tensor, target: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from idn.errors import OptionError, UserError
+from idn.errors import EncoderMismatch, OptionError, UserError
 from idn.files.digests import weights_digest
 from idn.teacher_cache.manifest import MANIFEST, PARTS, CacheManifest, check_shards, same_encoder
 from idn.teacher_cache.shards import ShardReader, mean_colours
@@ -120,9 +120,11 @@ class CachedTeacher(FrozenTeacher):
         if not same_encoder(self.manifest.encoder, encoder, self.manifest.size):
             known = self.manifest.encoder["name"]
             what = "another one of that name" if known == encoder.name else encoder.name
-            raise UserError(
+            raise EncoderMismatch(
                 f"{self.folder} keeps identity cosines of {known}, the identity encoder is {what}: choose the one "
-                f"that {self.folder / MANIFEST} names under encoder"
+                f"that {self.folder / MANIFEST} names under encoder",
+                known,
+                encoder.name,
             )
 
     def _scored_by(self, scorer: nn.Module | None) -> bool:

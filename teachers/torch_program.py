@@ -7,7 +7,7 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
-from idn.errors import OptionError, UserError
+from idn.errors import DamagedFile, ForeignFile, OptionError, UserError
 from idn.frozen import Frozen
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
@@ -42,7 +42,7 @@ class TorchProgramTeacher(FrozenTeacher):
         super().__init__(record, crop_template)
         self.source_first, self.weights_file = source_first, path
         self.program = _Program(path)
-        dry_run(self._run, self.record, f"teacher file {path}", "sizes, source and source_first")
+        dry_run(self._run, self.record, path, "sizes, source and source_first")
         self.freeze()
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
@@ -78,12 +78,13 @@ class _Program(Frozen):
             raise
         except Exception as error:  # what an altered program makes its reader raise can be almost anything
             kind = "TorchScript" if path.suffix == ".pt" else "torch.export"
-            raise UserError(
-                f"teacher file {path} cannot be read as a {kind} program ({reason(error)}): save it with "
-                f"{'torch.jit.save' if path.suffix == '.pt' else 'torch.export.save'}, weights alone are not enough"
+            raise DamagedFile(
+                path,
+                f"cannot be read as a {kind} program ({reason(error)}): save it with "
+                f"{'torch.jit.save' if path.suffix == '.pt' else 'torch.export.save'}, weights alone are not enough",
             ) from error
         if inputs != 2:
-            raise UserError(f"teacher file {path} has {inputs} inputs: it must take two, the target and the identity")
+            raise ForeignFile(path, f"has {inputs} inputs: it must take two, the target and the identity")
 
     def train(self, mode: bool = True) -> "_Program":
         """Do nothing: exported programs refuse to switch, and a script was switched when it was read."""
@@ -113,14 +114,14 @@ def _load_exported(path: Path) -> tuple[nn.Module, int]:
 def _check_file(path: Path, record: TeacherRecord) -> None:
     """Refuse what cannot be run, before anything of the file is read as a program."""
     if path.suffix not in _SUFFIXES:
-        raise UserError(f"teacher file {path} must end in .pt (TorchScript) or .pt2 (torch.export)")
+        raise ForeignFile(path, "must end in .pt (TorchScript) or .pt2 (torch.export)")
     if path.suffix == ".pt2" and record.sha256 is None:
         raise OptionError(
             "record.sha256", None, f"must be that of the file you trust: {path} can run any code when it is loaded"
         )
     verify_file(path, record)
     if not is_zipfile(path):
-        raise UserError(f"teacher file {path} is no program saved by torch: it is not even a zip archive")
+        raise ForeignFile(path, "is no program saved by torch: it is not even a zip archive")
     check_sizes(record)
     if record.source.kind not in ("shared_embedding", "image"):
         raise OptionError(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import FileError, ForeignFile, UserError
 from idn.files.tensors import read_metadata, read_tensors
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
@@ -34,7 +34,7 @@ class TrainedHereTeacher(FrozenTeacher):
             self.net = rebuild(notes["family"], notes["config"])
             self.net.check_size(self.record.target.size)
         except UserError as error:
-            raise UserError(f"teacher file {weights} cannot be used ({error}): {_MAKE}") from error
+            raise FileError(weights, f"cannot be used ({error}): {_MAKE}") from error
         load_network(self.net.net, read_tensors(weights), weights, self.record.name)
         self.freeze()
 
@@ -51,22 +51,19 @@ def _notes(path: Path) -> dict[str, str]:
         return notes
     found = recognise(read_tensors(path)) if len(missing) == len(_NOTES) else None
     if found:
-        raise UserError(
-            f"teacher file {path} holds {found}, not a swapper that was trained here: {_MAKE}, or the teacher that "
-            "reads such files"
+        raise ForeignFile(
+            path,
+            f"holds {found}, not a swapper that was trained here: {_MAKE}, or the teacher that reads such files",
+            found,
         )
-    raise UserError(
-        f"teacher file {path} does not say what it is (its metadata lacks {', '.join(missing)}): {_MAKE}, unchanged"
-    )
+    raise ForeignFile(path, f"does not say what it is (its metadata lacks {', '.join(missing)}): {_MAKE}, unchanged")
 
 
 def _record(notes: Mapping[str, str], weights: str | Path) -> TeacherRecord:
     try:
         size, dim, steps = (int(notes[name]) for name in ("size", "encoder_dim", "steps"))
     except ValueError as error:
-        raise UserError(
-            f"teacher file {weights} has a number in its metadata that is none ({error}): {_MAKE}"
-        ) from error
+        raise FileError(weights, f"has a number in its metadata that is none ({error}): {_MAKE}") from error
     return TeacherRecord(
         name=f"own {notes['family']}",
         variant=f"{steps} steps",

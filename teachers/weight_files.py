@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from idn.errors import OptionError, UserError
+from idn.errors import DamagedFile, ForeignFile, MissingFile, OptionError
 from idn.files.digests import file_sha256
 from idn.files.tensors import load_strict, read_tensors
 from teachers.record import TeacherRecord
@@ -33,12 +33,12 @@ SIGNS: dict[str, tuple[str, ...]] = {
 def verify_file(path: Path, record: TeacherRecord) -> None:
     """Raise UserError unless `path` is a file with the size and checksum that the record declares."""
     if not path.is_file():
-        raise UserError(f"teacher file {path} does not exist: give the path of the downloaded file")
+        raise MissingFile(path, "does not exist: give the path of the downloaded file")
     size = path.stat().st_size
     if record.file_bytes not in (None, size):
-        raise UserError(f"teacher file {path} has {size} bytes, {record.file_bytes} are expected: download it again")
+        raise DamagedFile(path, f"has {size} bytes, {record.file_bytes} are expected: download it again")
     if record.sha256 is not None and (found := file_sha256(path)) != record.sha256:
-        raise UserError(f"teacher file {path} has sha256 {found}, {record.sha256} is expected: it is another file")
+        raise ForeignFile(path, f"has sha256 {found}, {record.sha256} is expected: it is another file", found)
 
 
 def recognise(keys: Iterable[str]) -> str | None:
@@ -63,7 +63,7 @@ def read_network(path: str | Path | None, record: TeacherRecord, family: str) ->
     tensors = read_tensors(path)
     found = recognise(tensors)
     if found not in (None, family):
-        raise UserError(f"teacher file {path} holds {found}, not {family}: choose the file or the teacher that fits")
+        raise ForeignFile(path, f"holds {found}, not {family}: choose the file or the teacher that fits", found)
     return tensors
 
 

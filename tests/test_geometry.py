@@ -10,6 +10,7 @@ from idn.geometry import templates, warping
 from idn.geometry.affine import fit_similarity, in_pixels, invert_affine, transform_points
 from idn.geometry.templates import TEMPLATES, between_templates, template_points
 from idn.geometry.warping import paste, realign, warp
+from tests.raising import raises
 
 
 def similarity(n: int, seed: int = 0) -> torch.Tensor:
@@ -131,9 +132,8 @@ def test_templates_are_ordered_as_seen_in_the_image() -> None:
 
 
 def test_unknown_template_is_named() -> None:
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument="template", value="dlib"):
         template_points("dlib")
-    assert (error.value.argument, error.value.value) == ("template", "dlib")
 
 
 def test_reframe_to_the_same_frame_resizes() -> None:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.hardware import choose_device
+from tests.raising import raises
 
 
 def test_auto_is_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,5 +16,5 @@ def test_auto_is_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("name", ["abacus", "cuda:99", "meta", "", 99])
 def test_what_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"device={name} is not available here: choose auto, cpu, or cuda where"):
+    with raises(OptionError, argument="device", value=name):
         choose_device(name)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 from idn.cli.options.errors import located, placed
-from idn.errors import OptionError, UserError, extra_advice
+from idn.errors import MissingExtra, OptionError, UserError
 
 EXTRAS = ("wandb", "tensorboard", "onnx")
 """Optional modules; each is brought by the extra of its name."""
@@ -68,7 +68,7 @@ def _explain(error: InstantiationException, cause: BaseException | None, node: D
             raise cause from None
         if isinstance(cause, ModuleNotFoundError):
             for extra in (name for name in EXTRAS if name in f"{cause.name} {cause}"):
-                raise UserError(f"this option needs {extra_advice(extra)}") from None
+                raise MissingExtra("this option needs", extra) from None
             if where and str(cause).startswith("Requirement "):  # a package of its own that Lightning asks for
                 raise _refused(where[1], cause) from None
         if type(cause).__name__ == "MisconfigurationException":

@@ -13,7 +13,7 @@ from idn.data.augment import Augment
 from idn.data.loaders import SwapData, check_size
 from idn.data.photo_folder import FaceFolder
 from idn.data.regions import FaceRegions, LandmarkRegions
-from idn.errors import UserError
+from idn.errors import FileError
 from idn.files.option_checks import require_callable, require_int, require_number
 from idn.files.photos import UnreadablePhoto
 from idn.images import from_uint8
@@ -75,7 +75,7 @@ class FaceSwaps(Dataset[SwapBatch]):
                 continue
             return self._sample(source, target, self.folder.landmarks(second), same, draw)
         bad = next(iter(self.folder.unreadable.items()))
-        raise UserError(f"{self.folder.root}: too many unreadable pictures, the first is {bad[0]} ({bad[1]})")
+        raise FileError(self.folder.root, f"holds too many unreadable pictures, the first is {bad[0]} ({bad[1]})")
 
     def _pair(self, same: bool, draw: torch.Generator) -> tuple[int, int]:
         """Photographs of a source and a target: of one person, or of two."""
@@ -124,7 +124,7 @@ class IdentityFolder(Dataset[tuple[Tensor, int]]):
         has fewer than two identities.
         """
         if folder.flat:
-            raise UserError(f"{folder.root} has no folder per identity: a recogniser needs several photographs of each")
+            raise FileError(folder.root, "has no folder per identity: a recogniser needs several photographs of each")
         self.folder, self.seed, self.augment = folder, seed, augment
         people = folder.split(part, holdout)
         self.identities = len(people)
@@ -147,8 +147,8 @@ class IdentityFolder(Dataset[tuple[Tensor, int]]):
             if self.augment is not None:
                 image, _ = self.augment(image, None, _seed(f"identity/{self.seed}/{index}"))
             return image[0], label
-        raise UserError(
-            f"{self.folder.root}: {_ATTEMPTS} unreadable pictures in a row, from {self.folder.names[photo]}"
+        raise FileError(
+            self.folder.root, f"has {_ATTEMPTS} unreadable pictures in a row, from {self.folder.names[photo]}"
         )
 
     def pairs(self, count: int) -> list[tuple[int, int, bool]]:
@@ -161,7 +161,7 @@ class IdentityFolder(Dataset[tuple[Tensor, int]]):
             people.setdefault(label, []).append(item)
         several = [items for items in people.values() if len(items) > 1]
         if not several:
-            raise UserError(f"{self.folder.root}: nobody in this part has two photographs, so none can be verified")
+            raise FileError(self.folder.root, "has nobody in this part with two photographs, so none can be verified")
         draw = torch.Generator().manual_seed(_seed("pairs"))
         chosen = []
         for number in range(count):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from idn.encoders.input_crop import check_template, face_crop
-from idn.errors import OptionError, UserError
+from idn.errors import ForeignFile, OptionError
 from idn.files.onnx_graph import OnnxGraph, OnnxNode, read_onnx
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen, build_uninitialised
@@ -161,7 +161,7 @@ def tensors_of_graph(graph: OnnxGraph, path: str | Path) -> dict[str, Tensor]:
     try:
         return walk.network()
     except _ForeignGraphError as error:
-        raise UserError(f"{path} is no iResNet ({error}): choose an ArcFace network of insightface") from error
+        raise ForeignFile(path, f"is no iResNet ({error}): choose an ArcFace network of insightface") from error
 
 
 def _check_depth(tensors: dict[str, Tensor], depth: int, path: str | Path) -> None:
@@ -171,10 +171,10 @@ def _check_depth(tensors: dict[str, Tensor], depth: int, path: str | Path) -> No
         return
     meant = next((name for name, known in DEPTHS.items() if known == blocks), None)
     if meant is None:
-        raise UserError(
-            f"{path} is no iResNet: its stages have {blocks} blocks, those of iResNet-{depth} {DEPTHS[depth]}"
+        raise ForeignFile(
+            path, f"is no iResNet: its stages have {blocks} blocks, those of iResNet-{depth} {DEPTHS[depth]}"
         )
-    raise UserError(f"{path} holds iResNet-{meant}, not iResNet-{depth}: set depth={meant} or choose another file")
+    raise ForeignFile(path, f"holds iResNet-{meant}, not iResNet-{depth}: set depth={meant} or choose another file")
 
 
 class _ForeignGraphError(Exception):

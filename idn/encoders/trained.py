@@ -11,7 +11,7 @@ from torch import Tensor
 
 from idn.encoders.input_crop import check_template
 from idn.encoders.mobilefacenet import MobileFaceNet
-from idn.errors import UserError
+from idn.errors import FileError, ForeignFile, MissingFile, UserError
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
 from idn.frozen import Frozen
 from idn.types import IdentityFeatures
@@ -77,8 +77,8 @@ class TrainedMobileFaceNet(Frozen):
         self.drawn_only = weights is None and not photographs
         path = BUNDLED if weights is None else Path(str(weights))
         if not path.is_file():
-            raise UserError(
-                f"{path} does not exist: train an identity encoder with `idn train-encoder`, or give its file"
+            raise MissingFile(
+                path, "does not exist: train an identity encoder with `idn train-encoder`, or give its file"
             )
         metadata = read_metadata(path)
         config, self.licence = _read_notes(path, metadata)
@@ -103,15 +103,15 @@ def _network(path: Path, config: list[Any], crop_template: str) -> MobileFaceNet
     try:
         return MobileFaceNet(*config, crop_template)
     except (UserError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} describes an encoder that cannot be ({error}): train it again") from error
+        raise FileError(path, f"describes an encoder that cannot be ({error}): train it again") from error
 
 
 def _read_notes(path: Path, metadata: Mapping[str, str]) -> tuple[list[Any], str]:
     """Arguments of `MobileFaceNet`, without the last, and licence of an encoder's file."""
     if metadata.get("format") != _FORMAT:
-        raise UserError(f"{path} is no identity encoder of this package: its format is not {_FORMAT}")
+        raise ForeignFile(path, f"is no identity encoder of this package: its format is not {_FORMAT}")
     try:
         config = json.loads(metadata["config"])
         return [config[key] for key in _CONFIG], metadata["licence"]
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path} does not say everything about its encoder ({error}): train it again") from error
+        raise ForeignFile(path, f"does not say everything about its encoder ({error}): train it again") from error

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, FileError, ForeignFile, MissingFile
 from idn.files.atomic import atomic_write
 from idn.files.digests import file_sha256
 from idn.geometry.templates import template_points
@@ -77,11 +77,11 @@ def checked_file(folder: Path, record: Mapping[str, Any]) -> Path:
     """
     path = folder / record["path"]
     if Path(record["path"]).is_absolute() or ".." in Path(record["path"]).parts:
-        raise UserError(f"{folder / CARD} names {record['path']}, which is not in its folder: export again")
+        raise FileError(folder / CARD, f"names {record['path']}, which is not in its folder: export again")
     if not path.exists():
-        raise UserError(f"{path} is named in the card and missing: export again")
+        raise MissingFile(path, "is named in the card and missing: export again")
     if fingerprint(path)[1] != record["sha256"]:
-        raise UserError(f"{path} is not the file that the card describes (its sha256 is another one): export again")
+        raise ForeignFile(path, "is not the file that the card describes (its sha256 is another one): export again")
     return path
 
 
@@ -104,15 +104,15 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The card of an export. Raises UserError if there is none, it is damaged, or another version of idn wrote it."""
     path = folder / CARD
     if not path.is_file():
-        raise UserError(f"{folder} holds no {CARD}: give the folder that `idn export` wrote")
+        raise MissingFile(folder / CARD, "is missing: give the folder that `idn export` wrote")
     try:
         card = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): export again") from error
+        raise DamagedFile(path, f"is damaged ({error}): export again") from error
     try:
         _check(card)
     except (AttributeError, LookupError, TypeError) as error:
-        raise UserError(f"{path} is no card of this version of idn ({error}): export again") from error
+        raise ForeignFile(path, f"is no card of this version of idn ({error}): export again") from error
     return card
 
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from idn.errors import UserError, extra_advice
+from idn.errors import MissingExtra, UserError
 from idn.types import Network
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -78,4 +78,4 @@ def require(extra: str, *modules: str) -> None:
     """Raise UserError that names the extra to install unless all `modules` can be imported."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise UserError(f"format {extra} needs {missing[0]}: {extra_advice(extra)}")
+        raise MissingExtra(f"format {extra} needs {missing[0]}:", extra)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from idn.errors import UserError
+from idn.errors import FileError, ForeignFile, UnfitTensors
 from idn.export.contract import Arrays, Precision, Runner
 from idn.export.formats.onnx import OnnxFormat, save
 from idn.files.onnx_graph import read_onnx
@@ -27,9 +27,9 @@ class PreparedOnnx:
 
         if [(value.name, len(value.shape)) for value in graph.inputs] != [("target", 4)]:
             names = ", ".join(value.name for value in graph.inputs)
-            raise UserError(f"{path} takes {names}, not a target alone: prepare a swap.onnx of one identity")
+            raise ForeignFile(path, f"takes {names}, not a target alone: prepare a swap.onnx of one identity")
         if any(node.kind == "DequantizeLinear" for node in graph.nodes):
-            raise UserError(f"{path} is quantised for its own identity: prepare an fp32 or fp16 file")
+            raise ForeignFile(path, "is quantised for its own identity: prepare an fp32 or fp16 file")
         sides = graph.inputs[0].shape[2:]
         self.size: int | None = sides[0] if sides[0] == sides[1] else None
         """Side of its targets in pixels; None if the file leaves it open."""
@@ -64,15 +64,18 @@ class PreparedOnnx:
         readers = Counter(name for node in graph.node for name in node.input)
         for name, tensor in tensors.items():
             if name not in shapes and tensor.any():  # the exporter leaves out biases that are all zero
-                raise UserError(f"{self._path} has no weights {name}: prepare a file of a student of this width")
+                sentence = f"{self._path} has no weights {name}: prepare a file of a student of this width"
+                raise UnfitTensors(sentence, missing=[name])
             if name in shapes and (shapes[name] != tensor.shape or readers[name] != 1):
-                raise UserError(
+                raise UnfitTensors(
                     f"{self._path} holds {name} as {shapes[name]} for {readers[name]} readers, not as {tensor.shape} "
-                    "for one: prepare a file of a student of this width"
+                    "for one: prepare a file of a student of this width",
+                    misshaped=[name],
                 )
         for name, shape in shapes.items():
             if len(shape) == 4 and name not in tensors:
-                raise UserError(f"{self._path} holds {name}, which this network has not: export the file again")
+                sentence = f"{self._path} holds {name}, which this network has not: export the file again"
+                raise UnfitTensors(sentence, extra=[name])
 
 
 class PreparedFormat:
@@ -97,7 +100,7 @@ class PreparedFormat:
         """See `Format`. Raises UserError also for targets of another size."""
         side = network.inputs["target"].shape[-1]
         if self._prepared.size not in (None, side):
-            raise UserError(f"prepared={self._path} is for {self._prepared.size} px: give size={self._prepared.size}")
+            raise FileError(self._path, f"is for {self._prepared.size} px: give size={self._prepared.size}")
         self._prepared.write(network.module, path)
 
     def open(self, path: Path, threads: int) -> Runner:

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from idn.errors import UserError, extra_advice
+from idn.errors import MissingExtra, MissingFile, extra_advice
 
 RECOGNISER = "dlib_face_recognition_resnet_model_v1.dat"
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"
@@ -23,10 +23,10 @@ def dlib_file(name: str, path: str | Path | None = None) -> Path:
         try:
             package = distribution("face-recognition-models")
         except PackageNotFoundError:
-            raise UserError(f"{name} comes with the package face-recognition-models: {extra_advice('eval')}") from None
+            raise MissingExtra(f"{name} comes with the package face-recognition-models:", "eval") from None
         path = package.locate_file(f"face_recognition_models/models/{name}")
     if not Path(str(path)).is_file():
-        raise UserError(f"{path} is not a file: give a copy of {name}, or {extra_advice('eval')}")
+        raise MissingFile(str(path), f"is not a file: give a copy of {name}, or {extra_advice('eval')}")
     return Path(str(path))
 
 
@@ -35,5 +35,5 @@ def import_dlib() -> Any:
     try:
         import dlib
     except ModuleNotFoundError:
-        raise UserError(f"68 landmarks and dlib's recogniser need dlib: {extra_advice('eval')}") from None
+        raise MissingExtra("68 landmarks and dlib's recogniser need dlib:", "eval") from None
     return dlib

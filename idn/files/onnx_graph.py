@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idn.errors import UserError, extra_advice
+from idn.errors import DamagedFile, FileError, MissingExtra, MissingFile
 
 
 class OnnxValue(NamedTuple):
@@ -45,19 +45,19 @@ def read_onnx(path: str | Path) -> OnnxGraph:
         import onnx
         from onnx import numpy_helper
     except ModuleNotFoundError as error:
-        raise UserError(f"ONNX files need {extra_advice('onnx')}") from error
+        raise MissingExtra("ONNX files need", "onnx") from error
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is not a file: check the path")
+        raise MissingFile(path, "is not a file: check the path")
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf raises classes of its own, which differ between its implementations
-        raise UserError(f"{path} is no ONNX file, or it is cut short: get it again") from error
+        raise DamagedFile(path, "is no ONNX file, or it is cut short: get it again") from error
     graph = model.graph
     if not graph.node:
-        raise UserError(f"{path} is an ONNX file without a graph, or it is cut short: get it again")
+        raise DamagedFile(path, "is an ONNX file without a graph, or it is cut short: get it again")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
-        raise UserError(f"{path} keeps its weights in other files: save it as one file")
+        raise FileError(path, "keeps its weights in other files: save it as one file")
     weights = {tensor.name: _tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
     return OnnxGraph(
         tuple(_value(item) for item in graph.input if item.name not in weights),

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import FileError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """First object in a PyTorch file from before the zip format."""
@@ -97,7 +97,7 @@ class _Restricted(pickle.Unpickler):
         return self.answer(module, name)
 
     def answer(self, module: str, name: str) -> object:
-        raise UserError(f"{self.path} asks for {module}.{name}, which no file of weights needs: do not trust it")
+        raise FileError(self.path, f"asks for {module}.{name}, which no file of weights needs: do not trust it")
 
     def _encode(self, text: str, encoding: str) -> bytes:
         if encoding not in ("latin1", "latin-1"):

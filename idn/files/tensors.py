@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, ForeignFile, MissingFile, UnfitTensors, UserError
 from idn.files.atomic import atomic_write
 from idn.files.safe_pickle import read_paddle, read_torch_modules
 
@@ -42,13 +42,13 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     except UserError:
         raise
     except MemoryError as error:  # a damaged length asks for more than there is, too
-        raise UserError(f"{path} is damaged, or needs more memory than there is: get it again") from error
+        raise DamagedFile(path, "is damaged, or needs more memory than there is: get it again") from error
     except Exception as error:  # what a damaged file makes its reader raise can be almost anything
         detail = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         if "maximum supported version" in str(error):
-            newer = f"{path} was written by a newer PyTorch ({torch.__version__} is here): update it"
-            raise UserError(newer) from error
-        raise UserError(f"{path} is damaged or cut short ({detail}): get it again") from error
+            newer = f"was written by a newer PyTorch ({torch.__version__} is here): update it"
+            raise ForeignFile(path, newer) from error
+        raise DamagedFile(path, f"is damaged or cut short ({detail}): get it again") from error
     tensors = _network(value, path)
     while wrapper := next((name for name in _WRAPPERS if all(key.startswith(name) for key in tensors)), None):
         tensors = {key.removeprefix(wrapper): tensor for key, tensor in tensors.items()}
@@ -74,18 +74,18 @@ def strip_prefix(tensors: dict[str, Tensor], names: Iterable[str]) -> dict[str, 
 
 def _reader(path: Path) -> Callable[[Path], object]:
     if not path.is_file():
-        raise UserError(f"{path} is not a file: check the path")
+        raise MissingFile(path, "is not a file: check the path")
     with path.open("rb") as file:
         head = file.read(1024)
     if not head:
-        raise UserError(f"{path} is empty: get it again")
+        raise DamagedFile(path, "is empty: get it again")
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return load_file
     if head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and _LEGACY_TORCH in head[:32]):
         return _read_torch
     if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04"):
         return read_paddle
-    raise UserError(f"{path} {_describe(head)}")
+    raise ForeignFile(path, _describe(head))
 
 
 def _describe(head: bytes) -> str:
@@ -106,7 +106,7 @@ def _read_torch(path: Path) -> object:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise UserError(f"{path} is a TorchScript archive: choose a file with the state dict")
+                raise ForeignFile(path, "is a TorchScript archive: choose a file with the state dict")
     try:
         with path.open("rb") as file:  # by its name, PyTorch would take it for safetensors whatever it holds
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -125,9 +125,9 @@ def _network(value: object, path: Path) -> dict[str, Tensor]:
         return flat
     networks = {key: tensors for key, tensors in nested.items() if tensors}
     if not networks:
-        raise UserError(f"{path} holds no named tensors: choose a file with the weights of a network")
+        raise ForeignFile(path, "holds no named tensors: choose a file with the weights of a network")
     if len(networks) > 1:
-        raise UserError(f"{path} holds several networks ({_some(networks)}): save the wanted one on its own")
+        raise ForeignFile(path, f"holds several networks ({_some(networks)}): save the wanted one on its own")
     return next(iter(networks.values()))
 
 
@@ -148,7 +148,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged or cut short ({error}): get it again") from error
+        raise DamagedFile(path, f"is damaged or cut short ({error}): get it again") from error
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -160,9 +160,9 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
     """Copy `tensors` into the parameters and buffers of `module`. `what` names their origin in errors.
 
-    A prefix before every key is no difference, see `strip_prefix`. Raises UserError, and changes nothing, if a key is
-    missing, unknown or of another shape. BatchNorm's counter "num_batches_tracked" alone may be missing: older PyTorch
-    and Paddle do not write it.
+    A prefix before every key is no difference, see `strip_prefix`. Raises UnfitTensors, and changes nothing, if a key
+    is missing, unknown or of another shape. BatchNorm's counter "num_batches_tracked" alone may be missing: older
+    PyTorch and Paddle do not write it.
     """
     expected = module.state_dict()
     tensors = strip_prefix(tensors, expected)
@@ -174,13 +174,15 @@ def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> Non
     missing = [key for key in expected if key not in tensors and key not in optional]
     extra = [key for key in tensors if key not in expected]
     shapes = {key: (tuple(tensors[key].shape), tuple(expected[key].shape)) for key in expected if key in tensors}
-    misshaped = [f"{key}: file {found}, network {wanted}" for key, (found, wanted) in shapes.items() if found != wanted]
-    faults = {"missing": missing, "extra": extra, "mis-shaped": misshaped}
+    misshaped = [key for key, (found, wanted) in shapes.items() if found != wanted]
+    compared = ["{}: file {}, network {}".format(key, *shapes[key]) for key in misshaped]
+    faults = {"missing": missing, "extra": extra, "mis-shaped": compared}
     if any(faults.values()):
         listed = "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in faults.items() if keys)
         foreign = len(shapes) < len(expected) / 2
         hint = "the file seems to hold another network" if foreign else "choose the file that belongs to this network"
-        raise UserError(f"{what} does not fit {type(module).__name__}: {listed}: {hint}")
+        sentence = f"{what} does not fit {type(module).__name__}: {listed}: {hint}"
+        raise UnfitTensors(sentence, missing, extra, misshaped)
     module.load_state_dict({**{key: expected[key] for key in optional}, **tensors})
 
 

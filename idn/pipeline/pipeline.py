@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
-from idn.errors import OptionError, UserError
+from idn.errors import DamagedFile, ForeignFile, OptionError, UserError
 from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_int
 from idn.files.run_folder import newest_checkpoint
-from idn.pipeline.subprocesses import Children, reason
+from idn.pipeline.subprocesses import Children, StageError, reason
 
 RECORD = "stage.json"
 """In a stage's folder: the command that began there, what it was given by earlier stages, and whether it has ended."""
@@ -96,7 +96,7 @@ class Run:
             record = json.loads(path.read_text())
             return {name: record[name] for name in ("words", "inputs", "mark")}
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged: delete the folder {self.out}, and the stage is done again") from error
+            raise DamagedFile(path, f"is damaged: delete the folder {self.out}, and the stage is done again") from error
 
     def mark(self) -> str | None:
         """What tells this result from one that was made at another time; None unless it is there and whole."""
@@ -192,13 +192,13 @@ class Pipeline:
             if record is None:
                 continue
             if record["words"] != run.words:
-                raise UserError(
-                    f"{run.out} holds stage {run.stage}, begun with other options: choose another out=, or delete it"
+                raise ForeignFile(
+                    run.out, f"holds stage {run.stage}, begun with other options: choose another out=, or delete it"
                 )
             if record["inputs"] != self._inputs(run):
-                raise UserError(
-                    f"{run.out} holds stage {run.stage}, made from results of earlier stages that are gone: delete it, "
-                    "too"
+                raise ForeignFile(
+                    run.out,
+                    f"holds stage {run.stage}, made from results of earlier stages that are gone: delete it, too",
                 )
 
     def _forget(self) -> None:
@@ -244,16 +244,12 @@ class Pipeline:
         if failed := [(run, code) for run, code in zip(left, codes, strict=True) if code]:
             run, code = failed[0]
             log = run.out / LOG
-            raise UserError(
-                f"stage {name} failed: {reason(log, code)} (all of it: {log}); once that is mended, the same command "
-                "goes on there"
-            )
+            said = f"failed: {reason(log, code)}; once that is mended, the same command goes on there"
+            raise StageError(name, log, said)
         if lacking := [run for run in left if not run.whole()]:
             run = lacking[0]
-            raise UserError(
-                f"stage {name} ended without a whole {run.out / PRODUCTS[run.verb]} (what it said: {run.out / LOG}): "
-                "the same command tries it again"
-            )
+            said = f"ended without a whole {run.out / PRODUCTS[run.verb]}: the same command tries it again"
+            raise StageError(name, run.out / LOG, said)
         print(f"{head}: {(time.monotonic() - start) / 60:.1f} min", flush=True)
 
     def _run(self, run: Run, beside: int) -> int:

@@ -9,11 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from idn.errors import UserError
+
 _SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
 _LAST = 60
 """Lines of a log in which the reason of a failure is looked for."""
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b")
 _HYDRA_ADVICE = "Set the environment variable HYDRA_FULL_ERROR"
+
+
+class StageError(UserError):
+    """A stage of a pipeline that did not bring what it should.
+
+    stage: its name.
+    log: the file with all that its command said.
+    """
+
+    def __init__(self, stage: str, log: Path, said: str) -> None:
+        super().__init__(f"stage {stage} {said} (all it said: {log})")
+        self.stage, self.log = stage, log
 
 
 class Children:

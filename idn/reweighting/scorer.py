@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from idn.errors import OptionError, UserError
+from idn.errors import ForeignFile, OptionError
 from idn.files.option_checks import require_int
 from idn.files.tensors import load_strict, read_metadata, read_tensors, strip_prefix, write_tensors
 from idn.files.timm_backbones import build_model
@@ -129,13 +129,13 @@ def _read_notes(path: Path) -> tuple[int, ScorerNotes]:
     """Size and notes of a scorer's file."""
     metadata = read_metadata(path)
     if metadata.get("format") != _FORMAT:
-        raise UserError(f"{path} is no quality scorer of this package: train one with `idn train-scorer`")
+        raise ForeignFile(path, "is no quality scorer of this package: train one with `idn train-scorer`")
     try:
         texts = {name: metadata[name] for name in ScorerNotes.__annotations__ if name != "metrics"}
         config, metrics = json.loads(metadata["config"]), json.loads(metadata["metrics"])
         size, backbone = config["size"], config["backbone"]
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path} does not say everything about its scorer ({error}): train it again") from error
+        raise ForeignFile(path, f"does not say everything about its scorer ({error}): train it again") from error
     if texts["kind"] not in get_args(Kind) or backbone != SCORER_BACKBONE or type(size) is not int:
-        raise UserError(f"{path} holds a scorer of another version: train it again with `idn train-scorer`")
+        raise ForeignFile(path, "holds a scorer of another version: train it again with `idn train-scorer`")
     return size, ScorerNotes(**texts, metrics=metrics)

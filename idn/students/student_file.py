@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from idn.encoders.description import describe_encoder, same_mark
-from idn.errors import UserError
+from idn.errors import EncoderMismatch, FileError, ForeignFile, UserError
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
 from idn.students.protocol import SwapStudent, known_architectures, student_class
 from idn.types import EncoderDescription, IdentityEncoder
@@ -34,26 +34,23 @@ class StudentFile(NamedTuple):
     """Everything else: the teacher, licences, metrics."""
 
     def check_encoder(self, encoder: IdentityEncoder) -> None:
-        """Raise UserError if `encoder` is not the one whose identities the student learned to read.
+        """Raise EncoderMismatch if `encoder` is not the one whose identities the student learned to read.
 
         Told apart by name, by the sizes of what it gives and, where the file keeps it, by what it answers.
         """
         wanted, given = self.encoder, describe_encoder(encoder)
         if wanted.name and wanted.name != given.name:
-            raise UserError(
-                f"{self.path} reads identities of {wanted.name}, not of {given.name}: give the encoder that it was "
+            fault = f"reads identities of {wanted.name}, not of {given.name}: give the encoder that it was trained with"
+        elif wanted[:3] != given[:3]:
+            fault = (
+                f"reads identities of {_sizes(wanted)}, {given.name} gives {_sizes(given)}: give the encoder it was "
                 "trained with"
             )
-        if wanted[:3] != given[:3]:
-            raise UserError(
-                f"{self.path} reads identities of {_sizes(wanted)}, {given.name} gives {_sizes(given)}: give the "
-                "encoder it was trained with"
-            )
-        if wanted.mark and not same_mark(wanted, given):
-            raise UserError(
-                f"{self.path} was trained with other weights of {given.name}: give the file of weights that its "
-                "training read"
-            )
+        elif wanted.mark and not same_mark(wanted, given):
+            fault = f"was trained with other weights of {given.name}: give the file of weights that its training read"
+        else:
+            return
+        raise EncoderMismatch(f"{self.path} {fault}", wanted.name, given.name)
 
 
 def _sizes(encoder: EncoderDescription) -> str:
@@ -97,7 +94,7 @@ def read_student_file(path: str | Path) -> StudentFile:
     path = Path(path)
     notes = read_metadata(path)
     if STUDENT not in notes:
-        raise UserError(f"{path} is not a student: choose a file written by training or by `idn import`")
+        raise ForeignFile(path, "is not a student: choose a file written by training or by `idn import`")
     try:
         described = json.loads(notes.pop(STUDENT))
         encoder = EncoderDescription(**described["encoder"])
@@ -113,7 +110,7 @@ def read_student_file(path: str | Path) -> StudentFile:
             notes,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} does not say everything about its student ({error}): write the file again") from error
+        raise ForeignFile(path, f"does not say everything about its student ({error}): write the file again") from error
 
 
 def load_student(path: str | Path) -> SwapStudent:
@@ -128,10 +125,10 @@ def load_student(path: str | Path) -> SwapStudent:
         with torch.random.fork_rng(devices=[]):
             student = build_student(described)
     except UserError as error:
-        raise UserError(f"{path} cannot be built: {error}") from error
+        raise FileError(path, f"cannot be built: {error}") from error
     except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} names arguments that no {file.architecture} has ({error}): write the file again"
+        raise ForeignFile(
+            path, f"names arguments that no {file.architecture} has ({error}): write the file again"
         ) from error
     load_strict(student, read_tensors(path), str(path))
     return student

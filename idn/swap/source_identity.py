@@ -9,7 +9,7 @@ import torch
 from idn.data.alignment.crop import Crop, UnusableLandmarks, cut_crop
 from idn.data.alignment.detector import Detector
 from idn.encoders.description import same_mark
-from idn.errors import UserError
+from idn.errors import DamagedFile, EncoderMismatch, FileError, ForeignFile, OptionError, UserError
 from idn.files.photos import LargePhoto, UnreadablePhoto, read_photo
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.images import from_uint8
@@ -62,7 +62,7 @@ def identity_of_crop(path: Path, encoder: IdentityEncoder) -> IdentityFeatures:
     pixels = _read(path)
     if pixels.shape[1] != pixels.shape[2]:
         height, width = pixels.shape[1:]
-        raise UserError(f"{path} is {width} x {height} px: an aligned crop is square, leave aligned=true out")
+        raise FileError(path, f"is {width} x {height} px: an aligned crop is square, leave aligned=true out")
     return look(encoder, pixels)
 
 
@@ -80,12 +80,15 @@ def load_identity(path: Path, encoder: EncoderDescription) -> IdentityFeatures:
     notes = read_metadata(path)
     tensors = read_tensors(path)
     if notes.get("format") != _FORMAT or tensors.keys() != {"embedding", "features"}:
-        raise UserError(f"{path} holds no identity: give a photograph, or identity.safetensors of an earlier export")
-    if notes.get("encoder") != encoder.name:
-        raise UserError(f"{path} was seen by {notes.get('encoder')}, this student reads identities of {encoder.name}")
-    if not same_mark(encoder._replace(mark=_mark(notes)), encoder):
-        raise UserError(f"{path} was seen by other weights of {encoder.name}: give the photograph again")
-    return IdentityFeatures(tensors["embedding"], tensors["features"])
+        raise ForeignFile(path, "holds no identity: give a photograph, or identity.safetensors of an earlier export")
+    seen_by = notes.get("encoder", "")
+    if seen_by != encoder.name:
+        fault = f"was seen by {seen_by or 'nobody known'}, this student reads identities of {encoder.name}"
+    elif not same_mark(encoder._replace(mark=_mark(notes)), encoder):
+        fault = f"was seen by other weights of {encoder.name}: give the photograph again"
+    else:
+        return IdentityFeatures(tensors["embedding"], tensors["features"])
+    raise EncoderMismatch(f"{path} {fault}", wanted=encoder.name, given=seen_by)
 
 
 def _mark(notes: Mapping[str, str]) -> tuple[float, ...]:
@@ -98,13 +101,13 @@ def _mark(notes: Mapping[str, str]) -> tuple[float, ...]:
 
 def _read(path: Path) -> torch.Tensor:
     if not path.is_file():
-        raise UserError(f"source={path} is not a file: give a photograph, identity.safetensors or none")
+        raise OptionError("source", path, "is not a file: give a photograph, identity.safetensors or none")
     try:
         return read_photo(path)
     except LargePhoto as error:
-        raise UserError(f"{path} is too large for a source ({error}): give a smaller copy") from error
+        raise FileError(path, f"is too large for a source ({error}): give a smaller copy") from error
     except UnreadablePhoto as error:
-        raise UserError(f"{path} cannot be read as a photograph ({error}): give another one") from error
+        raise DamagedFile(path, f"cannot be read as a photograph ({error}): give another one") from error
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from idn.data.alignment.crop import Crop
 from idn.data.alignment.detector import Detector, YuNetDetector
 from idn.encoders.trained import TrainedMobileFaceNet
-from idn.errors import OptionError, UserError
+from idn.errors import EncoderMismatch, ForeignFile, OptionError, UserError
 from idn.files.photos import LargePhoto, UnreadablePhoto, as_pixels, read_photo
 from idn.geometry.warping import paste
 from idn.images import from_uint8, resize, to_uint8
@@ -33,7 +33,7 @@ def load_swapper(
     """See `idn.load`."""
     known = read_student_file(file)
     if known.template is None:
-        raise UserError(f"{file} does not say how its crops are aligned: write it again with a `template` in its notes")
+        raise ForeignFile(file, "does not say how its crops are aligned: write it again with a `template` in its notes")
     seer = _bundled_encoder(known) if encoder is None else encoder
     known.check_encoder(seer)
     framing = getattr(seer, "crop_template", getattr(getattr(seer, "net", None), "crop_template", known.template))
@@ -48,9 +48,11 @@ def _bundled_encoder(known: StudentFile) -> IdentityEncoder:
     """The encoder that comes with the package. Raises UserError for a student of another one."""
     encoder = TrainedMobileFaceNet(None, known.template)
     if known.encoder.name != encoder.name:
-        raise UserError(
+        raise EncoderMismatch(
             f"{known.path} reads identities of {known.encoder.name or 'an encoder that it does not name'}: give it, "
-            f"built for crops of {known.template}, as encoder=..."
+            f"built for crops of {known.template}, as encoder=...",
+            known.encoder.name or "",
+            encoder.name,
         )
     return encoder
 

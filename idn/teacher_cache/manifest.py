@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import torch
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, FileError, ForeignFile, MissingFile, UserError
 from idn.files.atomic import atomic_write
 from idn.files.digests import file_sha256
 from idn.images import resize
@@ -157,18 +157,18 @@ class CacheManifest:
         """Raises UserError if the folder has no manifest, or one that is damaged or of another version."""
         path = folder / MANIFEST
         if not path.is_file():
-            raise UserError(f"{folder} holds no {MANIFEST}: give the folder that `idn cache` wrote")
+            raise MissingFile(path, "is missing: give the folder that `idn cache` wrote")
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
             if value["version"] != VERSION:
-                raise UserError(f"{path} is of version {value['version']}, not {VERSION}: write the cache anew")
+                raise ForeignFile(path, f"is of version {value['version']}, not {VERSION}: write the cache anew")
             del value["error"]
             value["shards"] = {name: ShardEntry(**entry) for name, entry in value["shards"].items()}
             return cls(**value)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if isinstance(error, UserError):
                 raise
-            raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): write the cache anew") from error
+            raise DamagedFile(path, f"is damaged ({type(error).__name__}: {error}): write the cache anew") from error
 
 
 def _whole(value: object) -> bool:
@@ -193,11 +193,11 @@ def check_shards(folder: Path, manifest: CacheManifest, checksums: bool) -> None
     Memory does not grow with their size.
     """
     if not manifest.complete:
-        raise UserError(f"{folder} is not complete: run the same `idn cache` again to finish it")
+        raise FileError(folder, "is not complete: run the same `idn cache` again to finish it")
     for name, entry in manifest.shards.items():
         if not is_whole(folder / name, entry, checksums):
-            what = "damaged" if (folder / name).is_file() else "missing"
-            raise UserError(f"{folder / name} is {what}: copy it anew, or run the same `idn cache` again to mend it")
+            kind, what = (DamagedFile, "damaged") if (folder / name).is_file() else (MissingFile, "missing")
+            raise kind(folder / name, f"is {what}: copy it anew, or run the same `idn cache` again to mend it")
 
 
 @torch.no_grad()

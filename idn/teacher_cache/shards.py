@@ -19,7 +19,7 @@ from PIL import Image, features
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from idn.errors import OptionError, UserError
+from idn.errors import DamagedFile, OptionError
 from idn.files.option_checks import require_int, require_one_of
 from idn.files.tensors import write_tensors
 from idn.images import from_uint8
@@ -159,8 +159,8 @@ class ShardReader:
             quality = shard.get_slice("quality")[rows].clone() if self.manifest.scored else None
             return CachedItem(from_uint8(torch.stack(pixels)), cosine, quality, mean)
         except _DAMAGE as error:
-            raise UserError(
-                f"{path} is missing or damaged ({error}): copy it anew, or run the same `idn cache` again"
+            raise DamagedFile(
+                path, f"is missing or damaged ({error}): copy it anew, or run the same `idn cache` again"
             ) from error
 
     def _open(self, path: Path) -> Any:

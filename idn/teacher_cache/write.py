@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from idn.data.loaders import SwapData
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.files.digests import file_sha256, weights_digest
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_int
@@ -166,12 +166,14 @@ def _open(folder: Path, wanted: CacheManifest, encoder: nn.Module) -> CacheRepor
     for key in before | now:
         old, new = (json.dumps(settings.get(key)).strip('"') for settings in (before, now))
         if old != new:
-            raise UserError(f"out={folder} was begun with {key}={old}, not {new}: {advice}")
+            raise OptionError("out", folder, f"was begun with {key}={old}, not {new}: {advice}")
     other = known.other_weights(wanted)
     if not same_encoder(known.encoder, encoder, known.size):
         other = f"identity encoder {encoder.name}"
     if other:
-        raise UserError(f"out={folder} was begun with other weights of the {other}: give those again, or another out")
+        raise OptionError(
+            "out", folder, f"was begun with other weights of the {other}: give those again, or another out"
+        )
     whole = {name: entry for name, entry in known.shards.items() if is_whole(folder / name, entry)}
     mended = [name for name in known.shards if name not in whole]
     return CacheReport(folder, known.finished(whole), len(whole), mended)

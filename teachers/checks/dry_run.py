@@ -1,12 +1,13 @@
 """One run on noise, when a teacher is made of a file that nobody here wrote: does it answer as its record says?"""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idn.errors import OptionError, UserError
+from idn.errors import FileError, OptionError, UserError
 from teachers.record import TeacherRecord
 
 _BATCH = 3
@@ -30,10 +31,10 @@ def check_sizes(record: TeacherRecord) -> None:
 
 
 @torch.no_grad()
-def dry_run(run: Run, record: TeacherRecord, file: str, options: str) -> None:
+def dry_run(run: Run, record: TeacherRecord, path: Path, options: str) -> None:
     """Noise in, another strength per sample: the answer must fit, be finite and treat every sample by itself.
 
-    record: with the sizes of target and source. file: what errors call it. options: those to check if it fails.
+    record: with the sizes of target and source. path: of its file. options: those to check if it fails.
     Raises UserError that says which of them to set.
     """
     generator = torch.Generator().manual_seed(0)
@@ -44,24 +45,24 @@ def dry_run(run: Run, record: TeacherRecord, file: str, options: str) -> None:
         given = F.normalize(torch.randn(count, spec.dim, generator=generator))
     else:
         given = torch.rand(count, 3, spec.crop.size, spec.crop.size, generator=generator)
-    answer = _attempt(run, target, given, file, options)
+    answer = _attempt(run, target, given, path, options)
     if answer.shape != target.shape:
-        raise UserError(
-            f"{file} answers {tuple(answer.shape)} to targets {tuple(target.shape)}: set record.target.size to its "
-            "working size"
+        raise FileError(
+            path,
+            f"answers {tuple(answer.shape)} to targets {tuple(target.shape)}: set record.target.size to its "
+            "working size",
         )
     if not answer.isfinite().all():
-        raise UserError(f"{file} answers with numbers that are not finite: it cannot teach")
+        raise FileError(path, "answers with numbers that are not finite: it cannot teach")
     if record.batchable:
-        fewer = _attempt(run, target[:-1], given[:-1], file, options)
+        fewer = _attempt(run, target[:-1], given[:-1], path, options)
         if not torch.allclose(fewer, answer[:-1], rtol=1e-2, atol=1e-2):
-            raise UserError(
-                f"{file} answers differently when the batch changes: save it in eval mode, or set "
-                "record.batchable=false"
+            raise FileError(
+                path, "answers differently when the batch changes: save it in eval mode, or set record.batchable=false"
             )
 
 
-def _attempt(run: Run, target: Tensor, given: Tensor, file: str, options: str) -> Tensor:
+def _attempt(run: Run, target: Tensor, given: Tensor, path: Path, options: str) -> Tensor:
     try:
         return run(target, given)
     except UserError:
@@ -70,9 +71,9 @@ def _attempt(run: Run, target: Tensor, given: Tensor, file: str, options: str) -
         hint = f"check {options}"
         if len(target) > 1 and _works_alone(run, target, given):
             hint = "it takes one face at a time, so set record.batchable=false"
-        raise UserError(
-            f"{file} fails on targets {tuple(target.shape)} and identities {tuple(given.shape)} "
-            f"({reason(error)}): {hint}"
+        raise FileError(
+            path,
+            f"fails on targets {tuple(target.shape)} and identities {tuple(given.shape)} ({reason(error)}): {hint}",
         ) from error
 
 

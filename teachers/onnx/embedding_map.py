@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import FileError
 from idn.files.onnx_graph import read_onnx
 from idn.files.option_checks import require_one_of
 from idn.frozen import Frozen
@@ -61,9 +61,10 @@ class MatrixMap(LinearMap):
     def __init__(self, weights: str | Path, convention: Convention) -> None:
         matrix = next(reversed(read_onnx(weights).weights.values()), torch.empty(0))
         if matrix.ndim != 2 or not matrix.is_floating_point():
-            raise UserError(
-                f"{weights} ends with a weight of shape {tuple(matrix.shape)}, not with the matrix that maps "
-                "embeddings: choose the file of an inswapper"
+            raise FileError(
+                weights,
+                f"ends with a weight of shape {tuple(matrix.shape)}, not with the matrix that maps "
+                "embeddings: choose the file of an inswapper",
             )
         super().__init__(matrix, convention)
 
@@ -83,9 +84,9 @@ class CrossFaceMap(EmbeddingMap):
         ports = [*program.inputs.values(), *program.outputs.values()]
         if [len(program.inputs), len(program.outputs)] != [1, 1] or not all(_is_row(port.shape) for port in ports):
             listed = ", ".join(f"{port.name} {port.shape}" for port in ports)
-            raise UserError(
-                f"{weights} has the inputs and outputs {listed}: a converter takes one embedding, (1, numbers), and "
-                "gives one"
+            raise FileError(
+                weights,
+                f"has the inputs and outputs {listed}: a converter takes one embedding, (1, numbers), and gives one",
             )
         taken, given = ports
         super().__init__(taken.shape[1], given.shape[1])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idn.errors import OptionError, UserError, extra_advice
+from idn.errors import FileError, ForeignFile, MissingExtra, OptionError
 from idn.files.onnx_graph import read_onnx
 
 _DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
@@ -59,7 +59,7 @@ class OnnxProgram:
         self._place = _CPU
         session, _ = self._session_for(_CPU)
         if strange := [item for item in session.get_inputs() if item.type not in _DTYPES]:
-            raise UserError(f"{path} takes {strange[0].name} as {strange[0].type}: only float32 and float16 can be fed")
+            raise FileError(path, f"takes {strange[0].name} as {strange[0].type}: only float32 and float16 can be fed")
         self.inputs = {item.name: _port(item) for item in session.get_inputs()}
         self.outputs = {item.name: _port(item) for item in session.get_outputs() if item.type in _DTYPES}
 
@@ -117,7 +117,7 @@ def _runtime() -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise UserError(f"ONNX files need {extra_advice('onnx')}") from error
+        raise MissingExtra("ONNX files need", "onnx") from error
     return onnxruntime
 
 
@@ -132,12 +132,13 @@ def _open(path: Path, providers: list[str | tuple[str, dict[str, int]]]) -> Any:
     except Exception as error:  # ONNX Runtime raises classes of its own, which differ between its versions
         said = str(error)
         if any(words in said for words in _TOO_NEW):
-            raise UserError(
-                f"{path} is newer than ONNX Runtime {runtime.__version__}: update it with "
-                "`pip install -U onnxruntime`, or export the file for an older opset and IR version"
+            raise ForeignFile(
+                path,
+                f"is newer than ONNX Runtime {runtime.__version__}: update it with "
+                "`pip install -U onnxruntime`, or export the file for an older opset and IR version",
             ) from error
         reason = said.split("failed:", 1)[-1].strip().splitlines() or [type(error).__name__]
-        raise UserError(f"ONNX Runtime cannot run {path} ({reason[0][:200]}): get or export it again") from error
+        raise FileError(path, f"cannot be run by ONNX Runtime ({reason[0][:200]}): get or export it again") from error
 
 
 def _port(item: Any) -> Port:

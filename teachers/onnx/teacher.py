@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from idn.errors import OptionError, UserError
+from idn.errors import FileError, OptionError
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.checks.dry_run import check_sizes, dry_run
@@ -51,22 +51,23 @@ class OnnxTeacher(FrozenTeacher):
             )
         _check_record(record, embedding_map, mask_output)
         super().__init__(replace(record, full_precision=True), crop_template, encoder)
-        self.file, self.weights_file = f"teacher file {weights}", Path(weights)
+        self.weights_file = Path(weights)
         verify_file(Path(weights), record)
         self.embedding_map = embedding_map
         self.program = OnnxProgram(weights, providers)
         self.target_input, self.source_input = target_input, source_input
         if sorted((target_input, source_input)) != sorted(self.program.inputs):
-            raise UserError(
-                f"{self.file} has the inputs {', '.join(self.program.inputs)}, not {target_input} and {source_input}: "
-                "set target_input and source_input"
+            raise FileError(
+                self.weights_file,
+                f"has the inputs {', '.join(self.program.inputs)}, not {target_input} and {source_input}: "
+                "set target_input and source_input",
             )
         self.image_output = self._output("image_output", image_output, 0)
         self._check_shapes()
         if record.returns_mask:
             mask = self._output("mask_output", mask_output, 1)
             self._check_port(self.program.outputs[mask], (1, *self._face), "mask_output")
-        dry_run(self._run, self.record, self.file, "its sizes")
+        dry_run(self._run, self.record, self.weights_file, "its sizes")
         self.freeze()
 
     @property
@@ -91,10 +92,11 @@ class OnnxTeacher(FrozenTeacher):
         if name is None and position < len(names):
             return names[position]
         if name not in names:
-            raise UserError(
-                f"{self.file} has the outputs {', '.join(names) or 'of no number type'}, "
+            raise FileError(
+                self.weights_file,
+                f"has the outputs {', '.join(names) or 'of no number type'}, "
                 f"not {name or f'{position + 1} of them'}: set {option}, or record.returns_mask=false if it is "
-                "the mask"
+                "the mask",
             )
         return name
 
@@ -115,15 +117,16 @@ class OnnxTeacher(FrozenTeacher):
             return
         count, *sizes = port.shape
         if len(sizes) != len(wanted) or any(s not in (None, w) for s, w in zip(sizes, wanted, strict=True)):
-            raise UserError(
-                f"{self.file} declares {port.name} as {_shown(port.shape)}, the record wants "
-                f"{_shown((None, *wanted))}: check {option}"
+            raise FileError(
+                self.weights_file,
+                f"declares {port.name} as {_shown(port.shape)}, the record wants "
+                f"{_shown((None, *wanted))}: check {option}",
             )
         if count == 1 and self.record.batchable:
-            raise UserError(f"{self.file} takes one face at a time ({port.name}): set record.batchable=false")
+            raise FileError(self.weights_file, f"takes one face at a time ({port.name}): set record.batchable=false")
         if count not in (None, 1):
-            raise UserError(
-                f"{self.file} takes exactly {count} faces at a time ({port.name}): export it for any number"
+            raise FileError(
+                self.weights_file, f"takes exactly {count} faces at a time ({port.name}): export it for any number"
             )
 
 

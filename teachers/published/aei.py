@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import UnfitTensors
 
 SIZE = 256
 """Pixels: seven doublings of the 2 px that a generator starts with."""
@@ -101,7 +101,8 @@ def width(tensors: Mapping[str, Tensor], key: str, axis: int, file: str) -> int:
     Raises UserError that names the key and `file` if the tensor or its axis is not there.
     """
     if key not in tensors or tensors[key].ndim <= axis:
-        raise UserError(f"{file} holds no tensor {key} with {axis + 1} axes: choose the complete file of this network")
+        sentence = f"{file} holds no tensor {key} with {axis + 1} axes: choose the complete file of this network"
+        raise UnfitTensors(sentence, missing=[key])
     return tensors[key].shape[axis]
 
 

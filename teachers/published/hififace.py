@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from idn.errors import OptionError, UserError
+from idn.errors import ForeignFile, OptionError
 from idn.files.tensors import read_tensors
 from idn.frozen import Frozen, build_uninitialised
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
@@ -115,8 +115,8 @@ class Deep3DShape(Frozen):
         tensors = read_tensors(weights)
         found = recognise(tensors)
         if found not in (None, FAMILY, SHAPE_FAMILY):
-            raise UserError(
-                f"{weights} holds {found}, not {SHAPE_FAMILY}: choose epoch_20.pth or HifiFace's checkpoint"
+            raise ForeignFile(
+                weights, f"holds {found}, not {SHAPE_FAMILY}: choose epoch_20.pth or HifiFace's checkpoint", found
             )
         if found == FAMILY:
             tensors = {k.removeprefix(_SHAPE_PREFIX): v for k, v in tensors.items() if k.startswith(_SHAPE_PREFIX)}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.errors import OptionError, UserError
+from idn.errors import ForeignFile, OptionError
 from idn.files.tensors import read_tensors
 from idn.images import to_01
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
@@ -135,6 +135,6 @@ def _file(weights: str | Path | None, record: TeacherRecord) -> Path:
     path = Path(weights)
     if path.is_file() and path.suffix != ".onnx":
         found = recognise(read_tensors(path)) or "an unknown network"
-        raise UserError(f"teacher file {path} holds {found}, but inswapper comes as an .onnx file: choose that")
+        raise ForeignFile(path, f"holds {found}, but inswapper comes as an .onnx file: choose that", found)
     verify_file(path, record)
     return path

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import ForeignFile
 from idn.files.onnx_graph import OnnxGraph, read_onnx
 from teachers.onnx.layers import Conv, ConvPlan, LayerReader, UnlikeError
 from teachers.weight_files import recognise
@@ -52,13 +52,11 @@ def read_inswapper(path: Path, size: int, dim: int) -> tuple[InswapperPlan, dict
     graph = read_onnx(path)
     found = recognise(graph.weights)
     if found not in (None, "inswapper"):
-        raise UserError(f"teacher file {path} holds {found}, not inswapper: choose the file or the teacher that fits")
+        raise ForeignFile(path, f"holds {found}, not inswapper: choose the file or the teacher that fits", found)
     try:
         return _assemble(_Reader(graph, size), dim)
     except UnlikeError as error:
-        raise UserError(
-            f"teacher file {path} is not built like inswapper_128 ({error}): choose the published file"
-        ) from error
+        raise ForeignFile(path, f"is not built like inswapper_128 ({error}): choose the published file") from error
 
 
 def _assemble(reader: "_Reader", dim: int) -> tuple[InswapperPlan, dict[str, Tensor], Tensor]:

@@ -217,7 +217,7 @@ def test_a_student_trains_from_kept_answers_and_its_file_names_the_teacher(idn_c
         (["cache", "pairs=4"], "out"),
         (["cache", "out=other", "reweight=identity_quality"], "scorer"),
         (["train", "teacher=cached"], "teacher.path"),
-        (["train", "teacher=cached", "teacher.path=nowhere"], "nowhere holds no cache.json"),
+        (["train", "teacher=cached", "teacher.path=nowhere"], "nowhere/cache.json is missing"),
         (["train", "teacher=cached", "teacher.path=kept", "seed=1"], "pair 0 is not the one that was cached"),
         (
             ["train", "teacher=cached", "teacher.path=kept", "data.val_batches=2"],

@@ -10,6 +10,7 @@ from idn import cli
 from idn.cli.help import help_text
 from idn.cli.options.config_comments import remarks, title, usage_of
 from idn.errors import UserError
+from tests.raising import raises
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_help_can_be_asked_for_in_several_ways(words: list[str], idn_cli) -> Non
 
 
 def test_a_wrong_option_beside_help_gets_the_usual_sentence(idn_cli) -> None:
-    with pytest.raises(UserError, match=r"did you mean trainer\.max_steps"):
+    with raises(UserError, "trainer.max_steps"):
         help_text("train", ["trainer.max_step=1"])
     status, out, err = idn_cli("train", "--help", "data=fases")
     assert status == 2 and not out and "did you mean faces?" in err

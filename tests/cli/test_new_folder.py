@@ -8,6 +8,7 @@ import pytest
 from idn.cli.new_folder import claimed
 from idn.cli.options.preflight import check_needs
 from idn.errors import UserError
+from tests.raising import raises
 
 HOURLY = "dir=out/${data.size}_${now:%Y-%m-%d_%H}"
 
@@ -63,5 +64,5 @@ def test_a_sweep_may_follow_a_run(tmp_path: Path) -> None:
     (tmp_path / "outputs/train/earlier/student.safetensors").touch()
     check_needs("train", [], several=True)
     check_needs("train", [], several=False)
-    with pytest.raises(UserError, match="holds runs"):
+    with raises(UserError, "hydra.sweep.dir=outputs/train", "earlier"):
         check_needs("train", ["hydra.sweep.dir=outputs/train"], several=True)

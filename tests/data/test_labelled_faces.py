@@ -15,6 +15,7 @@ from idn.data.loaders import procedural_data
 from idn.data.photo_pairs import faces_data
 from idn.data.procedural import FaceRenderer
 from idn.errors import OptionError
+from tests.raising import raises
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_procedural_people_bring_their_coordinates() -> None:
     images, labels = data.train[0]
     assert images.shape == (4, 3, 32, 32) and labels.max() < data.classes == len(data.people) == 6
     assert sum(len(chunk[2]) for chunk in data.val.chunks) == 20
-    with pytest.raises(OptionError, check=lambda e: (e.argument, e.value) == ("template", "mtcnn")):
+    with raises(OptionError, argument="template", value="mtcnn"):
         procedural_identities(FaceRenderer(), 32, "mtcnn", 4, 6, 20, 0, 0)
 
 
@@ -96,14 +97,13 @@ def test_photographs_are_asked_for_where_procedural_faces_have_another_framing()
     ],
 )
 def test_an_impossible_argument_is_named(people: Path, argument: str, value: object) -> None:
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument=argument, value=value):
         folder(people, **{argument: value})
-    assert (error.value.argument, error.value.value) == (argument, value)
 
 
 def test_a_loose_picture_belongs_to_nobody(people: Path) -> None:
     Image.new("RGB", (40, 40)).save(people / "loose.png")
-    with pytest.raises(OptionError, match="outside of its folders: move each into the folder of its person"):
+    with raises(OptionError, argument="root", value=people):
         folder(people)
 
 

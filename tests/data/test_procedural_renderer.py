@@ -7,6 +7,7 @@ from idn.data.procedural import FaceRenderer, renderer
 from idn.data.procedural.parameters import ATTRIBUTES, IDENTITY, Traits, index
 from idn.errors import OptionError
 from idn.geometry.templates import template_points
+from tests.raising import raises
 
 ACTIVE = {"glasses": 0.5, "occluder": 0.2, "occluder_angle": 0.3, "mouth_open": 0.5, "hair_fringe": 0.5, "noise": 0.5}
 """Attribute values of a situation in which every row has something to act on."""
@@ -106,19 +107,19 @@ def test_glasses_and_occluders_come_as_often_as_asked(probability: float) -> Non
 
 @pytest.mark.parametrize(("name", "value"), [("glasses", 1.5), ("occluders", -0.1), ("occluders", None)])
 def test_probabilities_outside_their_range_are_refused(name: str, value: float | None) -> None:
-    with pytest.raises(OptionError, check=lambda e: (e.argument, e.value) == (name, value)):
+    with raises(OptionError, argument=name, value=value):
         FaceRenderer(**{name: value})
 
 
 def test_wrong_arguments_are_refused(faces: FaceRenderer) -> None:
     identity, attributes = people(faces, 2, 0)
-    with pytest.raises(ValueError, match="2 identities and 1"):
+    with raises(ValueError, "2 identities", "1 attribute"):
         faces.render(identity, attributes[:1], 32)
-    with pytest.raises(ValueError, match="shape"):
+    with raises(ValueError, "(2, 44)"):
         faces.render(identity[:, 1:], attributes, 32)
-    with pytest.raises(ValueError, match="shape"):
+    with raises(ValueError, "(2, 53)"):
         faces.render(identity, attributes[:, 1:], 32)
-    with pytest.raises(ValueError, match="smallest"):
+    with raises(ValueError, "15", "16"):
         faces.render(identity, attributes, 15)
 
 

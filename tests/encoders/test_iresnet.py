@@ -8,9 +8,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from idn.encoders.iresnet import DEPTHS, IResNet, IResNetEncoder, iresnet_tensors
-from idn.errors import OptionError, UserError
+from idn.errors import ForeignFile, MissingFile, OptionError, UnfitTensors
 from idn.files.tensors import load_strict
 from idn.types import IdentityFeatures
+from tests.raising import raises
 
 PARAMETERS = {50: 43_590_848, 100: 65_156_160}
 BLOCKS, CHANNELS, DIM, SIZE = (1, 2, 1, 1), (4, 6, 6, 8), 5, 32
@@ -226,7 +227,7 @@ def test_another_graph_is_refused(tmp_path):
     pytest.importorskip("onnx")
     path = tmp_path / "net.onnx"
     torch.onnx.export(Other().eval(), (crops(1),), path, dynamo=False)
-    with pytest.raises(UserError, match=r"net\.onnx is no iResNet \(conv1 has another stride or padding\)"):
+    with raises(ForeignFile, path=path):
         iresnet_tensors(path)
 
 
@@ -240,7 +241,7 @@ def test_a_graph_that_goes_on_after_the_embedding_is_refused(tmp_path):
 
     path = tmp_path / "net.onnx"
     torch.onnx.export(Unit(tiny()).eval(), (crops(1),), path, dynamo=False)
-    with pytest.raises(UserError, match="goes on after the embedding"):
+    with raises(ForeignFile, path=path):
         iresnet_tensors(path)
 
 
@@ -293,36 +294,37 @@ def test_wrapped_checkpoints_and_the_random_state(state, encoder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "fault", "named"),
     [
-        (lambda s: s.pop("layer3.1.prelu.weight"), r"missing \(layer3\.1\.prelu\.weight\)"),
-        (lambda s: s.pop("layer1.0.prelu.weight"), r"missing \(layer1\.0\.prelu\.weight\)"),
-        (lambda s: s.update({"fc2.weight": torch.ones(1)}), r"extra \(fc2\.weight\)"),
-        (lambda s: s.update({"prelu.weight": torch.ones(1)}), r"prelu\.weight: file \(1,\), network \(64,\)"),
-        (lambda s: [s.pop(k) for k in list(s) if k.startswith("layer4.1.")], r"stages have \(2, 2, 2, 1\) blocks"),
-        (lambda s: s.clear() or s.update({"weight": torch.ones(1)}), r"stages have \(0, 0, 0, 0\) blocks"),
+        (lambda s: s.pop("layer3.1.prelu.weight"), "missing", "layer3.1.prelu.weight"),
+        (lambda s: s.pop("layer1.0.prelu.weight"), "missing", "layer1.0.prelu.weight"),
+        (lambda s: s.update({"fc2.weight": torch.ones(1)}), "extra", "fc2.weight"),
+        (lambda s: s.update({"prelu.weight": torch.ones(1)}), "misshaped", "prelu.weight"),
+        (lambda s: [s.pop(k) for k in list(s) if k.startswith("layer4.1.")], "said", "(2, 2, 2, 1)"),
+        (lambda s: s.clear() or s.update({"weight": torch.ones(1)}), "said", "(0, 0, 0, 0)"),
     ],
 )
-def test_files_that_do_not_fit_are_explained(state, tmp_path, change, message):
+def test_files_that_do_not_fit_are_explained(state, tmp_path, change, fault, named):
     changed = dict(state)
     change(changed)
     torch.save(changed, tmp_path / "net.pth")
-    with pytest.raises(UserError, match=message):
+    with pytest.raises((UnfitTensors, ForeignFile)) as error:
         IResNetEncoder(tmp_path / "net.pth", "ffhq", "mine", depth=18)
+    assert "net.pth" in str(error.value) and named in getattr(error.value, fault)
 
 
 def test_options_that_cannot_be(state, tmp_path):
     torch.save(state, tmp_path / "net.pth")
-    with pytest.raises(UserError, match="holds iResNet-18, not iResNet-50: set depth=18"):
+    with raises(ForeignFile, path=tmp_path / "net.pth"):
         IResNetEncoder(tmp_path / "net.pth", "ffhq", "mine")
-    with pytest.raises(UserError, match="depth=51 is no iResNet"):
+    with raises(OptionError, argument="depth", value=51):
         IResNetEncoder(tmp_path / "net.pth", "ffhq", "mine", depth=51)
-    with pytest.raises(OptionError, match=r"w600k_r50\.onnx of insightface") as caught:
+    with raises(OptionError, argument="weights", value=None) as caught:
         IResNetEncoder(None, "ffhq", "w600k_r50")
     assert caught.value.argument == "weights"
-    with pytest.raises(UserError, match="is no alignment template"):
+    with raises(OptionError, argument="crop_template", value="face"):
         IResNetEncoder(tmp_path / "net.pth", "face", "mine", depth=18)
-    with pytest.raises(UserError, match="is not a file"):
+    with raises(MissingFile, path=tmp_path / "missing.onnx"):
         IResNetEncoder(tmp_path / "missing.onnx", "ffhq", "mine")
 
 
@@ -343,5 +345,5 @@ def test_full_size_from_onnx(tmp_path):
     torch.testing.assert_close(seen.embedding * seen.length[:, None] / scale, expected.embedding, atol=1e-5, rtol=0)
     measured = torch.from_numpy(_run(path, images * 2 - 1)) / scale
     torch.testing.assert_close(seen.embedding * seen.length[:, None] / scale, measured, atol=1e-5, rtol=0)
-    with pytest.raises(UserError, match="holds iResNet-50, not iResNet-100"):
+    with raises(ForeignFile, path=path):
         IResNetEncoder(path, "ffhq", "w600k_r50", depth=100)

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from idn.encoders.timm_encoder import TimmEncoder
-from idn.errors import UserError
+from idn.errors import OptionError, UnfitTensors
+from tests.raising import raises
 
 TEMPLATE = "arcface_112_v2"
 
@@ -74,18 +75,18 @@ def test_without_a_connection_the_user_is_told_what_to_do(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(UserError, match=r"hf_hub:someone/net.*weights=FILE"):
+    with raises(OptionError, argument="model", value="hf_hub:someone/net"):
         TimmEncoder("hf_hub:someone/net", None, TEMPLATE)
 
 
 def test_a_size_the_model_refuses_is_named(tmp_path):
     model, options = VIT
     _saved(model, options, tmp_path / "net.safetensors")
-    with pytest.raises(UserError, match=r"input_size"):
+    with raises(OptionError, argument="model", value="test_vit"):
         TimmEncoder(model, tmp_path / "net.safetensors", TEMPLATE, input_size=100, options=options)
 
 
 def test_another_networks_file_is_refused(tmp_path):
     _saved(*CNN, tmp_path / "net.safetensors")
-    with pytest.raises(UserError, match="patch_embed"):
+    with raises(UnfitTensors, "net.safetensors", "patch_embed"):
         TimmEncoder(VIT[0], tmp_path / "net.safetensors", TEMPLATE, options=VIT[1])

@@ -7,11 +7,12 @@ from safetensors.torch import save_file
 
 from idn.encoders.mobilefacenet import MobileFaceNet
 from idn.encoders.trained import BUNDLED, TrainedMobileFaceNet, save_trained
-from idn.errors import UserError
+from idn.errors import EncoderMismatch, ForeignFile, MissingFile
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.teacher_cache.manifest import describe_encoder, same_encoder
 from teachers.base import FrozenTeacher
 from teachers.record import FaceInput, SourceInput, TeacherRecord
+from tests.raising import raises
 
 TEMPLATE = "arcface_112_v2"
 
@@ -47,9 +48,9 @@ def test_kernels_take_half_the_room_and_the_network_stays_single(network, tmp_pa
 
 def test_files_that_are_no_encoder_are_refused(network, tmp_path):
     save_file(network.state_dict(), tmp_path / "plain.safetensors")
-    with pytest.raises(UserError, match="no identity encoder"):
+    with raises(ForeignFile, path=tmp_path / "plain.safetensors"):
         TrainedMobileFaceNet(tmp_path / "plain.safetensors", TEMPLATE)
-    with pytest.raises(UserError, match="does not exist"):
+    with raises(MissingFile, path=tmp_path / "absent.safetensors"):
         TrainedMobileFaceNet(tmp_path / "absent.safetensors", TEMPLATE)
 
 
@@ -100,7 +101,7 @@ def test_teachers_and_caches_know_an_encoder_by_its_name(network, tmp_path):
     Reader(encoder.name).attach(None, encoder)
     assert same_encoder(declared, encoder, 32)
     assert not same_encoder(declared | {"name": "MobileFaceNet mine"}, encoder, 32)
-    with pytest.raises(UserError, match="trained with embeddings of MobileFaceNet mine"):
+    with raises(EncoderMismatch, wanted="MobileFaceNet mine", given="MobileFaceNet ddeed064"):
         Reader("MobileFaceNet mine").attach(None, encoder)
 
 
@@ -113,7 +114,7 @@ def test_files_that_do_not_say_everything_are_refused(network, tmp_path, damage)
     save_trained(network, tmp_path / "whole.safetensors", "Apache-2.0", "idn train-encoder", {})
     left_out = damage.pop("left_out", [])
     path = without(tmp_path / "whole.safetensors", tmp_path / "less.safetensors", *left_out, **damage)
-    with pytest.raises(UserError, match=r"less\.safetensors does not say everything about its encoder"):
+    with raises(ForeignFile, path=path):
         TrainedMobileFaceNet(path, "ffhq")
 
 

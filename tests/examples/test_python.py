@@ -16,6 +16,7 @@ from PIL import Image
 from idn.geometry import affine, templates, warping
 from idn.images import from_uint8
 from idn.provenance.pictures import SYNTHETIC
+from tests.raising import raises
 
 CLIENT = Path(__file__).parents[2] / "examples/python/swap.py"
 
@@ -52,7 +53,7 @@ def test_alignment_finds_the_known_place(client: ModuleType, photo: Any) -> None
 
 @pytest.mark.parametrize("order", [(1, 0, 2, 4, 3), (0, 1, 3, 4, 2), (3, 4, 2, 0, 1)])
 def test_landmarks_in_another_order_are_refused(client: ModuleType, photo: Any, order: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="do not form a face"):
+    with pytest.raises(ValueError, match="landmarks"):
         client.align(photo.landmarks[list(order)], template(), 64)
 
 
@@ -191,7 +192,7 @@ def test_wrong_use_is_one_sentence(
 
 
 def test_refuses_a_format_that_would_lose_the_note(client: ModuleType, photo: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"must end with \.png"):
+    with raises(ValueError, "out.jpg", ".png"):
         client.write_synthetic(photo.pixels, tmp_path / "out.jpg")
 
 

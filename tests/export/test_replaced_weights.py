@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, FileError, ForeignFile, MissingFile, UnfitTensors
 from idn.export.formats.onnx import OnnxFormat
 from idn.export.replaced_weights import PreparedFormat, PreparedOnnx
 from idn.students.mobilefaceswap.static import StaticIDN
@@ -13,6 +13,7 @@ from idn.students.mobilefaceswap.static_graph import baked
 from idn.students.mobilefaceswap.student import Student
 from idn.types import Network
 from tests.export.conftest import lively_student, student
+from tests.raising import raises
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -71,19 +72,21 @@ def test_biases_that_the_exporter_left_out(tmp_path: Path) -> None:
     OnnxFormat().write(baked(static(student(), 1), 64), path, "fp32", [])
     file = PreparedOnnx(path)
     file.write(baked(static(student(), 2), 64).module, tmp_path / "same.onnx")
-    with pytest.raises(UserError, match=r"has no weights \S+bias"):
+    with pytest.raises(UnfitTensors) as error:
         file.write(baked(static(lively_student(), 2), 64).module, tmp_path / "biased.onnx")
+    assert error.value.missing[0].endswith("bias")
     assert not (tmp_path / "biased.onnx").exists()
 
 
 def test_a_file_of_another_width_is_refused(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="student of this width"):
+    with pytest.raises(UnfitTensors) as error:
         PreparedOnnx(prepared).write(baked(static(lively_student(0.5), 2), 64).module, tmp_path / "out.onnx")
+    assert error.value.misshaped
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_of_other_layers_is_refused(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"swap\.onnx"):
+    with raises(UnfitTensors, prepared.name):
         PreparedOnnx(prepared).write(static(lively_student(), 2), tmp_path / "out.onnx")
 
 
@@ -112,21 +115,21 @@ def test_a_quantised_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "swap.onnx"
     calibration = [(np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32),)]
     OnnxFormat().write(tiny("target"), path, "int8", calibration)
-    with pytest.raises(UserError, match="quantised"):
+    with raises(ForeignFile, path=path):
         PreparedOnnx(path)
 
 
 def test_a_network_that_takes_an_identity_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "swap.onnx"
     OnnxFormat().write(tiny("target", "identity"), path, "fp32", [])
-    with pytest.raises(UserError, match="takes target, identity"):
+    with raises(ForeignFile, "target, identity", path=path):
         PreparedOnnx(path)
 
 
 def test_targets_of_another_size_are_refused(prepared: Path, tmp_path: Path) -> None:
     form = PreparedFormat(prepared)
     other = static(lively_student(), 2)
-    with pytest.raises(UserError, match=r"prepared=.*swap\.onnx is for 64 px: give size=64"):
+    with raises(FileError, "size=64", path=prepared):
         form.write(baked(other, 96), tmp_path / "swap.onnx", "fp32", [])
     assert list(tmp_path.iterdir()) == [] and form.precisions == ("fp32",) and form.computed_in(True, "fp32") == "fp32"
     form.write(baked(other, 64), tmp_path / "swap.onnx", "fp32", [])
@@ -135,7 +138,7 @@ def test_targets_of_another_size_are_refused(prepared: Path, tmp_path: Path) -> 
 
 def test_a_damaged_file_is_refused(prepared: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(prepared.read_bytes()[:3000])
-    with pytest.raises(UserError, match="cut"):
+    with raises(DamagedFile, path=tmp_path / "cut.onnx"):
         PreparedOnnx(tmp_path / "cut.onnx")
-    with pytest.raises(UserError, match="not a file"):
+    with raises(MissingFile, path=tmp_path / "absent.onnx"):
         PreparedOnnx(tmp_path / "absent.onnx")

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, FileError, MissingFile
 from idn.files.onnx_graph import read_onnx
+from tests.raising import raises
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -38,13 +39,13 @@ def test_damaged_missing_and_split_files_are_one_sentence(tmp_path):
     whole = (tmp_path / "m.onnx").read_bytes()
     for name, content in {"cut": whole[: len(whole) // 2], "noise": b"\xff" * 64, "empty": b""}.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=f"{name} is .*ONNX.*get it again"):
+        with raises(DamagedFile, path=tmp_path / name):
             read_onnx(tmp_path / name)
-    with pytest.raises(UserError, match="is not a file"):
+    with raises(MissingFile, path=tmp_path / "missing.onnx"):
         read_onnx(tmp_path / "missing.onnx")
     (tmp_path / "split").mkdir()
     save(tmp_path / "split/m.onnx", outside=True)
-    with pytest.raises(UserError, match="keeps its weights in other files"):
+    with raises(FileError, path=tmp_path / "split/m.onnx"):
         read_onnx(tmp_path / "split/m.onnx")
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from idn.errors import OptionError
 from idn.files.option_checks import require_callable, require_int, require_number, require_one_of
+from tests.raising import raises
 
 
 @pytest.mark.parametrize("value", [1, 2, 10**400])
@@ -40,9 +41,8 @@ def test_what_is_no_number_in_the_range_is_refused(value: object) -> None:
 def test_a_part_is_an_object_or_nothing(value: object) -> None:
     require_callable("augment", None)
     require_callable("augment", len)
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument="augment", value=value):
         require_callable("augment", value)
-    assert (error.value.argument, error.value.value) == ("augment", value)
 
 
 @pytest.mark.parametrize("value", ["gif", None, 3, ["png"]])

@@ -6,6 +6,7 @@ from torch import nn
 
 from idn.errors import OptionError
 from idn.reweighting.trust import Trust
+from tests.raising import raises
 
 
 class Halves(nn.Module):
@@ -47,12 +48,10 @@ def test_trust_carries_no_gradient() -> None:
     ("variant", "scorer"), [("identity", Halves()), ("identity_quality", None), ("none", Halves())]
 )
 def test_a_scorer_goes_with_its_variant_only(variant: str, scorer: nn.Module | None) -> None:
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument="variant"):
         Trust(variant, scorer)
-    assert error.value.argument == "variant"
 
 
 def test_unknown_variant() -> None:
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument="variant"):
         Trust("cosine")
-    assert error.value.argument == "variant"

@@ -10,13 +10,14 @@ from PIL import Image
 
 from idn.data.alignment.detector import Face, YuNetDetector
 from idn.encoders.description import describe_encoder
-from idn.errors import UserError
+from idn.errors import DamagedFile, EncoderMismatch, FileError, ForeignFile, MissingFile, OptionError, UserError
 from idn.files import photos
 from idn.files.photos import read_photo
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.geometry.templates import template_points
 from idn.swap.source_identity import cut_person, identity_of_crop, identity_of_photo, load_identity, save_identity
 from tests.conftest import TinyEncoder
+from tests.raising import raises
 
 
 class Found:
@@ -58,47 +59,47 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     save_identity(tmp_path / "who.safetensors", who, known)
     again = load_identity(tmp_path / "who.safetensors", known)
     assert torch.equal(again.embedding, who.embedding) and torch.equal(again.features, who.features)
-    with pytest.raises(UserError, match="reads identities of another"):
+    with raises(EncoderMismatch, wanted="another", given="tiny"):
         load_identity(tmp_path / "who.safetensors", known._replace(name="another"))
-    with pytest.raises(UserError, match="other weights of tiny"):
+    with raises(EncoderMismatch, wanted="tiny", given="tiny"):
         load_identity(tmp_path / "who.safetensors", describe_encoder(TinyEncoder()))
     for mark in ("no json", "3", '["a"]'):
         notes = read_metadata(tmp_path / "who.safetensors") | {"mark": mark}
         write_tensors(tmp_path / "odd.safetensors", read_tensors(tmp_path / "who.safetensors"), notes)
-        with pytest.raises(UserError, match="other weights of tiny"):
+        with raises(EncoderMismatch, wanted="tiny", given="tiny"):
             load_identity(tmp_path / "odd.safetensors", known)
 
 
 def test_no_face_two_faces_tiny_face(tmp_path: Path) -> None:
     photo, encoder = picture(tmp_path / "photo.png", (400, 200)), TinyEncoder()
-    with pytest.raises(UserError, match="shows no face"):
+    with raises(UserError, "photo.png"):
         identity_of_photo(photo, encoder, "ffhq", Found)
-    with pytest.raises(UserError, match="shows 2 faces"):
+    with raises(UserError, "photo.png", "2 faces"):
         identity_of_photo(photo, encoder, "ffhq", partial(Found, face(0, 0, 150), face(200, 0, 140)))
-    with pytest.raises(UserError, match="has 30 px"):
+    with raises(UserError, "photo.png", "30 px"):
         identity_of_photo(photo, encoder, "ffhq", partial(Found, face(0, 0, 30)))
     identity_of_photo(photo, encoder, "ffhq", partial(Found, face(0, 0, 150), face(200, 0, 50)))
     confused = face(0, 0, 150)._replace(landmarks=torch.full((5, 2), 70.0, dtype=torch.float64))
-    with pytest.raises(UserError, match=r"photo\.png: the landmarks of the face do not show where it is, give another"):
+    with raises(UserError, "photo.png", "landmarks"):
         identity_of_photo(photo, encoder, "ffhq", partial(Found, confused))
 
 
 def test_files_that_are_no_faces(tmp_path: Path) -> None:
     encoder = TinyEncoder()
-    with pytest.raises(UserError, match="is not a file"):
+    with raises(OptionError, argument="source", value=tmp_path / "missing.png"):
         identity_of_crop(tmp_path / "missing.png", encoder)
-    with pytest.raises(UserError, match="is not a file"):
+    with raises(OptionError, argument="source", value=tmp_path / "missing.png"):
         identity_of_photo(tmp_path / "missing.png", encoder, "ffhq", lambda: pytest.fail("a detector was made"))
     (tmp_path / "broken.png").write_bytes(b"\x89PNG but not really")
-    with pytest.raises(UserError, match="cannot be read as a photograph"):
+    with raises(DamagedFile, path=tmp_path / "broken.png"):
         identity_of_crop(tmp_path / "broken.png", encoder)
-    with pytest.raises(UserError, match="64 x 32 px: an aligned crop is square"):
+    with raises(FileError, "64 x 32", path=tmp_path / "wide.png"):
         identity_of_crop(picture(tmp_path / "wide.png", (64, 32)), encoder)
-    with pytest.raises(UserError, match="not a file"):
+    with raises(MissingFile, path=tmp_path / "missing.safetensors"):
         load_identity(tmp_path / "missing.safetensors", describe_encoder(encoder))
     save_identity(tmp_path / "who.safetensors", encoder(torch.rand(1, 3, 32, 32)), describe_encoder(encoder))
     write_tensors(tmp_path / "other.safetensors", read_tensors(tmp_path / "who.safetensors"), {})
-    with pytest.raises(UserError, match="holds no identity"):
+    with raises(ForeignFile, path=tmp_path / "other.safetensors"):
         load_identity(tmp_path / "other.safetensors", describe_encoder(encoder))
 
 
@@ -122,5 +123,5 @@ def test_a_person_upside_down_is_seen_upright(tmp_path: Path) -> None:
 def test_a_photograph_of_too_many_pixels_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos.decode_photo, "__defaults__", (100,))
     monkeypatch.setattr(photos.read_photo, "__defaults__", (100,))
-    with pytest.raises(UserError, match=r"64 x 32 = 2048 pixels, more than max_pixels=100\): give a smaller copy"):
+    with raises(FileError, "64 x 32", "max_pixels=100", path=tmp_path / "wide.png"):
         identity_of_crop(picture(tmp_path / "wide.png", (64, 32)), TinyEncoder())

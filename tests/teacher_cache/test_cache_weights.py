@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import OptionError
 from idn.teacher_cache import write as cache
 from idn.teacher_cache.manifest import CacheManifest
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.record import FaceInput, SourceInput, TeacherRecord
+from tests.raising import raises
 
 Make = Callable[..., Any]
 
@@ -72,16 +73,16 @@ def stopped_at(call: int) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize(
-    ("teacher", "scorer", "said"),
+    ("teacher", "scorer", "named"),
     [
-        (Painter(0.2), Weighed(0.5), "other weights of the teacher painter: give those again, or another out"),
-        (Painter(0.1), Weighed(0.6), "other weights of the quality scorer: give those again, or another out"),
+        (Painter(0.2), Weighed(0.5), "teacher painter"),
+        (Painter(0.1), Weighed(0.6), "quality scorer"),
     ],
 )
 def test_other_weights_behind_the_same_options_are_refused(
     teacher: nn.Module,
     scorer: nn.Module,
-    said: str,
+    named: str,
     whole: bool,
     tmp_path: Path,
     make_cache: Make,
@@ -89,7 +90,7 @@ def test_other_weights_behind_the_same_options_are_refused(
 ) -> None:
     begun(tmp_path, make_cache, whole, monkeypatch, teacher=Painter(0.1), scorer=Weighed(0.5))
     before = contents(tmp_path)
-    with pytest.raises(UserError, match=said):
+    with raises(OptionError, named, argument="out", value=tmp_path):
         make_cache(tmp_path, teacher=teacher, scorer=scorer)
     assert contents(tmp_path) == before
     assert make_cache(tmp_path, teacher=Painter(0.1), scorer=Weighed(0.5)).resumed == (4 if whole else 1)

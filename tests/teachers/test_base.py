@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idn.errors import OptionError, UserError
+from idn.errors import DamagedFile, EncoderMismatch, ForeignFile, MissingFile, OptionError
 from idn.geometry.warping import realign
 from idn.images import IMAGENET_MEAN, IMAGENET_STD, normalize
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.record import FaceInput, SourceInput, TeacherRecord
 from teachers.weight_files import verify_file
+from tests.raising import raises
 
 
 def record(target: FaceInput, source: SourceInput | None = None, **changes) -> TeacherRecord:
@@ -134,7 +135,7 @@ def test_source_crop_is_normalised_as_declared():
 def test_embedding_of_another_recogniser_is_refused():
     batch, source = pair(dim=8)
     spec = SourceInput("shared_embedding", encoder="arcface", dim=512)
-    with pytest.raises(UserError, match="512 numbers, the identity encoder gives 8"):
+    with raises(EncoderMismatch, wanted="arcface", given="8 numbers"):
         Darken(record(FaceInput(), spec), "ffhq", 1.0)(batch, source)
 
 
@@ -143,7 +144,7 @@ def test_wrong_output_shape_is_a_program_error():
         def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
             return target[..., ::2]
 
-    with pytest.raises(ValueError, match="swap: expected"):
+    with raises(ValueError, "swap"):
         Half(record(FaceInput()), "ffhq", 1.0)(*pair())
 
 
@@ -172,9 +173,8 @@ def test_wrong_output_shape_is_a_program_error():
     ],
 )
 def test_impossible_declarations(make, argument):
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument=argument):
         make()
-    assert error.value.argument == argument
 
 
 def test_lists_of_a_config_become_tuples():
@@ -183,12 +183,12 @@ def test_lists_of_a_config_become_tuples():
 
 def test_verify_file(tmp_path):
     path = tmp_path / "weights.bin"
-    with pytest.raises(UserError, match="does not exist"):
+    with raises(MissingFile, path=path):
         verify_file(path, record(FaceInput()))
     path.write_bytes(b"abc")
     digest = hashlib.sha256(b"abc").hexdigest()
     verify_file(path, record(FaceInput(), sha256=digest, file_bytes=3))
-    with pytest.raises(UserError, match="has 3 bytes, 4 are expected"):
+    with raises(DamagedFile, "3 bytes", "4 ", path=path):
         verify_file(path, record(FaceInput(), file_bytes=4))
-    with pytest.raises(UserError, match="is expected"):
+    with raises(ForeignFile, path=path, found=digest):
         verify_file(path, record(FaceInput(), sha256="0" * 64))

@@ -2,11 +2,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idn.errors import OptionError, UserError
+from idn.errors import EncoderMismatch, OptionError
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.ensemble import EnsembleTeacher
 from teachers.record import FaceInput, SourceInput, TeacherRecord
+from tests.raising import raises
 
 SIZE = 16
 
@@ -120,7 +121,7 @@ def test_the_judge_is_not_a_part_of_the_ensemble():
 def test_members_check_the_shared_encoder():
     spec = SourceInput("shared_embedding", encoder="arcface", dim=512)
     teacher = EnsembleTeacher({"a": Painter(0.1), "b": Painter(0.2, spec=spec)}, "weight", seed=0)
-    with pytest.raises(UserError, match="trained with embeddings of arcface"):
+    with raises(EncoderMismatch, wanted="arcface", given=Eye().name):
         teacher.attach(None, Eye())
 
 
@@ -147,6 +148,5 @@ def test_the_record_is_as_strict_as_its_strictest_member(first, second, joint):
 )
 def test_options_that_mean_nothing(options, argument):
     given = {"members": {"a": Painter(0.1), "b": Painter(0.2)}, "choose": "weight", "seed": 0} | options
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument=argument):
         EnsembleTeacher(**given)
-    assert error.value.argument == argument

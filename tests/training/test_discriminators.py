@@ -6,9 +6,10 @@ import pytest
 import timm
 import torch
 
-from idn.errors import OptionError, UserError
+from idn.errors import MissingFile, OptionError, UnfitTensors, UserError
 from idn.training.discriminators import PatchDiscriminator, ProjectedDiscriminator
 from idn.types import Verdict
+from tests.raising import raises
 
 BACKBONE = "mobilenetv3_small_050"
 
@@ -126,20 +127,20 @@ def test_a_backbone_that_cannot_be_had_is_an_error_that_names_the_way_out(monkey
         raise ConnectionError("no route")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(UserError, match=r"backbone=tf_efficientnet_lite0 .*no route.* the discriminator patch"):
+    with raises(OptionError, "no route", argument="backbone", value="tf_efficientnet_lite0"):
         ProjectedDiscriminator()
 
 
 def test_files_of_other_networks_are_refused(tmp_path, weights):
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match=r"other\.pth does not fit .* another network"):
+    with raises(UnfitTensors, "other.pth"):
         ProjectedDiscriminator(BACKBONE, tmp_path / "other.pth")
     tensors = torch.load(weights, weights_only=True)
     del tensors["conv_stem.weight"]
     torch.save(tensors, tmp_path / "cut.pth")
-    with pytest.raises(UserError, match=r"1 missing \(conv_stem\.weight\)"):
+    with raises(UnfitTensors, "cut.pth", missing=["conv_stem.weight"]):
         ProjectedDiscriminator(BACKBONE, tmp_path / "cut.pth")
-    with pytest.raises(UserError, match="nowhere"):
+    with raises(MissingFile, path=tmp_path / "nowhere.pth"):
         ProjectedDiscriminator(BACKBONE, tmp_path / "nowhere.pth")
 
 
@@ -153,9 +154,8 @@ def test_files_of_other_networks_are_refused(tmp_path, weights):
     ],
 )
 def test_impossible_options_are_refused(make, argument, weights):
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument=argument):
         make(weights)
-    assert error.value.argument == argument
 
 
 @pytest.mark.parametrize(
@@ -166,5 +166,5 @@ def test_impossible_options_are_refused(make, argument, weights):
     ],
 )
 def test_pictures_that_are_too_small_are_refused(make, size, least, weights):
-    with pytest.raises(UserError, match=f"{size} px are too small .* take {least} or more"):
+    with raises(UserError, f"{size} px", least):
         make(weights)(images(1, size))

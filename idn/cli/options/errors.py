@@ -14,7 +14,7 @@ from idn.errors import OptionError, UserError, shown
 _SAME = re.compile(r"\$\{([A-Za-z_][\w.-]*)\}")
 """An interpolation that takes over another option as it is."""
 
-_WRAPPED = re.compile(r"^(?:idn\.errors\.)?(User|Option)Error: (.+?)\s*\Z", re.MULTILINE | re.DOTALL)
+_WRAPPED = re.compile(r"^idn\.errors\.(\w+): (.+?)\s*\Z", re.MULTILINE | re.DOTALL)
 """The end of a traceback that is the text of an error."""
 
 PROCEDURAL = "idn.data.loaders.procedural_data"
@@ -43,11 +43,11 @@ def placed(error: OptionError, config: Container, place: str) -> OptionError:
 
 
 def unwrapped(error: Exception) -> Exception:
-    """The UserError or OptionError of a loader process, which PyTorch makes the text of a traceback; else the same."""
+    """The UserError of any kind of a loader process, which PyTorch makes the text of a traceback; else the same."""
     found = _WRAPPED.search(str(error))
     if found is None:
         return error
-    argument = re.fullmatch(r"([\w.]+)=(\S*) (.+)", found[2], re.DOTALL) if found[1] == "Option" else None
+    argument = re.fullmatch(r"([\w.]+)=(\S*) (.+)", found[2], re.DOTALL) if found[1] == "OptionError" else None
     return UserError(found[2]) if argument is None else OptionError(argument[1], argument[2], argument[3])
 
 

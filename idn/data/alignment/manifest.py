@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from idn.errors import OptionError, UserError
+from idn.errors import DamagedFile, ForeignFile, OptionError
 from idn.files.photos import printable
 from idn.geometry.templates import TEMPLATES
 
@@ -90,7 +90,7 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError:
                 value = None
             if not isinstance(value, dict):
-                raise UserError(f"{path}: line {number} is damaged: delete that line, or the file to begin anew")
+                raise DamagedFile(path, f"is damaged in line {number}: delete that line, or the file to begin anew")
             yield value
 
 
@@ -108,7 +108,7 @@ def read_manifest(folder: Path) -> tuple[Settings | None, list[Record]]:
         records = {record.photo: record for record in (Record(**o) for o in objects[1:])}
         return (Settings(**objects[0]) if objects else None), list(records.values())
     except (TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a manifest of this version of idn ({error}): align into a new folder") from error
+        raise ForeignFile(path, f"is no manifest of this version of idn ({error}): align into a new folder") from error
 
 
 class ManifestWriter:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from idn.errors import UserError
+from idn.errors import FileError, UserError
 from idn.files.atomic import atomic_write
 
 FOLDER = "IDN_CONVERTERS"
@@ -85,7 +85,7 @@ def create(name: str, tell: Callable[[str], None] = _tell) -> Path:
             draft.write_text(json.dumps(_contents(converter)))
     except OSError as error:
         shutil.rmtree(place, ignore_errors=True)
-        raise UserError(f"{place} cannot be written ({error.strerror}): set {FOLDER} to another folder") from error
+        raise FileError(place, f"cannot be written ({error.strerror}): set {FOLDER} to another folder") from error
     except BaseException:  # also Ctrl-C: what is half made is of no use
         shutil.rmtree(place, ignore_errors=True)
         raise

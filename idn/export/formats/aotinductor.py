@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, UserError
 from idn.export.contract import Arrays, Precision, Runner
 from idn.export.suppress_output import quiet
 from idn.export.torch_runtime import TorchRunner, converted
@@ -70,15 +70,15 @@ class AOTInductorFormat:
         """As Format. Runs code of the file."""
         from torch._inductor import aoti_load_package
 
-        damaged = f"{path} is damaged or was not compiled by AOTInductor for this machine: export it again"
+        damaged = DamagedFile(path, "is damaged or was not compiled by AOTInductor for this machine: export it again")
         try:
             with zipfile.ZipFile(path) as archive:
                 if archive.testzip() is not None:
-                    raise UserError(damaged)
+                    raise damaged
             with quiet():
                 network = aoti_load_package(str(path))
         except (OSError, RuntimeError, zipfile.BadZipFile) as error:
-            raise UserError(damaged) from error
+            raise damaged from error
         return TorchRunner(network, threads, channels_last=False)
 
     def runtime(self) -> str:

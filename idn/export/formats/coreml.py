@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from idn.errors import OptionError, UserError
+from idn.errors import DamagedFile, FileError, OptionError, UserError
 from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.suppress_output import muted
 from idn.files.atomic import atomic_write
@@ -80,7 +80,7 @@ class CoreMLFormat:
     def open(self, path: Path, threads: int) -> Runner:
         """Load `path`; Core ML itself chooses processors and threads. Raises UserError elsewhere than on a Mac."""
         if self.runtime() is None:
-            raise UserError(f"{path} is run by Core ML, which only Macs, iPhones and iPads have: open it there")
+            raise FileError(path, "is run by Core ML, which only Macs, iPhones and iPads have: open it there")
         return CoreMLRunner(path)
 
     def runtime(self) -> str | None:
@@ -114,7 +114,7 @@ class CoreMLRunner:
             with muted():
                 self.model = ct.models.MLModel(str(path))
         except Exception as error:  # Core ML's own errors arrive as plain exceptions of many kinds
-            raise UserError(f"{path} is no complete Core ML package: export it again") from error
+            raise DamagedFile(path, "is no complete Core ML package: export it again") from error
         description = self.model.get_spec().description
         self.inputs = [value.name for value in description.input]
         self.outputs = [value.name for value in description.output]

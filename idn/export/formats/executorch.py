@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, FileError, UserError
 from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.suppress_output import muted
 from idn.export.torch_runtime import converted
@@ -93,7 +93,7 @@ class _Runner:
         try:
             self._program = path.read_bytes()
         except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}): check the path") from error
+            raise FileError(path, f"cannot be read ({error.strerror}): check the path") from error
         self._load()
 
     def __call__(self, *inputs: NDArray[np.float32]) -> Arrays:
@@ -104,9 +104,9 @@ class _Runner:
         return tuple(np.array(output.numpy(), np.float32, order="C") for output in outputs)
 
     def _load(self) -> None:
-        damaged = f"{self._path} is damaged or no program of ExecuTorch: export it again"
+        damaged = DamagedFile(self._path, "is damaged or no program of ExecuTorch: export it again")
         if not MAGIC.match(self._program):  # the runtime aborts when it reports another one
-            raise UserError(damaged)
+            raise damaged
         with muted():
             from executorch.extension.pybindings import portable_lib
             from executorch.runtime import Runtime
@@ -117,7 +117,7 @@ class _Runner:
             try:
                 self._method = Runtime.get().load_program(self._program).load_method("forward")
             except (RuntimeError, KeyError) as error:
-                raise UserError(damaged) from error
+                raise damaged from error
         self._pool = _Runner.pools
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from idn.errors import UserError
+from idn.errors import DamagedFile
 from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.converters import environment
 from idn.export.converters.program import write_program
@@ -86,7 +86,7 @@ class LiteRTRunner:
                 self.interpreter = Interpreter(str(path), num_threads=threads)
                 self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"{path} is no complete .tflite file: export it again") from error
+            raise DamagedFile(path, "is no complete .tflite file: export it again") from error
         self.inputs = [detail["index"] for detail in self.interpreter.get_input_details()]
         self.outputs = [detail["index"] for detail in self.interpreter.get_output_details()]
 

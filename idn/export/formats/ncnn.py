@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, MissingFile, UserError
 from idn.export.contract import Arrays, Precision, Runner, require
 from idn.export.suppress_output import muted
 from idn.files.atomic import atomic_write
@@ -111,7 +111,7 @@ class NcnnRunner:
         weights = path.with_suffix(".bin")
         for file in (path, weights):
             if not file.is_file():
-                raise UserError(f"{file} is not a file: an ncnn network is a .param and a .bin file of one name")
+                raise MissingFile(file, "is not a file: an ncnn network is a .param and a .bin file of one name")
         with weights.open("rb") as file:
             half = file.read(len(HALF)) == HALF
         self.net = ncnn.Net()
@@ -121,7 +121,7 @@ class NcnnRunner:
         with muted():
             failed = self.net.load_param(str(path)) or self.net.load_model(str(weights))
         if failed:
-            raise UserError(f"{path} or {weights.name} is damaged: export again")
+            raise DamagedFile(path, f"or {weights.name} is damaged: export again")
         self.inputs, self.outputs = self.net.input_names(), self.net.output_names()
 
     def __call__(self, *inputs: NDArray[np.float32]) -> Arrays:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.export import Dim, ExportedProgram
 
 import idn
-from idn.errors import OptionError, UserError
+from idn.errors import DamagedFile, MissingFile, OptionError, UserError
 from idn.export.contract import Arrays, Precision, require
 from idn.export.suppress_output import quiet
 from idn.files.atomic import atomic_write
@@ -116,15 +116,15 @@ class OnnxFormat:
         import onnxruntime
 
         if not path.is_file():
-            raise UserError(f"{path} is not a file: check the path")
+            raise MissingFile(path, "is not a file: check the path")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # each kind of damage has a class of its own, with no base but this
-            raise UserError(
-                f"{path} is no ONNX file that ONNX Runtime can run, or it is damaged: export again"
+            raise DamagedFile(
+                path, "is no ONNX file that ONNX Runtime can run, or it is damaged: export again"
             ) from error
         return OnnxRunner(session)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, MissingFile, UserError
 from idn.export.contract import Arrays, Precision, require
 from idn.export.formats.onnx import FEW
 from idn.export.suppress_output import quiet
@@ -67,7 +67,7 @@ class OpenVinoFormat:
 
         for part in (path, path.with_suffix(".bin")):
             if not part.is_file():
-                raise UserError(f"{part} is not a file: an .xml and its .bin belong together")
+                raise MissingFile(part, "is not a file: an .xml and its .bin belong together")
         core = openvino.Core()
         try:
             model = core.read_model(path)
@@ -80,7 +80,7 @@ class OpenVinoFormat:
             }
             return OpenVinoRunner(core.compile_model(model, "CPU", settings))
         except (RuntimeError, KeyError) as error:
-            raise UserError(f"{path} or its .bin is damaged, or no OpenVINO file: export again") from error
+            raise DamagedFile(path, "or its .bin is damaged, or no OpenVINO file: export again") from error
 
     def runtime(self) -> str:
         """See `Format`."""

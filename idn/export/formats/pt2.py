@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import fx
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, UserError
 from idn.export.contract import Arrays, Precision, Runner
 from idn.export.suppress_output import quiet
 from idn.export.torch_runtime import TorchRunner, converted
@@ -71,7 +71,7 @@ class TorchExportFormat:
         except MemoryError:
             raise
         except Exception as error:  # what a damaged file makes PyTorch raise can be almost anything
-            raise UserError(f"{path} is damaged or no program of torch.export: export it again") from error
+            raise DamagedFile(path, "is damaged or no program of torch.export: export it again") from error
         return TorchRunner(module.to(memory_format=torch.channels_last), threads, channels_last=True)
 
     def runtime(self) -> str:

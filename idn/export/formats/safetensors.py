@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from idn.errors import UserError
+from idn.errors import ForeignFile
 from idn.export.contract import Arrays, NeedlessFile, Precision, Runner
 from idn.export.torch_runtime import DTYPES, TorchRunner
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
@@ -61,12 +61,12 @@ class SafetensorsFormat:
         """As Format. Raises UserError that names the tensors if they do not fit what the file says it is."""
         metadata, tensors = read_metadata(path), read_tensors(path)
         if NETWORK not in metadata:
-            raise UserError(f"{path} is no exported network: choose a file written by `idn export`")
+            raise ForeignFile(path, "is no exported network: choose a file written by `idn export`")
         try:
             facts = json.loads(metadata[NETWORK])
             module = build_network(facts["name"], facts["recipe"])
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise UserError(f"{path} names a network that does not exist ({error}): export it again") from error
+            raise ForeignFile(path, f"names a network that does not exist ({error}): export it again") from error
         load_strict(module, tensors, str(path))
         return TorchRunner(module.eval().to(memory_format=torch.channels_last), threads, channels_last=True)
 

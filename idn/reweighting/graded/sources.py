@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from idn.data.first_pairs import Part
 from idn.data.loaders import SwapData
-from idn.errors import OptionError, UserError
+from idn.errors import ForeignFile, OptionError
 from idn.files.option_checks import require_int, require_number, require_one_of
 from idn.files.tensors import read_metadata
 from idn.metrics.images import absolute_error
@@ -151,8 +151,8 @@ def _stages(folder: Path) -> dict[Path, float]:
     first = notes[files[0]]
     for path in files:
         if odd := [name for name in _SAME if notes[path].get(name) != first.get(name)]:
-            raise UserError(
-                f"{path} has another {odd[0]} than {files[0].name}: keep the snapshots of one training in a folder"
+            raise ForeignFile(
+                path, f"has another {odd[0]} than {files[0].name}: keep the snapshots of one training in a folder"
             )
     stages = {path: _fraction(path, notes[path]) for path in files}
     if len(set(stages.values())) < len(stages):
@@ -166,7 +166,7 @@ def _fraction(path: Path, notes: dict[str, str]) -> float:
     except (KeyError, ValueError):
         fraction = math.nan
     if not 0 <= fraction <= 1:
-        raise UserError(
-            f"{path} does not say a fraction between 0 and 1: keep only snapshots of `idn train-teacher` there"
+        raise ForeignFile(
+            path, "does not say a fraction between 0 and 1: keep only snapshots of `idn train-teacher` there"
         )
     return fraction

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from idn.errors import OptionError, UserError
+from idn.errors import OptionError, UnfitTensors
 from idn.files.digests import file_sha256
 from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.students.mobilefaceswap.student import Student
@@ -62,8 +62,9 @@ def import_mobilefaceswap(path: str | Path) -> Student:
     tensors = dict(_converted(name, tensor) for name, tensor in published.items())
     try:
         load_strict(student, tensors, str(path))
-    except UserError as error:
-        raise UserError(f"{error}; give MobileFaceSwap_224.pdparams of the published MobileFaceSwap") from None
+    except UnfitTensors as error:
+        sentence = f"{error}; give MobileFaceSwap_224.pdparams of the published MobileFaceSwap"
+        raise UnfitTensors(sentence, error.missing, error.extra, error.misshaped) from None
     return student
 
 

@@ -19,6 +19,19 @@ COARSE = {
 """What is wrong with precisions that no training here survives."""
 
 
+class NotFinite(UserError):
+    """A loss or a gradient became infinite or nan, and the run stopped.
+
+    what: which, such as "loss".
+    step: the number of the optimizer step that was not made.
+    whole: whether the weights themselves are finite still.
+    """
+
+    def __init__(self, sentence: str, what: str, step: int, whole: bool) -> None:
+        super().__init__(sentence)
+        self.what, self.step, self.whole = what, step, whole
+
+
 class FiniteGuard(pl.LightningModule):
     """A LightningModule that stops when a loss or gradient is not a finite number, with its networks as they were.
 
@@ -44,7 +57,7 @@ class FiniteGuard(pl.LightningModule):
         self._buffers_before = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
 
     def demand_finite(self, what: str, value: Tensor) -> None:
-        """Raise UserError, with the buffers as they were, if a number is not finite. Parameters are untouched yet.
+        """Raise NotFinite, with the buffers as they were, if a number is not finite. Parameters are untouched yet.
 
         what: its name, such as "loss".
         value: a tensor of one element.
@@ -58,7 +71,8 @@ class FiniteGuard(pl.LightningModule):
         kept = "the weights before this step are kept" if whole else "an earlier step has spoiled the weights already"
         half = self.trainer.precision == "16-mixed"
         further = ", or take bf16-mixed or 32-true: float16 ends at 65504" if half else ""
-        raise UserError(f"the {what} became {value.item()} at step {self.global_step}: {kept}; {self.advice}{further}")
+        sentence = f"the {what} became {value.item()} at step {self.global_step}: {kept}; {self.advice}{further}"
+        raise NotFinite(sentence, what, self.global_step, whole)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Look at the norm of the gradient, before it is clipped."""

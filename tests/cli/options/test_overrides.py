@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from idn.cli.options.composition import composed, write_home
 from idn.cli.options.overrides import combinations, overrides
 from idn.errors import UserError
+from tests.raising import raises
 
 
 def value(word: str) -> object:
@@ -117,9 +118,7 @@ def test_the_values_of_a_sweep(option, values):
 
 
 def test_a_pattern_that_fits_nothing_names_what_there_is():
-    with pytest.raises(
-        UserError, match=r"reweight=glob\(x\*\) fits nothing: choose of identity, identity_quality, none"
-    ):
+    with raises(UserError, "reweight=glob(x*)", "identity, identity_quality, none"):
         combinations("train", ["reweight=glob(x*)"])
 
 
@@ -127,7 +126,7 @@ def test_both_ends_of_an_interval_are_looked_at_where_the_sweeper_can_search(tmp
     (tmp_path / "hydra/sweeper").mkdir(parents=True)
     (tmp_path / "hydra/sweeper/searching.yaml").write_text("_target_: my.Sweeper\n")
     option = "optim.lr=interval(0.0001,0.01)"
-    with pytest.raises(UserError, match="add hydra/sweeper=optuna; or give values"):
+    with raises(UserError, option, "hydra/sweeper=optuna"):
         combinations("train", [option])
     sweeper = [f"hydra.searchpath=[file://{tmp_path}]", "hydra/sweeper=searching"]
     assert combinations("train", [*sweeper, option]) == [[*sweeper, f"optim.lr={end}"] for end in (0.0001, 0.01)]

@@ -12,7 +12,8 @@ from idn.cli.options.near_misses import check
 from idn.cli.options.overrides import combinations, overrides
 from idn.cli.options.preflight import check_needs, missing_files
 from idn.cli.options.types import RANGES
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
+from tests.raising import raises
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def test_values_that_cannot_be_meant_are_refused_by_name(verb: str, option: str,
 
 
 def test_a_part_of_a_part_is_named_whole() -> None:
-    with pytest.raises(UserError, match="there is no teacher/encoder=nobody: choose of w600k_r50"):
+    with raises(UserError, "teacher/encoder=nobody", "w600k_r50"):
         check("train", ["teacher=onnx_ghost_1_256", "teacher/encoder=nobody"])
 
 
@@ -114,7 +115,7 @@ def test_all_that_is_missing_is_named_at_once(verb: str, options: list[str], sai
 def test_files_that_are_there_are_not_missed(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/backbone.pth").touch()
-    with pytest.raises(UserError, match=r"needs G_unet_2blocks\.pth in weights_dir=weights: it is missing"):
+    with raises(UserError, "teacher=ghost_2blocks", "G_unet_2blocks.pth", "weights_dir=weights"):
         check_needs("train", ["teacher=ghost_2blocks"])
     (tmp_path / "weights/G_unet_2blocks.pth").touch()
     check_needs("train", ["teacher=ghost_2blocks"])
@@ -126,7 +127,7 @@ def test_files_that_are_there_are_not_missed(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_refused(several: bool, name: str, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     for folder in ("taken", "taken/inside", "/proc/nope"):
-        with pytest.raises(UserError, match=rf"hydra\.{name}\.dir={folder} cannot be written"):
+        with raises(UserError, f"hydra.{name}.dir={folder} "):
             check_needs("train", [f"hydra.{name}.dir={folder}"], several)
     check_needs("bench", [])
     check_needs("train", [], several)
@@ -162,7 +163,7 @@ def test_flags_of_hydra_pass() -> None:
     check_dashes("train", words)
     assert separated(words[:-1]) == (["-m", "--help", "--cfg", "job", "--info"], ["seed=1"])
     for refused in ("--config-name=x", "--config-path=x", "--experimental-rerun=x"):
-        with pytest.raises(UserError, match=r"is no option|there is no"):
+        with raises(UserError, refused):
             check_dashes("train", [refused])
 
 
@@ -183,16 +184,15 @@ def test_the_folder_of_a_run_means_its_last_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "said"),
-    [({"warmup_steps": -1}, "warmup_steps=-1 must be a whole"), ({"warmup_steps": 1, "floor": 2}, "floor=2 must be a")],
+    ("numbers", "argument"), [({"warmup_steps": -1}, "warmup_steps"), ({"warmup_steps": 1, "floor": 2}, "floor")]
 )
-def test_a_schedule_that_cannot_be_meant_is_refused(numbers: dict[str, int], said: str) -> None:
+def test_a_schedule_that_cannot_be_meant_is_refused(numbers: dict[str, int], argument: str) -> None:
     import torch
 
     from idn.training.optimization.schedules import warmup_cosine
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    with pytest.raises(UserError, match=f"^{said}"):
+    with raises(OptionError, argument=argument, value=numbers[argument]):
         warmup_cosine(optimizer, total_steps=10, **numbers)
 
 

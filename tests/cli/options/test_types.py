@@ -14,6 +14,7 @@ from idn.students.mobilefaceswap.published import LINEAGE
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import save_student
 from idn.types import EncoderDescription
+from tests.raising import raises
 
 TRAIN = [
     "train",
@@ -237,9 +238,8 @@ def test_alignment(word: str, said: str, idn_cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("width", "size"), [(0, 7), (0.25, 3)])
 def test_a_student_that_no_encoder_and_no_width_make(width: float, size: int) -> None:
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument=("width" if width == 0 else "feature_size")):
         Student(EncoderDescription(16, 16, size), width)
-    assert error.value.argument == ("width" if width == 0 else "feature_size")
 
 
 def test_the_framing_of_an_imported_student_asks_for_photographs(idn_cli, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_pat
     assert status == 2 and len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
     status, _, err = idn_cli("bench", "folder=nowhere")
-    assert status == 2 and "holds no card.json" in err
+    assert status == 2 and "card.json is missing" in err
     status, _, err = idn_cli("bench", "threads=0", "precision=fp32")
     assert status == 2 and "threads=[0] must be whole numbers" in err
     status, _, err = idn_cli("install-converter", "name=magic")

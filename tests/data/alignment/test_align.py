@@ -17,12 +17,13 @@ from idn.data.alignment.align import align_folder
 from idn.data.alignment.crop import UnusableLandmarks, cut_crop
 from idn.data.alignment.detector import Detector, Face, YuNetDetector
 from idn.data.alignment.manifest import NAME, read_manifest
-from idn.errors import OptionError, UserError
+from idn.errors import DamagedFile, OptionError, UserError
 from idn.files.photos import UnreadablePhoto, list_photos, read_photo, write_photo
 from idn.geometry.affine import transform_points
 from idn.geometry.templates import TEMPLATES, template_points
 from idn.geometry.warping import paste
 from idn.images import from_uint8
+from tests.raising import raises
 
 SHARED = Path(__file__).parents[3] / "../shared"
 needs_faces = pytest.mark.skipif(
@@ -193,7 +194,7 @@ def test_damaged_middle_line_is_named(photos: Path, tmp_path: Path) -> None:
     lines = (tmp_path / "out" / NAME).read_text().splitlines()
     lines[2] = lines[2][:-5]
     (tmp_path / "out" / NAME).write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match="line 3 is damaged"):
+    with raises(DamagedFile, "line 3", path=tmp_path / "out/manifest.jsonl"):
         align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
 
 
@@ -206,12 +207,11 @@ def test_other_options_do_not_mix_into_a_begun_folder(photos: Path, tmp_path: Pa
         "picture_format": "png",
         "picture_quality": 50,
     }.items():
-        with pytest.raises(OptionError, match=r"repeat that to continue, or give another dst$") as error:
+        with raises(OptionError, argument=argument, value=value):
             align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), **({"size": 64} | {argument: value}))
-        assert (error.value.argument, error.value.value) == (argument, value)
     (tmp_path / "photos2").mkdir()
     Image.new("RGB", (90, 90)).save(tmp_path / "photos2/a.png")
-    with pytest.raises(OptionError, check=lambda e: e.argument == "src"):
+    with raises(OptionError, argument="src"):
         align_folder(str(tmp_path / "photos2"), str(tmp_path / "out"), giving(Stub()), size=64)
 
 
@@ -249,7 +249,7 @@ def test_full_disk_is_one_sentence_and_loses_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(aligner, "write_photo", write)
-        with pytest.raises(UserError, match="is on a full disk"):
+        with raises(OptionError, argument="dst", value=tmp_path / "out"):
             align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
     assert align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64).counts["ok"] == 4
 
@@ -266,14 +266,14 @@ def test_unusable_folders_and_options(photos: Path, tmp_path: Path) -> None:
     empty.mkdir()
     (tmp_path / "file").write_text("")
     src, out = str(photos), str(tmp_path / "out")
-    with pytest.raises(UserError, match="is not a folder"):
+    with raises(OptionError, argument="src", value=tmp_path / "absent"):
         align_folder(str(tmp_path / "absent"), out, giving(Stub()))
-    with pytest.raises(UserError, match="no photographs"):
+    with raises(OptionError, argument="src", value=empty):
         align_folder(str(empty), out, giving(Stub()))
     for inside in (src, f"{src}/crops", str(tmp_path)):
-        with pytest.raises(UserError, match="overlap"):
+        with raises(OptionError, argument="dst", value=inside):
             align_folder(src, inside, giving(Stub()))
-    with pytest.raises(UserError, match="cannot be written"):
+    with raises(OptionError, argument="dst", value=tmp_path / "file/out"):
         align_folder(src, str(tmp_path / "file" / "out"), giving(Stub()))
 
 
@@ -289,9 +289,8 @@ def test_unusable_folders_and_options(photos: Path, tmp_path: Path) -> None:
     ],
 )
 def test_an_impossible_argument_is_named(photos: Path, tmp_path: Path, argument: str, value: object) -> None:
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument=argument, value=value):
         align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), **{argument: value})
-    assert (error.value.argument, error.value.value) == (argument, value)
     assert not (tmp_path / "out").exists()
 
 
@@ -308,7 +307,7 @@ NOWHERE = {
 @pytest.mark.parametrize("points", NOWHERE.values(), ids=NOWHERE.keys())
 def test_landmarks_that_show_no_face_are_refused(points: torch.Tensor) -> None:
     photo = torch.zeros(3, 100, 100, dtype=torch.uint8)
-    with pytest.raises(UnusableLandmarks, match="do not show where it is"):
+    with pytest.raises(UnusableLandmarks):
         cut_crop(photo, points, "ffhq", 32)
 
 
@@ -325,7 +324,7 @@ def test_a_photograph_whose_landmarks_show_no_face_is_passed_over(photos: Path, 
 
 @pytest.mark.parametrize(("argument", "value"), [("longest", 32), ("threshold", 1.0), ("overlap", None)])
 def test_an_impossible_argument_of_the_detector_is_named(argument: str, value: object) -> None:
-    with pytest.raises(OptionError, check=lambda e: (e.argument, e.value) == (argument, value)):
+    with raises(OptionError, argument=argument, value=value):
         YuNetDetector("nowhere.pth", **{argument: value})
 
 
@@ -507,7 +506,7 @@ def test_unreachable_hub_names_the_option(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    with pytest.raises(OptionError, check=lambda e: e.argument == "weights"):
+    with raises(OptionError, argument="weights"):
         YuNetDetector()
 
 
@@ -580,7 +579,7 @@ def test_a_full_disk_is_one_sentence_whichever_process_finds_it(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(aligner, "write_photo", refuse)
-    with pytest.raises(UserError, match=r"^dst=.* is on a full disk"):
+    with raises(OptionError, argument="dst", value=tmp_path / "out"):
         align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64, workers=2)
 
 
@@ -591,7 +590,7 @@ def test_a_killed_process_is_one_sentence_and_loses_nothing(photos: Path, tmp_pa
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__call__(photo)
 
-    with pytest.raises(UserError, match=r"was killed, perhaps because the memory is full.* fewer workers$"):
+    with pytest.raises(UserError, match=r"memory .* fewer workers$"):
         align_folder(str(photos), str(tmp_path / "out"), giving(Greedy()), size=64, workers=1)
     assert align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64).counts["ok"] == 4
 
@@ -604,7 +603,7 @@ def test_the_detector_is_made_only_when_all_else_can_work(photos: Path, tmp_path
         with pytest.raises(UserError):
             align_folder(str(photos), str(tmp_path / "out"), make, **options)
     align_folder(str(photos), str(tmp_path / "done"), giving(Stub()), size=64)
-    with pytest.raises(OptionError, check=lambda e: e.argument == "size"):
+    with raises(OptionError, argument="size"):
         align_folder(str(photos), str(tmp_path / "done"), make, size=96)
 
 

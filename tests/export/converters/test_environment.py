@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from idn.errors import UserError
+from idn.errors import FileError, UserError
 from idn.export.converters import environment
 from idn.export.converters.environment import Converter, convert, create, interpreter
+from tests.raising import raises
 
 
 def converter(version: str = "1.0") -> Converter:
@@ -53,9 +54,9 @@ def made(place: Path) -> Path:
 
 
 def test_an_environment_that_is_not_there_names_the_command(place: Path) -> None:
-    with pytest.raises(UserError, match="run `idn install-converter name=tiny`"):
+    with raises(UserError, "`idn install-converter name=tiny`"):
         interpreter("tiny")
-    with pytest.raises(UserError, match="name=huge is no converter: choose of tiny"):
+    with raises(UserError, "name=huge", "tiny"):
         create("huge")
 
 
@@ -64,7 +65,7 @@ def test_only_a_finished_environment_of_the_same_versions_counts(
 ) -> None:
     assert interpreter("tiny") == made and create("tiny") == made
     monkeypatch.setattr(environment, "CONVERTERS", {"tiny": converter("2.0")})
-    with pytest.raises(UserError, match="idn install-converter"):
+    with raises(UserError, "name=tiny"):
         interpreter("tiny")
     monkeypatch.undo()
 
@@ -79,7 +80,7 @@ def test_half_an_environment_does_not_count(
         (place / "ready.json").write_text('{"tiny-conv')
     else:
         made.unlink()
-    with pytest.raises(UserError, match="idn install-converter"):
+    with raises(UserError, "name=tiny"):
         interpreter("tiny")
 
 
@@ -89,7 +90,7 @@ def test_this_environment_serves_if_it_has_the_packages(place: Path, monkeypatch
     other = Converter({"numpy": f"{major}.{int(minor) + 1}.0"}, {}, "numpy", "")
     monkeypatch.setattr(environment, "CONVERTERS", {"fits": fits, "other": other})
     assert interpreter("fits") == create("fits") == Path(sys.executable)
-    with pytest.raises(UserError, match="idn install-converter"):
+    with raises(UserError, "name=other"):
         interpreter("other")
 
 
@@ -107,7 +108,7 @@ def test_what_was_interrupted_leaves_nothing(place: Path, stop: BaseException, m
 
 def test_a_folder_that_cannot_be_written_is_the_users_business(tmp_path: Path, place: Path) -> None:
     place.parent.write_text("a file")
-    with pytest.raises(UserError, match=f"set {environment.FOLDER} to another folder"):
+    with raises(FileError, path=place):
         create("tiny", tell=lambda line: None)
 
 
@@ -123,9 +124,7 @@ def test_an_environment_is_made_from_pinned_packages(place: Path, packages: Path
 
 def test_pip_says_why_it_failed(place: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "CONVERTERS", {"tiny": converter("2.0")})
-    with pytest.raises(
-        UserError, match=r"cannot be made: ERROR: No matching distribution found for tiny-converter==2.0"
-    ):
+    with raises(UserError, "tiny-converter==2.0"):
         create("tiny", tell=lambda line: None)
     assert not place.exists()
 
@@ -160,7 +159,7 @@ def test_a_worker_gets_its_request_and_keeps_its_chatter(
 
 
 def test_a_worker_that_fails_is_heard(worker: None) -> None:
-    with pytest.raises(UserError, match=r"format tiny cannot convert this network: ValueError: no operator for this$"):
+    with raises(UserError, "format tiny", "ValueError: no operator for this"):
         convert("tiny", {"fail": True})
 
 

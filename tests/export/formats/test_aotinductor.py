@@ -9,13 +9,14 @@ import torch._inductor
 from torch import Tensor, nn
 from torch._inductor.exc import InvalidCxxCompiler
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, UserError
 from idn.export.formats.aotinductor import AOTInductorFormat
 from idn.export.parity import compare, reference
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.students.mobilefaceswap.static_graph import baked
 from idn.types import Network
 from tests.export.conftest import student
+from tests.raising import raises
 
 FORMAT = AOTInductorFormat()
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler here")
@@ -70,7 +71,7 @@ def test_a_damaged_library_is_never_loaded(tmp_path: Path, monkeypatch: pytest.M
     content[library.header_offset + library.file_size // 2] ^= 1
     path.write_bytes(content)
     monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda _: pytest.fail("was loaded"))
-    with pytest.raises(UserError, match="damaged"):
+    with raises(DamagedFile, path=path):
         FORMAT.open(path, 1)
 
 
@@ -81,7 +82,7 @@ def test_without_a_compiler_the_error_says_so(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compile_nothing)
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(UserError, match=r"needs a C\+\+ compiler"):
+    with raises(UserError, "C++", "CXX"):
         FORMAT.write(TINY, tmp_path / "swap.aoti.pt2", "fp32", [])
     monkeypatch.setattr(shutil, "which", lambda name: name)
     with pytest.raises(InvalidCxxCompiler):
@@ -94,7 +95,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(TINY.module, tuple(TINY.inputs.values())), path)
     for content in (b"", b"nothing of the kind", path.read_bytes()[:1000], path.read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(UserError, match="damaged or was not compiled"):
+        with raises(DamagedFile, path=path):
             FORMAT.open(path, 1)
-    with pytest.raises(UserError, match="damaged or was not compiled"):
+    with raises(DamagedFile, path=tmp_path / "missing.aoti.pt2"):
         FORMAT.open(tmp_path / "missing.aoti.pt2", 1)

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, FileError, MissingExtra, OptionError, UserError
 from idn.export.formats.coreml import CoreMLFormat, CoreMLRunner
 from idn.export.parity import compare, reference
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.types import Network
 from tests.export.conftest import student
+from tests.raising import raises
 
 pytest.importorskip("coremltools")
 FLOAT32 = 65568
@@ -170,11 +171,11 @@ def test_the_dynamic_networks_are_the_same_there(form: CoreMLFormat, tmp_path: P
 def test_a_package_is_run_on_a_mac_alone(form: CoreMLFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     assert form.runtime() is None
-    with pytest.raises(UserError, match="which only Macs, iPhones and iPads have"):
+    with raises(FileError, path=tmp_path / "swap.mlpackage"):
         form.open(tmp_path / "swap.mlpackage", 1)
     monkeypatch.setattr(sys, "platform", "darwin")
     assert form.runtime().startswith("Core ML of macOS")
-    with pytest.raises(UserError, match=r"swap\.mlpackage is no complete Core ML package"):
+    with raises(DamagedFile, path=tmp_path / "swap.mlpackage"):
         form.open(tmp_path / "swap.mlpackage", 1)
 
 
@@ -208,7 +209,7 @@ def test_a_package_is_replaced_whole_or_not_at_all(form: CoreMLFormat, tmp_path:
         def forward(self, x: Tensor) -> tuple[Tensor]:
             return (torch.linalg.svdvals(x[0, 0])[None],)
 
-    with pytest.raises(UserError, match=r"format coreml cannot convert odd: .*svd"):
+    with raises(UserError, "format coreml", "odd", "svd"):
         form.write(Network("odd", Odd(), {"x": torch.rand(1, 1, 4, 4)}, ("y",)), path, "fp32", [])
     assert [p.name for p in tmp_path.rglob("*")] == ["swap.mlpackage", "before"]
     form.write(SMALL, path, "fp32", [])
@@ -217,8 +218,8 @@ def test_a_package_is_replaced_whole_or_not_at_all(form: CoreMLFormat, tmp_path:
 
 
 def test_wrong_options_and_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"minimum_target=iOS9 is unknown: choose of iOS16, .*macOS13"):
+    with raises(OptionError, "iOS16", "macOS13", argument="minimum_target", value="iOS9"):
         CoreMLFormat("iOS9")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install '\.\[coreml\]'"):
+    with raises(MissingExtra, extra="coreml"):
         CoreMLFormat()

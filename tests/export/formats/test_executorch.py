@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, FileError, MissingExtra, UserError
 from idn.export.contract import Arrays
 from idn.export.encoder_network import EncoderGraph
 from idn.export.formats.executorch import ExecuTorchFormat
@@ -16,6 +16,7 @@ from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.students.mobilefaceswap.static_graph import baked
 from idn.types import IdentityFeatures, Network
 from tests.export.conftest import student
+from tests.raising import raises
 
 pytest.importorskip("executorch")
 pytest.importorskip("torchao")
@@ -129,7 +130,7 @@ def test_work_that_would_not_be_delegated_is_an_error(tmp_path: Path) -> None:
             return (F.conv2d(target, target[:, :, :5, :5].transpose(0, 1).expand(-1, 1, -1, -1), groups=3),)
 
     network = frozen("swap", Runtime(), 320, "target", ("image",))
-    with pytest.raises(UserError, match=r"would run aten\.convolution\.default of swap in plain loops"):
+    with raises(UserError, "aten.convolution.default", "swap"):
         ExecuTorchFormat().write(network, tmp_path / "swap.pte", "fp32", [])
     assert list(tmp_path.iterdir()) == []
 
@@ -165,18 +166,18 @@ def test_damaged_files_are_refused(tiny: Path, tmp_path: Path, damage: str) -> N
         "spoilt": content[:64] + junk[: len(content) - 128] + content[-64:],
     }
     (tmp_path / "odd.pte").write_bytes(damaged[damage])
-    with pytest.raises(UserError, match="damaged"):
+    with raises(DamagedFile, path=tmp_path / "odd.pte"):
         ExecuTorchFormat().open(tmp_path / "odd.pte", 1)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
+    with raises(FileError, path=tmp_path / "missing.pte"):
         ExecuTorchFormat().open(tmp_path / "missing.pte", 1)
 
 
 def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install '\.\[executorch\]'"):
+    with raises(MissingExtra, extra="executorch"):
         ExecuTorchFormat()
 
 

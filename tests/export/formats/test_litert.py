@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, MissingExtra, UserError
 from idn.export.converters import environment
 from idn.export.formats.litert import LiteRTFormat
 from idn.export.parity import compare, reference
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.types import Network
 from tests.export.conftest import student
+from tests.raising import raises
 
 pytest.importorskip("ai_edge_litert")
 
@@ -78,18 +79,18 @@ def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
     whole = path.read_bytes()
     content = {"empty": b"", "cut": whole[: len(whole) // 2], "other": b"something else that is long enough"}
     path.unlink() if damage == "missing" else path.write_bytes(content[damage])
-    with pytest.raises(UserError, match=r"hand\.tflite is no complete \.tflite file"):
+    with raises(DamagedFile, path=path):
         LiteRTFormat().open(path, 1)
 
 
 def test_what_is_missing_is_named(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(environment.FOLDER, str(tmp_path / "nowhere"))
     monkeypatch.setattr(environment, "_installed", lambda package: "")
-    with pytest.raises(UserError, match="run `idn install-converter name=litert`"):
+    with raises(UserError, "`idn install-converter name=litert`"):
         LiteRTFormat().write(network, tmp_path / "out" / "swap.tflite", "fp32", [])
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install '\.\[litert\]'"):
+    with raises(MissingExtra, extra="litert"):
         LiteRTFormat()
 
 
@@ -177,6 +178,6 @@ def test_a_layer_that_the_converter_lacks_is_named(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
             return (torch.linalg.svdvals(x[0, 0])[None],)
 
-    with pytest.raises(UserError, match=r"format litert cannot convert this network: .*svd"):
+    with raises(UserError, "format litert", "svd"):
         LiteRTFormat().write(Network("odd", Odd(), {"x": torch.rand(1, 1, 4, 4)}, ("y",)), tmp_path / "o", "fp32", [])
     assert not list(tmp_path.iterdir())

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, MissingExtra, MissingFile, UserError
 from idn.export.formats.ncnn import NcnnFormat
 from idn.export.parity import compare, reference
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.types import Network
 from tests.export.conftest import student
+from tests.raising import raises
 
 pytest.importorskip("ncnn")
 pytest.importorskip("pnnx")
@@ -77,24 +78,24 @@ def test_inputs_and_outputs_keep_their_names_and_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "message"),
+    ("file", "content"),
     [
-        ("swap.param", None, r"swap\.param is not a file"),
-        ("swap.bin", None, r"swap\.bin is not a file"),
-        ("swap.param", lambda whole: b"", "damaged"),
-        ("swap.param", lambda whole: b"<html>no layers</html>", "damaged"),
-        ("swap.bin", lambda whole: whole[: len(whole) // 2], "damaged"),
-        ("swap.bin", lambda whole: b"", "damaged"),
+        ("swap.param", None),
+        ("swap.bin", None),
+        ("swap.param", lambda whole: b""),
+        ("swap.param", lambda whole: b"<html>no layers</html>"),
+        ("swap.bin", lambda whole: whole[: len(whole) // 2]),
+        ("swap.bin", lambda whole: b""),
     ],
 )
 def test_a_damaged_network_is_named(
-    network: Network, tmp_path: Path, file: str, content, message: str, capfd: pytest.CaptureFixture[str]
+    network: Network, tmp_path: Path, file: str, content, capfd: pytest.CaptureFixture[str]
 ) -> None:
     form = NcnnFormat()
     form.write(network, tmp_path / "swap.param", "fp32", [])
     path = tmp_path / file
     path.unlink() if content is None else path.write_bytes(content(path.read_bytes()))
-    with pytest.raises(UserError, match=message):
+    with raises(MissingFile, path=path) if content is None else raises(DamagedFile, path=tmp_path / "swap.param"):
         form.open(tmp_path / "swap.param", 1)
     assert capfd.readouterr().err == ""
 
@@ -106,7 +107,7 @@ def test_a_failed_conversion_leaves_what_was_there(tmp_path: Path) -> None:
 
     (tmp_path / "odd.param").write_text("before")
     (tmp_path / "odd.bin").write_text("before")
-    with pytest.raises(UserError, match="format ncnn cannot convert odd: it has no layer for aten::digamma"):
+    with raises(UserError, "format ncnn", "odd", "aten::digamma"):
         odd = Network("odd", Odd(), {"x": torch.rand(1, 1, 4, 4)}, ("y",))
         NcnnFormat().write(odd, tmp_path / "odd.param", "fp32", [])
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"odd.param": "before", "odd.bin": "before"}
@@ -114,5 +115,5 @@ def test_a_failed_conversion_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install '\.\[ncnn\]'"):
+    with raises(MissingExtra, extra="ncnn"):
         NcnnFormat()

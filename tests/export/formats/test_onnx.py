@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, MissingExtra, MissingFile, OptionError, UserError
 from idn.export.contract import Arrays
 from idn.export.formats.onnx import OnnxFormat
 from idn.export.parity import compare, reference
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.types import Network
 from tests.export.conftest import lively_student as student
+from tests.raising import raises
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -115,22 +116,22 @@ def test_another_operator_set(network: Network, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("opset", [11, 17, 24])
 def test_an_operator_set_out_of_range_is_refused_at_once(opset: int) -> None:
-    with pytest.raises(UserError, match=f"opset={opset} .* 18 to 23"):
+    with raises(OptionError, "18", "23", argument="opset", value=opset):
         OnnxFormat(opset=opset)
 
 
 def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else object())
-    with pytest.raises(UserError, match=r"onnxscript.*pip install '\.\[onnx\]'"):
+    with raises(MissingExtra, "onnxscript", extra="onnx"):
         OnnxFormat()
 
 
 def test_a_damaged_file_is_refused(written: Path, tmp_path: Path) -> None:
     for name, content in {"cut.onnx": written.read_bytes()[:5000], "text.onnx": b"<html>", "empty.onnx": b""}.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=name):
+        with raises(DamagedFile, path=tmp_path / name):
             OnnxFormat().open(tmp_path / name, 1)
-    with pytest.raises(UserError, match="not a file"):
+    with raises(MissingFile, path=tmp_path / "absent.onnx"):
         OnnxFormat().open(tmp_path / "absent.onnx", 1)
 
 
@@ -143,7 +144,7 @@ def test_what_cannot_be_traced_leaves_the_old_file(network: Network, tmp_path: P
     path = tmp_path / "swap.onnx"
     path.write_bytes(b"old")
     branching = replace_module(network, Branch())
-    with pytest.raises(UserError, match="swap cannot be written as ONNX"):
+    with raises(UserError, "swap", "ONNX"):
         OnnxFormat().write(branching, path, "fp32", [])
     assert [p.name for p in tmp_path.iterdir()] == ["swap.onnx"]
     assert path.read_bytes() == b"old"

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from idn.errors import UserError
+from idn.errors import DamagedFile, UserError
 from idn.export.formats.pt2 import TorchExportFormat
 from idn.export.parity import compare, reference
 from idn.students.mobilefaceswap.dynamic_graph import dynamic
 from idn.types import Network
 from tests.export.conftest import student
+from tests.raising import raises
 
 FORMAT = TorchExportFormat()
 
@@ -81,7 +82,7 @@ def test_all_pictures_of_a_call_share_one_identity(tmp_path: Path) -> None:
 
 def test_a_batch_that_the_network_cannot_leave_open(tmp_path: Path) -> None:
     _, swap = dynamic(student(), 64, runtime_kernels=True)
-    with pytest.raises(UserError, match="dynamic_batch"):
+    with raises(UserError, "swap", "dynamic_batch"):
         TorchExportFormat(dynamic_batch=True).write(swap._replace(shared=()), tmp_path / "swap.pt2", "fp32", [])
     assert list(tmp_path.iterdir()) == []
 
@@ -103,9 +104,9 @@ def test_damaged_files_are_refused(file: Path, tmp_path: Path) -> None:
     content = file.read_bytes()
     for damaged in (b"", b"nothing of the kind", content[: len(content) // 2]):
         (tmp_path / "cut.pt2").write_bytes(damaged)
-        with pytest.raises(UserError, match="damaged"):
+        with raises(DamagedFile, path=tmp_path / "cut.pt2"):
             FORMAT.open(tmp_path / "cut.pt2", 1)
-    with pytest.raises(UserError, match="damaged"):
+    with raises(DamagedFile, path=tmp_path / "missing.pt2"):
         FORMAT.open(tmp_path / "missing.pt2", 1)
 
 

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from idn.cli import conf_dir
 from idn.errors import OptionError
 from idn.export.formats import FORMATS, format_kind, format_named
+from tests.raising import raises
 
 
 def test_every_format_can_be_chosen() -> None:
@@ -48,6 +49,5 @@ def test_what_opens_as_a_program_is_known_without_its_packages() -> None:
 
 @pytest.mark.parametrize("look_up", [format_named, format_kind])
 def test_another_name_is_refused(look_up: Callable[[str], object]) -> None:
-    with pytest.raises(OptionError, match=r"choose of aotinductor, .*safetensors") as error:
+    with raises(OptionError, "aotinductor", "safetensors", argument="format", value="tensorrt"):
         look_up("tensorrt")
-    assert (error.value.argument, error.value.value) == ("format", "tensorrt")

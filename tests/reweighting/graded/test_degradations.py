@@ -9,6 +9,7 @@ from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.errors import OptionError
 from idn.metrics.images import absolute_error
 from idn.reweighting.graded.degradations import KINDS, Scene, degrade
+from tests.raising import raises
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 
@@ -72,8 +73,7 @@ def test_the_generator_alone_decides(scene: Scene) -> None:
 def test_what_cannot_be_drawn_is_refused(scene: Scene) -> None:
     draw = torch.Generator()
     for kinds in (["blur", "frost"], []):
-        with pytest.raises(OptionError) as error:
+        with raises(OptionError, argument="kinds"):
             degrade(scene, kinds, 0.5, draw)
-        assert error.value.argument == "kinds"
-    with pytest.raises(ValueError, match="stranger"):
+    with raises(ValueError, "stranger"):
         degrade(scene._replace(stranger=None), ["stranger"], 0.5, draw)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from idn.students.mobilefaceswap import dynamic
 from idn.students.mobilefaceswap.dynamic import depthwise, fold, pointwise_per_sample
 from idn.students.mobilefaceswap.dynamic_weights import DynamicWeights
+from tests.raising import raises
 
 
 @pytest.mark.parametrize("implementation", ["_depthwise_per_sample", "_depthwise_grouped"])
@@ -36,7 +37,7 @@ def test_depthwise_on_a_cpu_stays_channels_last():
 
 @pytest.mark.parametrize("shape", [(1, 4, 3, 3), (2, 5, 3, 3), (2, 4, 3)])
 def test_depthwise_refuses_kernels_of_another_batch(shape):
-    with pytest.raises(ValueError, match="kernels"):
+    with raises(ValueError, "kernels", str(shape)):
         depthwise(torch.randn(2, 4, 6, 6), torch.randn(*shape), 1)
 
 

@@ -2,10 +2,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from idn.errors import OptionError
 from idn.students.mobilefaceswap.injection import WeightModulation
 from idn.students.mobilefaceswap.layout import Layout
 from idn.students.mobilefaceswap.student import Student
 from idn.types import EncoderDescription
+from tests.raising import raises
 
 
 def test_layout_is_the_published_one_at_width_1():
@@ -28,7 +30,7 @@ def test_channels_are_multiples_of_eight_and_pairs_connect(width):
 
 @pytest.mark.parametrize("width", [0, 0.2, 2.1, -1])
 def test_other_widths_are_refused(width):
-    with pytest.raises(ValueError, match="width"):
+    with raises(OptionError, argument="width", value=width):
         Student(EncoderDescription(16, 16), width=width)
 
 
@@ -78,7 +80,7 @@ def test_kernels_have_the_sizes_of_the_pairs_for_any_feature_size(size):
 
 
 def test_feature_maps_too_small_for_a_kernel_are_refused():
-    with pytest.raises(ValueError, match="feature_size"):
+    with raises(OptionError, argument="feature_size", value=3):
         Student(EncoderDescription(16, 24, 3), width=0.25)
 
 
@@ -87,5 +89,5 @@ def test_feature_maps_too_small_for_a_kernel_are_refused():
     [((2, 15), (2, 24, 7, 7)), ((2, 16), (2, 24, 8, 8)), ((2, 16), (1, 24, 7, 7)), ((16,), (24, 7, 7))],
 )
 def test_identities_of_another_encoder_are_refused(emb, features):
-    with pytest.raises(ValueError, match="identity: expected"):
+    with raises(ValueError, "identity", str(emb), str(features)):
         Student(EncoderDescription(16, 24), width=0.25).inject(torch.randn(emb), torch.randn(features))

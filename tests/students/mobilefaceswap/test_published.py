@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from idn.errors import OptionError, UserError
+from idn.errors import OptionError, UnfitTensors
 from idn.files.tensors import read_metadata
 from idn.students.mobilefaceswap.published import import_mobilefaceswap, import_student
 from idn.students.student_file import load_student
 from idn.types import IdentityFeatures
+from tests.raising import raises
 
 CHANNELS = [3, 32, 64, 128, 256, 512]
 DECODER = [(512, 256), (512, 128), (256, 64), (128, 32)]
@@ -182,18 +183,18 @@ def test_imported_student_equals_the_published_network(tmp_path, weights, dtype,
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "found"),
     [
-        (lambda w: w.pop("predictor.norm._mean"), "1 missing .injection.prediction.norm.running_mean"),
-        (lambda w: w.update({"predictor.more": np.zeros(1, np.float32)}), "1 extra .injection.prediction.more"),
-        (lambda w: w.update({"final.7.bias": np.zeros(4, np.float32)}), "1 mis-shaped .idn.head.conv2.bias"),
+        (lambda w: w.pop("predictor.norm._mean"), {"missing": ["injection.prediction.norm.running_mean"]}),
+        (lambda w: w.update({"predictor.more": np.zeros(1, np.float32)}), {"extra": ["injection.prediction.more"]}),
+        (lambda w: w.update({"final.7.bias": np.zeros(4, np.float32)}), {"misshaped": ["idn.head.conv2.bias"]}),
     ],
 )
-def test_other_weights_are_refused_by_name(tmp_path, weights, damage, message):
+def test_other_weights_are_refused_by_name(tmp_path, weights, damage, found):
     changed = dict(weights)
     damage(changed)
     write(tmp_path / "weights.pdparams", changed, 4)
-    with pytest.raises(UserError, match=message):
+    with raises(UnfitTensors, "weights.pdparams", "MobileFaceSwap_224.pdparams", **found):
         import_mobilefaceswap(tmp_path / "weights.pdparams")
 
 
@@ -210,6 +211,5 @@ def test_an_imported_student_carries_origin_and_licence_of_its_teacher(tmp_path,
 
 
 def test_a_student_file_has_the_ending_of_its_format(tmp_path, weights):
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument="out"):
         import_student(tmp_path / "in.pdparams", tmp_path / "out.pt")
-    assert error.value.argument == "out"

@@ -6,6 +6,7 @@ from torch import nn
 from idn.students.count import conv_macs, conv_weights, parameters
 from idn.students.mobilefaceswap.student import Student
 from idn.types import EncoderDescription, IdentityFeatures
+from tests.raising import raises
 
 EMB, CHANNELS = 16, 24
 
@@ -121,7 +122,7 @@ def test_a_baked_network_traces_and_exports():
 
 def test_baking_two_identities_is_refused():
     _, emb, features = inputs(2)
-    with pytest.raises(ValueError, match="one identity, got 2"):
+    with raises(ValueError, "2"):
         small_student().bake(emb, features)
 
 

@@ -8,9 +8,10 @@ from pytorch_lightning.utilities.parsing import AttributeDict
 from torch import Tensor
 from torchvision.models import resnet101
 
-from idn.errors import UserError
+from idn.errors import ForeignFile, MissingFile, OptionError, UnfitTensors
 from idn.types import IdentityFeatures
 from teachers.published.faceshifter import AeiNet, FaceShifterTeacher
+from tests.raising import raises
 from tests.teachers.conftest import strangers
 
 DOWN, UP, WIDTHS, DIM, DEPTHS = (2, 3, 4, 5, 6, 7, 5), (8, 6, 5, 4, 3, 2), (6, 5, 5, 7, 4, 5, 3, 4), 8, (1, 2, 1, 1)
@@ -184,7 +185,7 @@ def test_a_batch_is_as_many_single_faces(tensors):
     assert together.max() <= 1
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
     for shape in ((3, 3, 224, 224), (2, 3, 256, 256)):
-        with pytest.raises(ValueError, match="target and identity: expected"):
+        with raises(ValueError, "target and identity"):
             network(torch.zeros(shape), source)
 
 
@@ -197,24 +198,24 @@ def test_a_checkpoint_is_loaded_whole_without_its_discriminator(file, tensors):
 def test_every_missing_strange_or_reshaped_tensor_is_named(file, tensors):
     keys = [key for key in tensors if not key.endswith("num_batches_tracked")]
     for key in [*keys[::31], "G.convt.weight", "E.Encoder.layer_2.0.weight", "Z.layer2.1.bn2.bias"]:
-        with pytest.raises(UserError, match=key.replace(".", r"\.")):
+        with raises(UnfitTensors, "epoch=9.ckpt", missing=[key]):
             FaceShifterTeacher(file({name: value for name, value in tensors.items() if name != key}), "ffhq")
     for key in ("Loss_GAN.weight", "DD.weight", "Z.layer3.9.conv1.weight"):
-        with pytest.raises(UserError, match=rf"1 extra \({key}\)"):
+        with raises(UnfitTensors, "epoch=9.ckpt", extra=[key]):
             FaceShifterTeacher(file(tensors | {key: torch.ones(2)}), "ffhq")
     for key in ("G.model.layer_2.conv2.weight", "E.Decoder.layer_4.1.running_mean", "Z.fc.weight"):
-        with pytest.raises(UserError, match=rf"1 mis-shaped \({key}: file"):
+        with raises(UnfitTensors, "epoch=9.ckpt", misshaped=[key]):
             FaceShifterTeacher(file(tensors | {key: tensors[key][:1]}), "ffhq")
 
 
 def test_files_of_other_families_are_named(file, tmp_path):
-    with pytest.raises(UserError, match=r"holds GHOST, not FaceShifter \(maum-ai\)"):
+    with raises(ForeignFile, "FaceShifter (maum-ai)", found="GHOST"):
         FaceShifterTeacher(file({"generator.AADBlk1.add_blocks.0.conv1.weight": torch.ones(2)}), "ffhq")
-    with pytest.raises(UserError, match=r"holds no tensor E\.Encoder\.layer_0\.0\.weight"):
+    with raises(UnfitTensors, missing=["E.Encoder.layer_0.0.weight"]):
         FaceShifterTeacher(file({"Z.weight": torch.ones(2)}), "ffhq")
-    with pytest.raises(UserError, match=r"weights=null must be a file of faceshifter"):
+    with raises(OptionError, argument="weights", value=None):
         FaceShifterTeacher(None, "ffhq")
-    with pytest.raises(UserError, match="does not exist"):
+    with raises(MissingFile, path=tmp_path / "missing.ckpt"):
         FaceShifterTeacher(tmp_path / "missing.ckpt", "ffhq")
 
 
@@ -227,13 +228,13 @@ def test_the_recogniser_may_come_from_a_file_of_its_own(file, tensors, tmp_path)
     stripped = file(without(tensors, "Z."))
     loaded = FaceShifterTeacher(stripped, "ffhq", alone).net.state_dict()
     assert all(torch.equal(loaded[key], tensors[key]) for key in tensors)
-    with pytest.raises(UserError, match=r"holds no tensors Z\.\* of a recogniser"):
+    with raises(OptionError, str(stripped), argument="identity_weights", value=None):
         FaceShifterTeacher(stripped, "ffhq")
-    with pytest.raises(UserError, match=r"wrong\.pth does not fit AeiNet: 1 mis-shaped \(Z\.fc\.weight"):
+    with raises(UnfitTensors, "wrong.pth", misshaped=["Z.fc.weight"]):
         FaceShifterTeacher(stripped, "ffhq", wrong)
-    with pytest.raises(UserError, match=r"ghost\.pth holds GHOST, not the recogniser of a FaceShifter"):
+    with raises(ForeignFile, path=ghost, found="GHOST"):
         FaceShifterTeacher(stripped, "ffhq", ghost)
-    with pytest.raises(UserError, match=r"must be left out: .* brings its own recogniser"):
+    with raises(OptionError, argument="identity_weights", value=alone):
         FaceShifterTeacher(file(), "ffhq", alone)
 
 

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idn.errors import OptionError, UserError
+from idn.errors import EncoderMismatch, ForeignFile, MissingFile, OptionError, UnfitTensors
 from idn.images import IMAGENET_MEAN, IMAGENET_STD
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.published import simswap
 from teachers.published.simswap import ARCHITECTURES, SimSwapNet, SimSwapTeacher
+from tests.raising import raises
 from tests.teachers.conftest import GridRecogniser, swaps
 
 TINY = {
@@ -150,46 +151,48 @@ def test_network_is_what_is_published_and_treats_every_sample_by_itself(name, le
 
 
 @pytest.mark.parametrize(
-    ("edit", "words"),
+    ("edit", "found"),
     [
-        (lambda w: w.pop("down2.0.bias"), r"1 missing \(down2.0.bias\)"),
-        (lambda w: w.pop("BottleNeck.0.style1.linear.weight"), r"missing \(BottleNeck.0.style1.linear.weight\)"),
-        (lambda w: w.update({"up9.1.weight": torch.zeros(2)}), r"1 extra \(up9.1.weight\)"),
-        (lambda w: w.update({"up2.1.weight": torch.zeros(2)}), r"1 mis-shaped \(up2.1.weight: file \(2,\)"),
-        (lambda w: w.update({"first_layer.1.weight": torch.zeros(9, 3, 7, 7)}), r"1 mis-shaped \(first_layer.1.weight"),
+        (lambda w: w.pop("down2.0.bias"), {"missing": ["down2.0.bias"]}),
+        (lambda w: w.pop("BottleNeck.0.style1.linear.weight"), {"missing": ["BottleNeck.0.style1.linear.weight"]}),
+        (lambda w: w.update({"up9.1.weight": torch.zeros(2)}), {"extra": ["up9.1.weight"]}),
+        (lambda w: w.update({"up2.1.weight": torch.zeros(2)}), {"misshaped": ["up2.1.weight"]}),
+        (
+            lambda w: w.update({"first_layer.1.weight": torch.zeros(9, 3, 7, 7)}),
+            {"misshaped": ["first_layer.1.weight"]},
+        ),
     ],
 )
-def test_files_load_strictly(tiny, tmp_path, edit, words):
+def test_files_load_strictly(tiny, tmp_path, edit, found):
     weights = network(TINY["plain"]).state_dict()
     edit(weights)
     torch.save(weights, tmp_path / "net.pth")
-    with pytest.raises(UserError, match=words):
+    with raises(UnfitTensors, "net.pth", **found):
         SimSwapTeacher(tmp_path / "net.pth", "ffhq", "tanh01")
 
 
 @pytest.mark.parametrize(
-    ("declared", "held", "family"),
+    ("declared", "held", "found", "wanted"),
     [
-        ("plain", "beta", "SimSwap 512 beta, not SimSwap 224"),
-        ("plain", "deep", r"SimSwap 512 \(Gdeep\), not SimSwap 224"),
-        ("beta", "plain", "SimSwap 224, not SimSwap 512 beta"),
-        ("deep", "beta", r"SimSwap 512 beta, not SimSwap 512 \(Gdeep\)"),
+        ("plain", "beta", "SimSwap 512 beta", "SimSwap 224"),
+        ("plain", "deep", "SimSwap 512 (Gdeep)", "SimSwap 224"),
+        ("beta", "plain", "SimSwap 224", "SimSwap 512 beta"),
+        ("deep", "beta", "SimSwap 512 beta", "SimSwap 512 (Gdeep)"),
     ],
 )
-def test_architecture_is_what_the_keys_say(tiny, tmp_path, declared, held, family):
+def test_architecture_is_what_the_keys_say(tiny, tmp_path, declared, held, found, wanted):
     path = save(network(TINY[held]), tmp_path / "net.pth")
-    with pytest.raises(UserError, match=f"net.pth holds {family}"):
+    with raises(ForeignFile, wanted, path=path, found=found):
         SimSwapTeacher(path, "ffhq", "tanh01", SIZES[declared], architecture=declared)
 
 
 def test_other_files_are_named(tmp_path):
     torch.save({"generator.AADBlk1.x": torch.zeros(1)}, tmp_path / "ghost.pth")
-    with pytest.raises(UserError, match="holds GHOST, not SimSwap 224"):
+    with raises(ForeignFile, "SimSwap 224", path=tmp_path / "ghost.pth", found="GHOST"):
         SimSwapTeacher(tmp_path / "ghost.pth", "ffhq", "tanh01")
-    with pytest.raises(OptionError, match="must be a file of SimSwap 224") as error:
+    with raises(OptionError, "SimSwap 224", argument="weights", value=None):
         SimSwapTeacher(None, "ffhq", "tanh01")
-    assert (error.value.argument, error.value.value) == ("weights", None)
-    with pytest.raises(UserError, match="does not exist"):
+    with raises(MissingFile, path=tmp_path / "absent.pth"):
         SimSwapTeacher(tmp_path / "absent.pth", "ffhq", "tanh01")
 
 
@@ -213,9 +216,8 @@ def test_the_variant_is_never_guessed(tiny, tmp_path):
 )
 def test_impossible_options(tiny, tmp_path, options, argument):
     path = save(network(TINY["plain"]), tmp_path / "net.pth")
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument=argument):
         SimSwapTeacher(path, "ffhq", "tanh01", **options)
-    assert error.value.argument == argument
 
 
 def test_records(tiny, tmp_path):
@@ -256,7 +258,7 @@ def test_swaps_faces_in_the_students_crop_with_either_source(tiny, tmp_path, nam
     one = SwapBatch(*(None if field is None else field[1:2] for field in batch))
     torch.testing.assert_close(shared(one, encoder(one.source)), out[1:2], rtol=0, atol=1e-5)
     assert (own(batch._replace(source=batch.source.flip(0)), seen) - out).abs().max() > 1e-4
-    with pytest.raises(UserError, match="was trained with embeddings of ArcFace IR-SE-101"):
+    with raises(EncoderMismatch, "ArcFace IR-SE-101", given="other"):
         shared.attach(None, type("Other", (Recogniser,), {"name": "other"})())
 
 

@@ -9,6 +9,7 @@ from idn.metrics.images import psnr
 from idn.reweighting.graded.degradations import spoil
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.without_weights.procedural import ProceduralTeacher
+from tests.raising import raises
 
 SIZE = 48
 
@@ -131,10 +132,9 @@ def test_a_truth_that_the_batch_lacks_is_drawn():
 def test_strict_errors():
     batch = batch_of(2)
     unknown = batch._replace(truth=None, source_identity=None)
-    with pytest.raises(UserError, match="knows the exact swap"):
+    with raises(UserError, "procedural faces"):
         ProceduralTeacher(Waves(), 0.0, 0.0, seed=0)(unknown, features(2))
-    with pytest.raises(UserError, match="can only fail on rendered people"):
+    with raises(UserError, "wrong_identity", "artefacts"):
         ProceduralTeacher(Waves(), 0.1, 0.0, seed=0)(batch._replace(source_identity=None), features(2))
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument="artefacts"):
         ProceduralTeacher(Waves(), 0.0, 1.5, seed=0)
-    assert error.value.argument == "artefacts"

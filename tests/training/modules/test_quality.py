@@ -11,14 +11,15 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from idn.data.loaders import StreamData
-from idn.errors import UserError
 from idn.files.run_folder import LAST_GOOD
 from idn.metrics.scoring import SCORER_METRICS, agreement
 from idn.reweighting.graded.pictures import GradedBatch, Grades
 from idn.training.callbacks.save_checkpoints import SaveOnError
+from idn.training.modules.finite_guard import NotFinite
 from idn.training.modules.quality import QualityTraining, by_grade
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.resume import start
+from tests.raising import raises
 
 
 class Tiny(nn.Module):
@@ -128,7 +129,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_learned(
 ) -> None:
     reference = make_module()
     run(tmp_path / "reference", reference, 4, every=4)
-    with pytest.raises(UserError, match=r"became nan at step 4.*lower the learning rate"):
+    with raises(NotFinite, step=4, whole=True):
         run(tmp_path / "spoiled", make_module(), 6, every=6, spoil=4)
     kept = torch.load(tmp_path / "spoiled" / LAST_GOOD, weights_only=True)
     assert kept["global_step"] == 4

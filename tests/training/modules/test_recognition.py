@@ -12,6 +12,7 @@ from idn.losses.recognition import AngularMargin
 from idn.metrics.verification import verify
 from idn.training.modules.recognition import RecognitionTraining
 from idn.training.optimization.schedules import warmup_cosine
+from tests.raising import raises
 
 TEMPLATE = "arcface_112_v2"
 
@@ -67,7 +68,7 @@ def test_ties_count_half_in_the_area():
 
 
 def test_too_few_pairs_are_refused():
-    with pytest.raises(ValueError, match="folds=10"):
+    with raises(ValueError, "folds=10"):
         verify(torch.rand(20), torch.arange(20) < 3)
 
 
@@ -125,5 +126,5 @@ def test_biases_and_norms_get_no_weight_decay():
 
 
 def test_one_person_is_nobody_to_tell_apart():
-    with pytest.raises(UserError, match="1 people"):
+    with raises(UserError, "1 people"):
         _module(1, steps=4)

@@ -22,6 +22,7 @@ from idn.training.modules.swap_training import SwapTraining
 from idn.training.resume import start
 from idn.types import IdentityFeatures, SwapBatch, SwapOutput
 from teachers.without_weights.truth import TruthTeacher
+from tests.raising import raises
 
 Make = Callable[..., Any]
 
@@ -82,7 +83,7 @@ def test_exact_answers_teach_without_a_teacher(tmp_path: Path, make_module: Make
     seen = module.observe(batch, module.network)
     assert torch.equal(seen.supervision.answer, batch.truth) and bool((seen.supervised.trust == 1).all())
     train(tmp_path, module, data)
-    with pytest.raises(UserError, match="do not know the exact swap"):
+    with raises(UserError):
         module.observe(batch._replace(truth=None), module.network)
 
 
@@ -99,24 +100,28 @@ def test_a_network_without_a_mask_goes_without_the_terms_of_masks(
 
 def test_a_network_without_a_mask_needs_another_term(tmp_path: Path, make_module: Make, make_data: Make) -> None:
     module = make_module(network=Plain(), objective=objective(mask=BackgroundMask()))
-    with pytest.raises(OptionError, match="no term that this network can learn from"):
+    with raises(OptionError, argument="weights"):
         train(tmp_path, module, make_data())
 
 
 @pytest.mark.parametrize(
-    ("terms", "options", "said"),
+    ("terms", "options", "named"),
     [
-        ({"adversarial": HingeGenerator()}, {}, "the loss term adversarial needs a discriminator"),
-        ({"a": HingeGenerator(), "features": WeakFeatureMatching()}, {}, "needs a discriminator"),
-        ({"kept": AttributePreservation()}, {}, "the loss term kept needs a network with an encoder of attributes"),
-        ({"pixel": PixelDistillation()}, {"supervisor": PairSupervision()}, "pixel needs a teacher"),
-        ({"identity": IdentityLoss()}, {"discriminator": PatchDiscriminator(1, 4, 1)}, "no loss term listens"),
+        ({"adversarial": HingeGenerator()}, {}, ["adversarial", "a discriminator"]),
+        ({"a": HingeGenerator(), "features": WeakFeatureMatching()}, {}, ["a", "a discriminator"]),
+        ({"kept": AttributePreservation()}, {}, ["kept", "a network with an encoder of attributes"]),
+        ({"pixel": PixelDistillation()}, {"supervisor": PairSupervision()}, ["pixel", "a teacher"]),
+        (
+            {"identity": IdentityLoss()},
+            {"discriminator": PatchDiscriminator(1, 4, 1)},
+            ["kd_adversarial"],
+        ),
     ],
 )
 def test_a_term_that_asks_for_what_is_not_there_is_refused(
-    terms: dict[str, nn.Module], options: dict[str, Any], said: str, make_module: Make
+    terms: dict[str, nn.Module], options: dict[str, Any], named: list[str], make_module: Make
 ) -> None:
-    with pytest.raises(UserError, match=said):
+    with raises(UserError, *named):
         make_module(objective=objective(**terms), **options)
 
 

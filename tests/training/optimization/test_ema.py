@@ -6,6 +6,7 @@ from torch import nn
 
 from idn.errors import OptionError
 from idn.training.optimization.ema import MovingAverage
+from tests.raising import raises
 
 
 def net() -> nn.Module:
@@ -37,15 +38,14 @@ def test_buffers_follow_and_nothing_trains() -> None:
 
 
 def test_another_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="differ"):
+    with pytest.raises(ValueError):
         MovingAverage(net(), 0.9).update(nn.Conv2d(3, 4, 3))
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_decay_range(decay: float) -> None:
-    with pytest.raises(OptionError) as error:
+    with raises(OptionError, argument="ema_decay"):
         MovingAverage(net(), decay)
-    assert error.value.argument == "ema_decay"
 
 
 def test_it_goes_on_counting_after_a_checkpoint() -> None:
