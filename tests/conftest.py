@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -184,6 +185,22 @@ def make_cache(make_module: Callable[..., SwapTraining], make_data: Callable[...
         )
 
     return make
+
+
+def quiet_trainer(path: Path, steps: int, **options: Any) -> pl.Trainer:
+    """One on the CPU that tells and draws nothing, and validates once, at the end; options as pl.Trainer has them."""
+    usual: dict[str, Any] = {
+        "accelerator": "cpu",
+        "val_check_interval": steps,
+        "check_val_every_n_epoch": None,
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "use_distributed_sampler": False,
+        "log_every_n_steps": 1,
+        "logger": False,
+    }
+    return pl.Trainer(default_root_dir=path, max_steps=steps, **usual | options)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from teachers.base import FrozenTeacher
 from teachers.cached import CachedPairs, CachedTeacher
 from teachers.ensemble import EnsembleTeacher
 from teachers.record import FaceInput, SourceInput, TeacherRecord
+from tests.conftest import quiet_trainer
 from tests.raising import raises
 
 Make = Callable[..., Any]
@@ -79,20 +80,7 @@ class Curve(pl.Callback):
 def train(module: SwapTraining, data: StreamData, path: Path, steps: int, resume: Path | None = None) -> list[float]:
     curve = Curve()
     checkpoint = pl.callbacks.ModelCheckpoint(path, save_last=True, every_n_train_steps=steps)
-    trainer = pl.Trainer(
-        default_root_dir=path,
-        accelerator="cpu",
-        max_steps=steps,
-        limit_val_batches=2,
-        val_check_interval=steps,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
-        logger=False,
-        callbacks=[curve, checkpoint],
-    )
+    trainer = quiet_trainer(path, steps, limit_val_batches=2, callbacks=[curve, checkpoint])
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     return curve.losses
 

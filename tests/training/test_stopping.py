@@ -20,6 +20,7 @@ from idn.training.callbacks.save_checkpoints import SaveLast, SaveOnError
 from idn.training.checkpoint_io import WholeCheckpoints
 from idn.training.resume import start
 from idn.training.stopping import stoppable
+from tests.conftest import quiet_trainer
 
 Make = Callable[..., Any]
 SMALL = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.accelerator=cpu"]
@@ -40,19 +41,8 @@ class At(pl.Callback):
 
 
 def run(path: Path, module: Any, data: Any, *more: pl.Callback, resume: Path | None = None, every: int = 100) -> Any:
-    trainer = pl.Trainer(
-        default_root_dir=path,
-        accelerator="cpu",
-        max_steps=6,
-        val_check_interval=3,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
-        logger=False,
-        callbacks=[SaveLast(path, every), SaveOnError(path), *more],
-    )
+    callbacks = [SaveLast(path, every), SaveOnError(path), *more]
+    trainer = quiet_trainer(path, 6, val_check_interval=3, callbacks=callbacks)
     with stoppable(trainer):
         start(trainer, module, data, resume)
     return module

@@ -1,7 +1,6 @@
 """The network is compared with a literal reading of the published description that shares no code with it."""
 
 import pytest
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities.parsing import AttributeDict
@@ -13,6 +12,7 @@ from idn.types import IdentityFeatures
 from teachers.published.faceshifter import AeiNet, FaceShifterTeacher
 from tests.raising import raises
 from tests.teachers.conftest import strangers
+from tests.teachers.published.literal_layers import leaky, norm, twice
 
 DOWN, UP, WIDTHS, DIM, DEPTHS = (2, 3, 4, 5, 6, 7, 5), (8, 6, 5, 4, 3, 2), (6, 5, 5, 7, 4, 5, 3, 4), 8, (1, 2, 1, 1)
 ENCODER, GENERATOR, RECOGNISER, TENSORS = 67_092_800, 372_220_806, 43_024_704, 1076
@@ -91,25 +91,6 @@ def test_published_sizes_names_and_shapes():
     }
 
 
-def _norm(x: Tensor, p: dict[str, Tensor], name: str) -> Tensor:
-    mean, var, scale, shift = (
-        p[f"{name}.{key}"].view(1, -1, 1, 1) for key in ("running_mean", "running_var", "weight", "bias")
-    )
-    return (x - mean) / (var + 1e-5).sqrt() * scale + shift
-
-
-def _leaky(x: Tensor) -> Tensor:
-    return torch.where(x > 0, x, 0.1 * x)
-
-
-def _twice(x: Tensor) -> Tensor:
-    """Bilinear with the corners kept, as a product with an interpolation matrix."""
-    n = x.shape[2]
-    place = torch.arange(2 * n, dtype=x.dtype) * (n - 1) / (2 * n - 1)
-    matrix = (1 - (place[:, None] - torch.arange(n, dtype=x.dtype)).abs()).clamp_min(0)
-    return matrix @ x @ matrix.T
-
-
 def _conv(x: Tensor, p: dict[str, Tensor], name: str, stride: int = 1) -> Tensor:
     return F.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"], stride, 1)
 
@@ -117,22 +98,22 @@ def _conv(x: Tensor, p: dict[str, Tensor], name: str, stride: int = 1) -> Tensor
 def _maps(x: Tensor, p: dict[str, Tensor]) -> list[Tensor]:
     folded = []
     for i in range(7):
-        x = _leaky(_norm(_conv(x, p, f"E.Encoder.layer_{i}.0", 2), p, f"E.Encoder.layer_{i}.1"))
+        x = leaky(norm(_conv(x, p, f"E.Encoder.layer_{i}.0", 2), p, f"E.Encoder.layer_{i}.1"))
         folded.append(x)
     maps = [x]
     for i in range(6):
         name = f"E.Decoder.layer_{i}"
         x = F.conv_transpose2d(x, p[f"{name}.0.weight"], p[f"{name}.0.bias"], 2, 1)
-        x = torch.cat([_leaky(_norm(x, p, f"{name}.1")), folded[5 - i]], 1)
+        x = torch.cat([leaky(norm(x, p, f"{name}.1")), folded[5 - i]], 1)
         maps.append(x)
-    return [*maps, _twice(x)]
+    return [*maps, twice(x)]
 
 
 def _aad(h: Tensor, a: Tensor, z: Tensor, p: dict[str, Tensor], name: str) -> Tensor:
     def linear(key: str) -> Tensor:
         return (z @ p[f"{name}.{key}.weight"].T + p[f"{name}.{key}.bias"])[:, :, None, None]
 
-    h = _norm(h, p, f"{name}.BNorm")
+    h = norm(h, p, f"{name}.BNorm")
     mask = 1 / (1 + (-_conv(h, p, f"{name}.conv_f")).exp())
     by_attributes = _conv(a, p, f"{name}.conv1") * h + _conv(a, p, f"{name}.conv2")
     by_identity = linear("fc_1") * h + linear("fc_2")
@@ -149,7 +130,7 @@ def literal(target: Tensor, z: Tensor, p: dict[str, Tensor]) -> Tensor:
         if f"{name}.conv3.weight" in p:
             h = _conv(_aad(h, maps[i], z, p, f"{name}.add3").clamp_min(0), p, f"{name}.conv3")
         h = x + h
-        h = _twice(h) if i < 7 else h
+        h = twice(h) if i < 7 else h
     return 1 / (1 + (-h).exp())
 
 
@@ -255,30 +236,8 @@ def test_faces_end_to_end(file):
     assert (tighter - out).abs().mean() > 1e-3
 
 
-def test_a_student_learns_from_it_while_it_stays_frozen(file, make_module, make_data, tmp_path):
-    module = make_module(total_steps=3)
-    module.supervisor.teacher = FaceShifterTeacher(file(), "ffhq")
-    before = {key: value.clone() for key, value in module.state_dict().items()}
-    trainer = pl.Trainer(
-        max_steps=3,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        use_distributed_sampler=False,
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(module, make_data())
-    after = module.state_dict()
-    assert not any(m.training for m in module.supervisor.teacher.modules())
-    assert not any(p.requires_grad for p in module.supervisor.teacher.parameters())
-    frozen = [key for key in before if key.startswith("supervisor.teacher.")]
-    assert frozen and all(torch.equal(before[key], after[key]) for key in frozen)
-    parameters = [key for key, _ in module.network.named_parameters()]
-    assert not any(torch.equal(before[f"network.{key}"], after[f"network.{key}"]) for key in parameters)
+def test_a_student_learns_from_it_while_it_stays_frozen(file, learn_from):
+    learn_from(FaceShifterTeacher(file(), "ffhq"))
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from teachers.published.ghost import GhostNet, PyramidEncoder, ResNetEncoder
 from tests.raising import raises
+from tests.teachers.published.literal_layers import leaky, norm, twice
 
 DOWN, UP, WIDTHS, PLANES, DIM = (
     (2, 3, 4, 5, 6, 7, 5),
@@ -122,55 +123,34 @@ def test_published_sizes_names_and_shapes(kind, blocks):
     assert ends == [True] * blocks + [False] * (4 - blocks)
 
 
-def _norm(x: Tensor, p: dict[str, Tensor], name: str) -> Tensor:
-    mean, var, scale, shift = (
-        p[f"{name}.{key}"].view(1, -1, 1, 1) for key in ("running_mean", "running_var", "weight", "bias")
-    )
-    return (x - mean) / (var + 1e-5).sqrt() * scale + shift
-
-
-def _leaky(x: Tensor) -> Tensor:
-    return torch.where(x > 0, x, 0.1 * x)
-
-
-def _twice(x: Tensor) -> Tensor:
-    """Bilinear with the corners kept, as a product with interpolation matrices."""
-
-    def matrix(n: int) -> Tensor:
-        place = torch.arange(2 * n, dtype=x.dtype) * (n - 1) / (2 * n - 1)
-        return (1 - (place[:, None] - torch.arange(n, dtype=x.dtype)).abs()).clamp_min(0)
-
-    return matrix(x.shape[2]) @ x @ matrix(x.shape[3]).T
-
-
 def _pyramid_maps(x: Tensor, p: dict[str, Tensor], adds: bool) -> list[Tensor]:
     folded = []
     for i in range(1, 8):
-        x = _leaky(_norm(F.conv2d(x, p[f"encoder.conv{i}.0.weight"], None, 2, 1), p, f"encoder.conv{i}.1"))
+        x = leaky(norm(F.conv2d(x, p[f"encoder.conv{i}.0.weight"], None, 2, 1), p, f"encoder.conv{i}.1"))
         folded.append(x)
     maps = [x]
     for i in range(1, 7):
         x = F.conv_transpose2d(x, p[f"encoder.deconv{i}.deconv.weight"], None, 2, 1)
-        x = _leaky(_norm(x, p, f"encoder.deconv{i}.bn"))
+        x = leaky(norm(x, p, f"encoder.deconv{i}.bn"))
         x = x + folded[6 - i] if adds else torch.cat([x, folded[6 - i]], 1)
         maps.append(x)
-    return [*maps, _twice(x)]
+    return [*maps, twice(x)]
 
 
 def _resnet_maps(x: Tensor, p: dict[str, Tensor]) -> list[Tensor]:
-    x = _norm(F.conv2d(x, p["encoder.conv0.weight"], None, 1, 3), p, "encoder.bn0").clamp_min(0)
+    x = norm(F.conv2d(x, p["encoder.conv0.weight"], None, 1, 3), p, "encoder.bn0").clamp_min(0)
     maps = [x]
-    x = _norm(F.conv2d(x, p["encoder.conv1.weight"], None, 2, 3), p, "encoder.bn1").clamp_min(0)
+    x = norm(F.conv2d(x, p["encoder.conv1.weight"], None, 2, 3), p, "encoder.bn1").clamp_min(0)
     maps.append(x)
     for stage in range(1, 7):
         for block in range(2):
             name = f"encoder.layer{stage}.{block}"
             y = F.conv2d(x, p[f"{name}.conv1.weight"], None, 1 if block else 2)
-            y = F.conv2d(_norm(y, p, f"{name}.bn1").clamp_min(0), p[f"{name}.conv2.weight"], None, 1, 1)
-            y = F.conv2d(_norm(y, p, f"{name}.bn2").clamp_min(0), p[f"{name}.conv3.weight"])
+            y = F.conv2d(norm(y, p, f"{name}.bn1").clamp_min(0), p[f"{name}.conv2.weight"], None, 1, 1)
+            y = F.conv2d(norm(y, p, f"{name}.bn2").clamp_min(0), p[f"{name}.conv3.weight"])
             if block == 0:
-                x = _norm(F.conv2d(x, p[f"{name}.downsample.0.weight"], None, 2), p, f"{name}.downsample.1")
-            x = (_norm(y, p, f"{name}.bn3") + x).clamp_min(0)
+                x = norm(F.conv2d(x, p[f"{name}.downsample.0.weight"], None, 2), p, f"{name}.downsample.1")
+            x = (norm(y, p, f"{name}.bn3") + x).clamp_min(0)
         maps.append(x)
     return maps[::-1]
 
@@ -201,7 +181,7 @@ def literal(target: Tensor, z: Tensor, p: dict[str, Tensor], kind: str, blocks: 
             h = _aad(h, maps[level - 1], z, p, f"{name}.last_add_block.0").clamp_min(0)
             h = F.conv2d(h, p[f"{name}.last_add_block.2.weight"], None, 1, 1)
         h = x + h
-        h = _twice(h) if level < 8 else h
+        h = twice(h) if level < 8 else h
     return h.tanh()
 
 

@@ -41,6 +41,7 @@ from idn.training.optimization.schedules import warmup_cosine
 from idn.types import Prediction, Supervision, SwapBatch, Verdict
 from teachers.trainable import GhostSwapper, SimSwapSwapper
 from teachers.trained_here import TrainedHereTeacher
+from tests.conftest import quiet_trainer
 from tests.raising import raises
 
 Make = Callable[..., Any]
@@ -173,17 +174,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], ProjectedD
 
 def trainer_for(path: Path, steps: int, every: int = 3, **options: Any) -> pl.Trainer:
     checkpoint = pl.callbacks.ModelCheckpoint(path, filename="last", enable_version_counter=False)
-    return pl.Trainer(
-        default_root_dir=path,
-        accelerator="cpu",
-        max_steps=steps,
+    return quiet_trainer(
+        path,
+        steps,
         val_check_interval=every,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
-        log_every_n_steps=1,
         logger=pl.loggers.CSVLogger(path, name="", version=""),
         callbacks=[
             checkpoint,

@@ -19,6 +19,7 @@ from idn.training.modules.finite_guard import NotFinite
 from idn.training.modules.quality import QualityTraining, by_grade
 from idn.training.optimization.schedules import warmup_cosine
 from idn.training.resume import start
+from tests.conftest import quiet_trainer
 from tests.raising import raises
 
 
@@ -71,20 +72,7 @@ def run(
     known: bool = True,
 ) -> pl.Trainer:
     best = pl.callbacks.ModelCheckpoint(path, "best", "val/loss", save_last=True, enable_version_counter=False)
-    trainer = pl.Trainer(
-        default_root_dir=path,
-        accelerator="cpu",
-        max_steps=steps,
-        val_check_interval=every,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
-        log_every_n_steps=1,
-        logger=False,
-        callbacks=[best, SaveOnError(path)],
-    )
+    trainer = quiet_trainer(path, steps, val_check_interval=every, callbacks=[best, SaveOnError(path)])
     start(trainer, module, StreamData(Noisy(0, spoil), Noisy(1, known=known), val_items=4), resume)
     return trainer
 

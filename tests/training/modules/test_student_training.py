@@ -22,6 +22,7 @@ from idn.training.modules.swap_training import FROZEN, SwapTraining
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.record import FaceInput, SourceInput, TeacherRecord
+from tests.conftest import quiet_trainer
 from tests.raising import raises
 
 Make = Callable[..., Any]
@@ -31,18 +32,11 @@ def trainer_for(path: Path, steps: int, every: int = 3, **options: Any) -> pl.Tr
     checkpoint = pl.callbacks.ModelCheckpoint(
         path, filename="best", monitor="val/loss", save_last=True, enable_version_counter=False
     )
-    return pl.Trainer(
-        default_root_dir=path,
-        accelerator="cpu",
-        max_steps=steps,
+    return quiet_trainer(
+        path,
+        steps,
         val_check_interval=every,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
         gradient_clip_val=1.0,
-        log_every_n_steps=1,
         logger=pl.loggers.CSVLogger(path, name="", version=""),
         callbacks=[
             checkpoint,

@@ -22,6 +22,7 @@ from idn.training.modules.swap_training import SwapTraining
 from idn.training.resume import start
 from idn.types import IdentityFeatures, SwapBatch, SwapOutput
 from teachers.without_weights.truth import TruthTeacher
+from tests.conftest import quiet_trainer
 from tests.raising import raises
 
 Make = Callable[..., Any]
@@ -47,18 +48,7 @@ def objective(**terms: nn.Module) -> Objective:
 
 
 def train(path: Path, module: SwapTraining, data: pl.LightningDataModule, steps: int = 2) -> pl.Trainer:
-    quiet = {"enable_model_summary": False, "enable_progress_bar": False, "enable_checkpointing": False}
-    trainer = pl.Trainer(
-        default_root_dir=path,
-        accelerator="cpu",
-        max_steps=steps,
-        val_check_interval=steps,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        **quiet,
-    )
+    trainer = quiet_trainer(path, steps, enable_checkpointing=False)
     start(trainer, module, data, None)
     return trainer
 
