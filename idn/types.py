@@ -1,6 +1,6 @@
 """The values that travel between data, networks, teachers and losses. Images are RGB in [0, 1], (N, 3, H, W)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -33,6 +33,13 @@ class SwapBatch(NamedTuple):
     landmarks: Tensor | None = None
     """(N, 5, 2) in normalised coordinates: eyes, nose tip and mouth corners of the exact swap, or of the target where
     the data do not know that. NaN for pairs of which nobody knows them, None where that is so of all of them."""
+    targets_per_identity: int = 1
+    """k: rows m * k to m * k + k - 1 show one picture as their source, so that whatever asks who that is asks once."""
+
+    @property
+    def sources(self) -> Tensor:
+        """(N / k, 3, S, S): every source once, k being `targets_per_identity`."""
+        return self.source[:: self.targets_per_identity]
 
     def to(self, device: torch.device | str) -> "SwapBatch":
         """The same pairs on another device. Lightning moves them by this, too.
@@ -40,11 +47,35 @@ class SwapBatch(NamedTuple):
         Copies to a CUDA device are queued there, and nothing waits for them.
         """
         queued = torch.device(device).type == "cuda"
-        return SwapBatch(*(None if field is None else field.to(device, non_blocking=queued) for field in self))
+        return self._each(lambda field: field.to(device, non_blocking=queued))
 
     def take(self, rows: int | slice | Tensor) -> "SwapBatch":
-        """Some of the pairs: a slice or a tensor of their numbers, or one of them without its batch dimension."""
-        return SwapBatch(*(None if field is None else field[rows] for field in self))
+        """Some of the pairs: a slice or a tensor of their numbers, or one of them without its batch dimension.
+
+        Each of them counts as a pair with a source of its own.
+        """
+        return self._each(lambda field: field[rows])._replace(targets_per_identity=1)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "SwapBatch":
+        return SwapBatch(*(change(field) if isinstance(field, Tensor) else field for field in self))
+
+
+def join_batches(batches: Sequence[SwapBatch]) -> SwapBatch:
+    """The pairs of several batches in one, in order; a field that the first one lacks stays None.
+
+    Where they have different numbers of targets per identity, each pair counts as one with a source of its own.
+    """
+    columns = zip(*batches, strict=True)
+    joined = [torch.cat(column) if isinstance(column[0], Tensor) else column[0] for column in columns]
+    alike = len({batch.targets_per_identity for batch in batches}) == 1
+    return SwapBatch(*joined) if alike else SwapBatch(*joined)._replace(targets_per_identity=1)
+
+
+def repeat_rows(values: Tensor, times: int) -> Tensor:
+    """(M, ...) -> (M * times, ...): every row that many times in a row; itself for 1, and a view for a single row."""
+    if values.shape[0] == 1:  # asks nothing of `times`, which an export may leave open
+        return values.expand(times, *values.shape[1:])
+    return values if times == 1 else values.unsqueeze(1).expand(-1, times, *values.shape[1:]).flatten(0, 1)
 
 
 class SwapOutput(NamedTuple):
@@ -68,6 +99,25 @@ class IdentityFeatures(NamedTuple):
     """Early maps, (N, C_i, h_i, w_i) each, from fine to coarse: perceptual losses compare them."""
     length: Tensor | None = None
     """(N,): norm of the embedding before it was normalised, where the encoder tells it."""
+
+    def repeated(self, times: int) -> "IdentityFeatures":
+        """Every face that many times in a row; itself for 1."""
+        embedding, features, length = (
+            None if values is None else repeat_rows(values, times)
+            for values in (self.embedding, self.features, self.length)
+        )
+        return IdentityFeatures(embedding, features, tuple(repeat_rows(level, times) for level in self.shallow), length)
+
+    def for_targets(self, target: Tensor) -> "IdentityFeatures":
+        """One face for each of N targets, (N, ...): each of the M faces N / M times in a row.
+
+        Raises ValueError unless M divides N.
+        """
+        count = target.shape[0]
+        faces = (self.features if self.embedding is None else self.embedding).shape[0]
+        if count % faces:
+            raise ValueError(f"{count} targets, but {faces} identities: each must have the same number of targets")
+        return self.repeated(count // faces)
 
 
 class IdentityEncoder(Protocol):

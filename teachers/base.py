@@ -23,13 +23,13 @@ class PairData(Protocol):
     """What a teacher needs to know of a run's data; idn.data.loaders.SwapData is such."""
 
     train: Dataset
-    """Items are batches or samples of pairs, as pure functions of their index; without end."""
+    """Items are batches of pairs, as pure functions of their index; without end."""
     val: Dataset
     """The same of held-out people."""
     val_items: int
     """How many items of `val` the run presents."""
     batch_size: int | None
-    """How many samples the run joins into a batch; None where items are batches."""
+    """How many items the run joins into a batch; None where each is one."""
     collate: Callable[[list[SwapBatch]], SwapBatch] | None
     """Joins them."""
 
@@ -92,7 +92,9 @@ class FrozenTeacher(Frozen, ABC):
         They come from the teacher's own recogniser, or out of `source` without another pass. Raises UserError if
         the length is wanted and the encoder does not tell it.
         """
-        seen = source if self.encoder is None else self.encoder(batch.source)
+        seen = source
+        if self.encoder is not None:
+            seen = self.encoder(batch.sources).repeated(batch.targets_per_identity)
         if self.record.source.unit_length:
             return seen.embedding
         if seen.length is None:

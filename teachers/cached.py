@@ -21,7 +21,7 @@ _TOLERANCE = 2 / 255
 class CachedPairs(Dataset[SwapBatch]):
     """Item i is item i % N of another data set, together with what the teacher answered to it; N items were kept.
 
-    dataset: makes the pairs, batches or samples, as pure functions of the index. kept: what belongs to them. scored:
+    dataset: makes batches of pairs as pure functions of the index. kept: what belongs to them. scored:
     whether their quality is given, where it was kept.
     """
 
@@ -42,12 +42,8 @@ class CachedPairs(Dataset[SwapBatch]):
         item = index % len(self)
         batch, kept = self.dataset[item], self.kept.read(item)
         self._check(item, batch, kept.mean)
-        cached_answer = (kept.pictures, kept.cosine, kept.quality if self.scored else None)
-        if batch.target.ndim == 3:  # a sample, which the loader will join with others
-            cached_answer = tuple(None if value is None else value[0] for value in cached_answer)
-        return batch._replace(
-            cached_answer=cached_answer[0], cached_cosine=cached_answer[1], cached_quality=cached_answer[2]
-        )
+        quality = kept.quality if self.scored else None
+        return batch._replace(cached_answer=kept.pictures, cached_cosine=kept.cosine, cached_quality=quality)
 
     def _check(self, item: int, batch: SwapBatch, kept: Tensor) -> None:
         declared = self.kept.manifest
@@ -55,7 +51,7 @@ class CachedPairs(Dataset[SwapBatch]):
         size = batch.target.shape[-1]
         if size != declared.size:
             raise UserError(f"the cached pairs have {declared.size} px, not {size}: see the options in {manifest}")
-        found = mean_colours(batch).reshape(-1, kept.shape[1])
+        found = mean_colours(batch)
         if found.shape != kept.shape:
             raise UserError(
                 f"the cached items hold {declared.rows} pairs, these {len(found)}: use the batch and the "
@@ -110,7 +106,7 @@ class CachedTeacher(FrozenTeacher):
     def _too_few(self, data: Data) -> OptionError:
         """A run that wants more held-out pairs than were kept, and what it can have."""
         kept, wanted = (items * self.manifest.rows for items in (self.manifest.items["val"], data.val_items))
-        batch = data.batch_size or self.manifest.rows
+        batch = (data.batch_size or 1) * self.manifest.rows
         fits = f"give {kept // batch}" if batch <= kept else f"give 1 and a batch of {kept}"
         wanted = f"are {wanted} held-out pairs, and {self.folder} holds {kept}: {fits}, or make a larger cache"
         return OptionError("val_batches", data.val_items * self.manifest.rows // batch, wanted, data)

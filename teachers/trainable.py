@@ -41,7 +41,7 @@ class TrainableSwapper(nn.Module, ABC):
     net: nn.Module
 
     def forward(self, target: Tensor, identity: IdentityFeatures) -> SwapOutput:
-        """Put N identities, by their embeddings, into N targets, (N, 3, S, S) RGB in [0, 1].
+        """Put M identities, by their embeddings, into N targets, (N, 3, S, S) RGB in [0, 1], each into N / M in a row.
 
         Raises ValueError for a size that cannot be swapped.
         """
@@ -49,7 +49,7 @@ class TrainableSwapper(nn.Module, ABC):
 
     def swap_with_attributes(self, target: Tensor, identity: IdentityFeatures) -> tuple[SwapOutput, tuple[Tensor, ...]]:
         """What `forward` returns and, from the same pass, the `attributes` of the target."""
-        image, maps = self.swap(target, identity.embedding)
+        image, maps = self.swap(target, identity.for_targets(target).embedding)
         return SwapOutput(image), maps
 
     @abstractmethod

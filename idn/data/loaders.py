@@ -33,7 +33,7 @@ class StreamData(pl.LightningDataModule):
     """An endless training stream and a fixed validation set.
 
     train, val: data sets whose items are pure functions of their index: whole batches when `batch_size` is None, else
-    samples that `collate` joins. val_items: how many items of `val` make one validation.
+    what `collate` joins to one, that many at a time. val_items: how many items of `val` make one validation.
     workers: loader processes; 0 makes the items in the training process.
     Several processes take turns in the training stream, and validate on the same items. A resumed run continues with
     the item after the last one that any process trained on, however many there are now. Raises OptionError for a number
@@ -91,8 +91,10 @@ class StreamData(pl.LightningDataModule):
 class SwapData(StreamData):
     """Source-target pairs, all crops of one size and framing.
 
-    size, template: pixels and alignment template of every crop. photographs: whether they show real people, not drawn
-    ones. Raises OptionError if the size is not divisible by 32.
+    train, val: their items are SwapBatches, all with equally many pairs.
+    size, template: pixels and alignment template of every crop.
+    photographs: whether they show real people, not drawn ones.
+    Raises OptionError if the size is not divisible by 32.
     """
 
     def __init__(
@@ -135,17 +137,20 @@ def procedural_data(
     val_batches: int,
     seed: int,
     workers: int,
+    targets_per_identity: int = 1,
 ) -> SwapData:
     """Endless procedural faces; validation draws other people, all pairs of different ones.
 
-    batch: pairs per step. same_ratio: share of training pairs whose source and target are one person.
+    batch: pairs per step.
+    same_ratio: share of training pairs whose source and target are one person.
+    targets_per_identity: training pairs in a row that have one source. In validation every pair has its own.
     Raises OptionError if `template` is not the one in which the faces are drawn, and for numbers that cannot be.
     """
     check_template(renderer, template)
     require_int("seed", seed)
     require_int("val_batches", val_batches, 1)
     return SwapData(
-        ProceduralSwaps(renderer, size, batch, seed, same_ratio),
+        ProceduralSwaps(renderer, size, batch, seed, same_ratio, targets_per_identity),
         ProceduralSwaps(renderer, size, batch, seed + VALIDATION_SEED, 0.0),
         val_batches,
         size,

@@ -18,6 +18,16 @@ def require_number(argument: str, value: object, least: float | None = None, mos
         raise OptionError(argument, value, f"must be a number{_ends(least, most)}")
 
 
+def require_divisor(argument: str, value: object, of: str, whole: int, times: int = 1) -> None:
+    """Raise OptionError unless `value` is a whole number that divides `whole`, the value of the argument `of`, into
+    `times` parts or more."""
+    require_int(argument, value, 1)
+    quotient, rest = divmod(whole, value)
+    if rest or quotient < times:
+        wanted = f"must divide {of}, which is {whole}" + (f", into {times} parts or more" if times > 1 else "")
+        raise OptionError(argument, value, wanted)
+
+
 def require_bool(argument: str, value: object) -> None:
     """Raise OptionError unless `value` is True or False: other words, such as "no", would pass for a yes."""
     if not isinstance(value, bool):

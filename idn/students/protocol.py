@@ -59,8 +59,8 @@ class SwapStudent(nn.Module):
         """Put one identity into each target.
 
         target: (N, 3, S, S) RGB in [0, 1], S a multiple of `stride`.
-        identity: of N faces, by the encoder that the student was built for. A student whose deployment is the ordinary
-            one takes a single face for all targets, too.
+        identity: of M faces, by the encoder that the student was built for. M divides N, and each face is put into
+            N / M targets in a row. A student that has no use for that calls `identity.for_targets(target)`.
         Returns the image (N, 3, S, S) in [0, 1], and a mask (N, 1, S, S) in [0, 1] if the student has one.
         """
         raise NotImplementedError

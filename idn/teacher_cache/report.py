@@ -93,8 +93,7 @@ def bytes_per_pair(manifest: CacheManifest, data: SwapData) -> float:
     if entries := manifest.shards.values():
         return sum(entry.bytes for entry in entries) / sum(entry.pairs for entry in entries)
     count = 1 if data.batch_size is None else min(_SAMPLES, manifest.items["train"])
-    shape = (-1, 3, manifest.size, manifest.size)
-    targets = torch.cat([data.train[item].target.reshape(shape) for item in range(count)])[:_SAMPLES]
+    targets = torch.cat([data.train[item].target for item in range(count)])[:_SAMPLES]
     pictures = PictureFormat(manifest.format, manifest.quality)
     return sum(len(pictures.encode(pixels)) for pixels in to_uint8(targets)) / len(targets) + _BESIDE
 

@@ -89,7 +89,7 @@ class TeacherCache:
         """
         started = time.perf_counter()
         here = batch.to(self.device)
-        source = self.encoder(here.source)
+        source = self.encoder(here.sources).repeated(here.targets_per_identity)
         answer = self.teacher(here, source).cpu()
         asked = time.perf_counter()
         if not answer.isfinite().all():
@@ -134,7 +134,7 @@ def write_cache(
     """
     require_int("pairs", pairs, 1)
     require_int("shard", shard, 1)
-    rows = len(data.train[0].target) if data.batch_size is None else 1
+    rows = len(data.train[0].target)
     wanted = CacheManifest(
         teacher={name: getattr(teacher.record, name) for name in ("name", "variant", "licence", "commercial")},
         encoder=describe_encoder(encoder, data.size),

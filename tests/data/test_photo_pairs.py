@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 from idn.data.alignment.manifest import NAME, ManifestWriter, Record, Settings
 from idn.data.augment import Augment
 from idn.data.photo_folder import FaceFolder
-from idn.data.photo_pairs import FaceSwaps, IdentityFolder, collate, faces_data
+from idn.data.photo_pairs import FaceSwaps, IdentityFolder, faces_data
 from idn.errors import FileError, OptionError
 from idn.files.photos import UnreadablePhoto, digest
 from idn.geometry.affine import transform_points
 from idn.geometry.templates import between_templates, template_points
 from idn.geometry.warping import realign
-from idn.types import SwapBatch
+from idn.types import SwapBatch, join_batches
 from tests.raising import raises
 
 SIZE = 32
@@ -61,11 +61,12 @@ def swaps(root: Path, part: str = "train", **options: object) -> FaceSwaps:
 
 
 def who(image: torch.Tensor) -> int:
+    """The person in (3, S, S)."""
     return round((float(image[0].mean()) * 255 - 20) / 6)
 
 
 def equal(a: SwapBatch, b: SwapBatch) -> bool:
-    return all((x is None and y is None) or torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in zip(a, b, strict=True))
 
 
 def test_layout_is_found_by_looking(people: Path, flat: Path, tmp_path: Path) -> None:
@@ -79,11 +80,13 @@ def test_layout_is_found_by_looking(people: Path, flat: Path, tmp_path: Path) ->
     assert len(crops(people, layout="flat").identities) == 90
 
 
-def test_items_have_the_shapes_of_a_batch_without_its_dimension(people: Path) -> None:
-    sample = swaps(people)[0]
-    assert sample.source.shape == sample.target.shape == (3, SIZE, SIZE)
-    assert sample.face.shape == (1, SIZE, SIZE) and sample.face.max() == 1 and sample.face.min() == 0
-    assert sample.same.dtype == torch.bool and sample.same.shape == ()
+@pytest.mark.parametrize("targets", [1, 3])
+def test_items_have_the_shapes_of_a_batch(people: Path, targets: int) -> None:
+    sample = swaps(people, targets_per_identity=targets)[0]
+    assert sample.source.shape == sample.target.shape == (targets, 3, SIZE, SIZE)
+    assert sample.face.shape == (targets, 1, SIZE, SIZE) and sample.face.max() == 1 and sample.face.min() == 0
+    assert sample.same.dtype == torch.bool and sample.same.shape == (targets,)
+    assert sample.targets_per_identity == targets and sample.sources.shape == (1, 3, SIZE, SIZE)
     assert sample.truth is None and sample.source_identity is None and sample.target_attributes is None
 
 
@@ -92,17 +95,46 @@ def test_same_ratio_and_labels(people: Path) -> None:
     samples = [data[i] for i in range(300)]
     assert 60 < sum(bool(s.same) for s in samples) < 120
     for s in samples:
-        assert bool(s.same) == (who(s.source) == who(s.target))
+        assert bool(s.same) == (who(s.source[0]) == who(s.target[0]))
         if s.same:
             assert not torch.equal(s.source, s.target)  # another photograph of the same person
-    assert len({who(s.source) for s in samples}) == len({who(s.target) for s in samples}) == len(data.people)
+    assert len({who(s.source[0]) for s in samples}) == len({who(s.target[0]) for s in samples}) == len(data.people)
 
 
-def test_flat_folders_pair_a_photo_with_itself(flat: Path) -> None:
-    plain = swaps(flat, same_ratio=1.0)[4]
-    assert torch.equal(plain.source, plain.target)
-    changed = swaps(flat, same_ratio=1.0, augment=Augment())[4]
+def test_targets_of_one_source_are_of_one_person_or_another_each_for_itself(people: Path) -> None:
+    data = swaps(people, same_ratio=0.4, targets_per_identity=5, augment=Augment(flip=0, brightness=0, tint=0))
+    samples = [data[i] for i in range(60)]
+    for s in samples:
+        assert all(torch.equal(source, s.source[0]) for source in s.source)
+        assert len({float(target[2].std()) for target in s.target}) > 1  # each changed in its own way
+    share = torch.cat([s.same for s in samples]).float().mean()
+    assert 0.3 < share < 0.5 and len({int(s.same.sum()) for s in samples}) > 3
+
+
+def test_no_photograph_is_paired_with_itself_unless_that_is_wanted(flat: Path, people: Path) -> None:
+    (people / "p00/0.png").unlink(), (people / "p00/1.png").unlink()
+    for root in (flat, people):
+        for sample in map(swaps(root, same_ratio=1.0, targets_per_identity=2).__getitem__, range(60)):
+            for source, target, same in zip(sample.source, sample.target, sample.same, strict=True):
+                assert not torch.equal(source, target) and bool(same) == (who(source) == who(target))
+    assert not any(swaps(flat, same_ratio=1.0)[i].same.any() for i in range(20))
+    plain = swaps(flat, same_ratio=1.0, same_photograph=True)[4]
+    assert torch.equal(plain.source, plain.target) and plain.same.all()
+    changed = swaps(flat, same_ratio=1.0, same_photograph=True, augment=Augment())[4]
     assert not torch.equal(changed.source, changed.target)
+
+
+def test_who_has_no_second_photograph_is_told(flat: Path, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(root: Path, **options: object) -> str:
+        faces_data(str(root), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.3, workers=0, **options)
+        return capsys.readouterr().err
+
+    assert said(flat).endswith("; pairs of one person take two photographs, which nobody has\n")
+    assert "two photographs" not in said(flat, same_ratio=0.0) + said(flat, same_photograph=True) + said(people)
+    data = swaps(people)
+    for photo in data.people[0][1:]:
+        (people / data.folder.names[photo]).unlink()
+    assert said(people).endswith("which 1 of 20 identities do not have\n")
 
 
 def test_parts_are_disjoint_and_complete(people: Path) -> None:
@@ -152,19 +184,20 @@ def test_cache_changes_nothing(people: Path) -> None:
 
 def test_workers_deliver_the_same_stream(people: Path) -> None:
     data = swaps(people, augment=Augment())
-    loaded = list(DataLoader(data, batch_size=4, sampler=range(8), collate_fn=collate, num_workers=2))
+    loaded = list(DataLoader(data, batch_size=4, sampler=range(8), collate_fn=join_batches, num_workers=2))
     for number, batch in enumerate(loaded):
-        assert equal(batch, collate([data[4 * number + i] for i in range(4)]))
+        assert equal(batch, join_batches([data[4 * number + i] for i in range(4)]))
     assert equal(pickle.loads(pickle.dumps(data))[5], data[5])
 
 
-def test_collate_stacks_and_keeps_what_is_missing(people: Path) -> None:
-    data = swaps(people)
-    batch = collate([data[i] for i in range(3)])
-    assert batch.source.shape == (3, 3, SIZE, SIZE) and batch.face.shape == (3, 1, SIZE, SIZE)
-    assert batch.same.shape == (3,) and batch.truth is None
-    with_truth = collate([data[i]._replace(truth=data[i].target) for i in range(3)])
-    torch.testing.assert_close(with_truth.truth, batch.target)
+def test_validation_pairs_do_not_depend_on_the_targets_of_a_source(people: Path) -> None:
+    def validated(targets: int) -> list[SwapBatch]:
+        given = {"holdout": 0.3, "val_batches": 2, "workers": 0, "targets_per_identity": targets}
+        return list(faces_data(str(people), SIZE, "ffhq", 4, 0, "ffhq", **given).val_dataloader())
+
+    ones, twos = validated(1), validated(2)
+    assert len(ones) == len(twos) == 2 and all(map(equal, ones, twos))
+    assert all(batch.targets_per_identity == 1 and len(batch.source) == 4 for batch in ones)
 
 
 def test_files_that_break_during_a_run_are_replaced_counted_and_reported_once(people: Path) -> None:
@@ -283,7 +316,7 @@ def test_a_small_folder_holds_out_two_people_and_says_so(
     for person in range(count):
         draw(tmp_path / f"{person}.png", colour(person, 0))
     data = faces_data(str(tmp_path), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.0005, workers=0)
-    assert len(data.val.people) == 2 and len(data.train.people) == count - 2
+    assert len(data.val.dataset.people) == 2 and len(data.train.people) == count - 2
     assert "2 held out (the least; holdout=0.0005 is 0)" in capsys.readouterr().err
 
 
@@ -324,12 +357,12 @@ def test_pairs_tell_the_landmarks_of_their_targets_where_they_are_known(aligned:
     del folder._landmarks[folder.names[0]]
     samples = [FaceSwaps(folder, "train", 0.3)[i] for i in range(20)]
     unknown = [bool(sample.landmarks.isnan().all()) for sample in samples]
-    assert any(unknown) and not all(unknown) and collate(samples).landmarks.shape == (20, 5, 2)
+    assert any(unknown) and not all(unknown) and join_batches(samples).landmarks.shape == (20, 5, 2)
     for sample, hidden in zip(samples, unknown, strict=True):
-        number = who(sample.target)
+        number = who(sample.target[0])
         assert hidden == (number == 0)
         if not hidden:
-            torch.testing.assert_close(sample.landmarks, folder.landmarks(number).float())
+            torch.testing.assert_close(sample.landmarks[0], folder.landmarks(number).float())
     assert FaceSwaps(folder, "train", 0.3, augment=Augment())[0].landmarks is None
     assert swaps(flat)[0].landmarks is None
 
@@ -451,6 +484,10 @@ def test_a_loose_picture_among_people_is_refused_where_folders_are_people(people
         ("size", 33),
         ("size", None),
         ("batch", 0),
+        ("targets_per_identity", 3),
+        ("targets_per_identity", 8),
+        ("targets_per_identity", 0),
+        ("same_photograph", "no"),
         ("val_batches", 0),
         ("seed", 1.5),
         ("workers", -1),
@@ -487,7 +524,7 @@ def test_crops_that_are_too_small_are_told_once(people: Path, capsys: pytest.Cap
     data = faces_data(str(people), 64, **given)
     assert capsys.readouterr().err.splitlines()[1:] == [f"{said}size=86 makes them"]
     copy = pickle.loads(pickle.dumps(data.train))
-    assert data.train[0].source.shape == copy[1].source.shape == (3, 64, 64)
+    assert data.train[0].source.shape == copy[1].source.shape == (1, 3, 64, 64)
     faces_data(str(people), SIZE, **given)
     crops(people, 48).tell_if_small()
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -516,7 +553,7 @@ def test_faces_data_keeps_train_and_val_apart(people: Path) -> None:
     batches = list(data.val_dataloader())
     assert len(batches) == 2 and batches[0].source.shape == (4, 3, SIZE, SIZE)
     assert not any(batch.same.any() for batch in batches)
-    trained = {who(data.train[i].target) for i in range(100)}
+    trained = {who(data.train[i].target[0]) for i in range(100)}
     assert trained.isdisjoint({who(image) for batch in batches for image in batch.target})
 
 

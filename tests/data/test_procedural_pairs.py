@@ -15,7 +15,8 @@ def faces() -> FaceRenderer:
 
 
 def assert_equal(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> None:
-    assert all(a is b is None or torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    pairs = zip(first, second, strict=True)
+    assert all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in pairs)
 
 
 def test_swaps_are_a_pure_function_of_seed_and_item(faces: FaceRenderer) -> None:
@@ -30,7 +31,7 @@ def test_swaps_fill_every_field(faces: FaceRenderer) -> None:
     batch = ProceduralSwaps(faces, SIZE, 5, seed=0)[0]
     kept = {"cached_answer", "cached_cosine", "cached_quality"}  # only a teacher's cache knows these
     assert {name for name, field in batch._asdict().items() if field is None} == kept
-    assert all(len(field) == 5 for field in batch if field is not None)
+    assert all(len(field) == 5 for field in batch if isinstance(field, Tensor))
     assert batch.source.shape == batch.target.shape == batch.truth.shape == (5, 3, SIZE, SIZE)
     assert batch.face.shape == (5, 1, SIZE, SIZE) and batch.same.dtype == torch.bool
     assert batch.source_identity.shape == (5, faces.identity_dim)
@@ -59,6 +60,29 @@ def test_same_ratio_is_respected(faces: FaceRenderer) -> None:
     data = ProceduralSwaps(faces, 16, 50, seed=9, same_ratio=0.3)
     share = torch.cat([data[i].same for i in range(8)]).float().mean().item()
     assert abs(share - 0.3) < 0.08
+
+
+def test_several_targets_have_one_source_and_each_its_exact_swap(faces: FaceRenderer) -> None:
+    one, batch = (ProceduralSwaps(faces, SIZE, 6, 1, 0.5, targets)[2] for targets in (1, 3))
+    assert batch.targets_per_identity == 3 and one.targets_per_identity == 1
+    assert torch.equal(batch.sources, one.source[::3])
+    for rows in (slice(3), slice(3, 6)):
+        assert (batch.source[rows] == batch.source[rows][:1]).all()
+    assert torch.equal(batch.target_attributes, one.target_attributes) and torch.equal(batch.same, one.same)
+    exact = faces.render(batch.source_identity, batch.target_attributes, SIZE)
+    torch.testing.assert_close(batch.truth, exact.image)
+    assert (batch.face >= exact.face).all()
+    different = ~batch.same
+    assert torch.equal(batch.target[different], one.target[different]) and 0 < different.sum() < 6
+    assert torch.equal(batch.target[batch.same], batch.truth[batch.same])
+    assert (batch.source - batch.target).abs().amax((1, 2, 3)).min() > 0.1  # no picture is paired with itself
+
+
+@pytest.mark.parametrize("targets", [0, 4, 6, 12, 1.5])
+def test_targets_that_do_not_divide_a_batch_are_refused(faces: FaceRenderer, targets: object) -> None:
+    with pytest.raises(OptionError) as error:
+        ProceduralSwaps(faces, SIZE, 6, seed=0, targets_per_identity=targets)
+    assert (error.value.argument, error.value.value) == ("targets_per_identity", targets)
 
 
 def test_swaps_refuse_what_cannot_work(faces: FaceRenderer) -> None:

@@ -40,6 +40,7 @@ class Toy(SwapStudent, architecture="test-toy"):
         self.gain = nn.Linear(encoder.embedding_dim, channels)
 
     def forward(self, target: Tensor, identity: IdentityFeatures) -> SwapOutput:
+        identity = identity.for_targets(target)
         gain = 1 + self.gain(identity.embedding)[:, :, None, None]
         maps = torch.relu(self.first(to_pm1(target))) * gain
         return SwapOutput((target + torch.tanh(self.last(maps)) / 4).clamp(0, 1))

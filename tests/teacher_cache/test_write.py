@@ -297,7 +297,7 @@ def photographs(root: Path, people: int = 30) -> Path:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_samples_are_asked_about_in_batches_and_kept_one_by_one(workers: int, tmp_path: Path, make_cache: Make) -> None:
+def test_pairs_are_asked_about_in_batches_and_kept_one_by_one(workers: int, tmp_path: Path, make_cache: Make) -> None:
     root = str(photographs(tmp_path / "photos"))
     data = faces_data(root, 32, "ffhq", 3, 1, "ffhq", holdout=0.4, val_batches=2, workers=workers)
     teacher = Negative()
@@ -306,7 +306,17 @@ def test_samples_are_asked_about_in_batches_and_kept_one_by_one(workers: int, tm
     assert teacher.asked == 3 + 1 + 2  # shards of 8, 2 and 6 samples, at most 3 at once
     reader = ShardReader(tmp_path / "kept", manifest, "train")
     for item in (9, 0, 7):
-        torch.testing.assert_close(reader.read(item).pictures[0], 1 - data.train[item].target, rtol=0, atol=0.51 / 255)
+        torch.testing.assert_close(reader.read(item).pictures, 1 - data.train[item].target, rtol=0, atol=0.51 / 255)
+
+
+def test_the_targets_of_one_source_are_kept_together(tmp_path: Path, make_cache: Make) -> None:
+    given = {"holdout": 0.4, "val_batches": 2, "workers": 0, "targets_per_identity": 2}
+    data = faces_data(str(photographs(tmp_path / "photos")), 32, "ffhq", 4, 1, "ffhq", **given)
+    manifest = make_cache(tmp_path / "kept", teacher=Negative(), data=data, pairs=9).manifest
+    assert manifest.rows == 2 and manifest.items == {"train": 5, "val": 4} and manifest.shard_items == 4
+    for part, item in (("train", 4), ("val", 3)):
+        pictures = ShardReader(tmp_path / "kept", manifest, part).read(item).pictures
+        torch.testing.assert_close(pictures, 1 - getattr(data, part)[item].target, rtol=0, atol=0.51 / 255)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from idn.images import from_uint8, to_uint8
 from idn.reweighting.trust import Trust
 from idn.teacher_cache.manifest import CacheManifest, ShardEntry, check_shards
 from idn.training.modules.swap_training import SwapTraining
-from idn.types import IdentityFeatures, SwapBatch
+from idn.types import IdentityFeatures, SwapBatch, join_batches
 from teachers.base import FrozenTeacher
 from teachers.cached import CachedPairs, CachedTeacher
 from teachers.ensemble import EnsembleTeacher
@@ -52,15 +52,12 @@ class Rows(Dataset):
 
     def __getitem__(self, index: int) -> SwapBatch:
         batch = self.batches[index // self.rows]
-        return batch.take(index % self.rows)
-
-
-def join(samples: list[SwapBatch]) -> SwapBatch:
-    return SwapBatch(*(None if c[0] is None else torch.stack(c) for c in zip(*samples, strict=True)))
+        row = index % self.rows
+        return batch.take(slice(row, row + 1))
 
 
 def single_pairs(data: SwapData) -> SwapData:
-    return SwapData(Rows(data.train, 4), Rows(data.val, 4), 8, 32, "ffhq", batch_size=4, collate=join)
+    return SwapData(Rows(data.train, 4), Rows(data.val, 4), 8, 32, "ffhq", batch_size=4, collate=join_batches)
 
 
 def attached(data: SwapData, teacher: FrozenTeacher, make_module: Make) -> SwapData:
@@ -180,8 +177,8 @@ def test_samples_come_back_one_by_one_and_are_joined_by_the_loader(
     make_cache(tmp_path / "batches", pairs=20)
     rows = attached(single_pairs(make_data()), CachedTeacher(tmp_path / "rows"), make_module)
     batches = attached(make_data(), CachedTeacher(tmp_path / "batches"), make_module)
-    assert rows.train[3].cached_answer.shape == (3, 32, 32) and rows.train[3].cached_cosine.shape == ()
-    loader = DataLoader(rows.train, batch_size=4, sampler=range(20), collate_fn=join)
+    assert rows.train[3].cached_answer.shape == (1, 3, 32, 32) and rows.train[3].cached_cosine.shape == (1,)
+    loader = DataLoader(rows.train, batch_size=4, sampler=range(20), collate_fn=join_batches)
     for item, joined in enumerate(loader):
         whole = batches.train[item]
         assert torch.equal(joined.cached_answer, whole.cached_answer)
@@ -244,7 +241,9 @@ def test_pairs_of_another_shape_are_refused_at_the_start(
 
     class Small(Dataset):
         def __getitem__(self, index: int) -> SwapBatch:
-            return SwapBatch(*(v if v is None or v.ndim < 4 else v[..., ::2, ::2] for v in data.train[index]))
+            batch = data.train[index]
+            images = {name: value for name, value in batch._asdict().items() if getattr(value, "ndim", 0) == 4}
+            return batch._replace(**{name: value[..., ::2, ::2] for name, value in images.items()})
 
     class Fewer(Dataset):
         def __getitem__(self, index: int) -> SwapBatch:

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 
 from idn.data.procedural.renderer import FaceRenderer
 from idn.errors import OptionError
-from idn.files.option_checks import require_int, require_number
-from idn.types import SwapBatch
+from idn.files.option_checks import require_divisor, require_int, require_number
+from idn.types import SwapBatch, repeat_rows
 
 
 def _generator(seed: int, item: int) -> torch.Generator:
@@ -33,35 +33,51 @@ class ProceduralSwaps(Dataset[SwapBatch]):
     person instead, in that other situation, and so equals the swap.
     """
 
-    def __init__(self, renderer: FaceRenderer, size: int, batch: int, seed: int, same_ratio: float = 0.2) -> None:
-        """size: of the crops; batch: samples of an item, at least 2.
+    def __init__(
+        self,
+        renderer: FaceRenderer,
+        size: int,
+        batch: int,
+        seed: int,
+        same_ratio: float = 0.2,
+        targets_per_identity: int = 1,
+    ) -> None:
+        """Draw from a seed.
 
-        Raises OptionError on a smaller batch and on a ratio outside [0, 1].
+        size: of the crops.
+        batch: samples of an item, at least 2.
+        targets_per_identity: samples in a row that have one source.
+        Raises OptionError on a smaller batch, on a ratio outside [0, 1], and unless the batch shows two sources or
+        more with so many targets each.
         """
         require_int("batch", batch, 2)
         require_number("same_ratio", same_ratio, 0, 1)
+        require_divisor("targets_per_identity", targets_per_identity, "batch", batch, 2)
         self.renderer = renderer
         self.size = size
         self.batch = batch
         self.seed = seed
         self.same_ratio = same_ratio
+        self.targets_per_identity = targets_per_identity
 
     def __getitem__(self, item: int) -> SwapBatch:
         """Draw batch `item`: every field filled; `face` covers the target's face and that of the exact swap.
 
+        As many pictures are drawn as for one target per identity: those that serve as no source are targets alone.
         Raises IndexError below 0.
         """
         _check_item(item)
-        generator = _generator(self.seed, item)
-        identity = self.renderer.sample_identity(self.batch, generator)
+        generator, targets = _generator(self.seed, item), self.targets_per_identity
+        people = self.renderer.sample_identity(self.batch, generator)
         attributes = self.renderer.sample_attributes(self.batch, generator)
         same = torch.rand(self.batch, generator=generator) < self.same_ratio
         wanted = attributes.roll(-1, 0)
-        base = self.renderer.render(identity, attributes, self.size)
+        base = self.renderer.render(people, attributes, self.size)
+        identity = repeat_rows(people[::targets], targets)
         swap = self.renderer.render(identity, wanted, self.size)
         chosen = same.view(-1, 1, 1, 1)
         return SwapBatch(
-            source=base.image,
+            source=repeat_rows(base.image[::targets], targets),
             target=torch.where(chosen, swap.image, base.image.roll(-1, 0)),
             face=torch.where(chosen, swap.face, torch.maximum(base.face.roll(-1, 0), swap.face)),
             same=same,
@@ -69,6 +85,7 @@ class ProceduralSwaps(Dataset[SwapBatch]):
             source_identity=identity,
             target_attributes=wanted,
             landmarks=swap.landmarks,
+            targets_per_identity=targets,
         )
 
 

@@ -11,7 +11,6 @@ import torch
 
 from idn.data.loaders import check_size
 from idn.data.photo_folder import FaceFolder
-from idn.data.photo_pairs import collate
 from idn.data.regions import FaceRegions, LandmarkRegions
 from idn.errors import OptionError
 from idn.evaluation.pairs.pair_set import PairName, Pairs, PairSet
@@ -19,7 +18,7 @@ from idn.files.option_checks import require_int
 from idn.files.photos import UnreadablePhoto
 from idn.geometry.templates import template_points
 from idn.images import from_uint8
-from idn.types import SwapBatch
+from idn.types import SwapBatch, join_batches
 
 Numbered = tuple[int, int]
 """Numbers of the photographs of a target and a source."""
@@ -68,8 +67,8 @@ class FolderPairs(PairSet):
             known = self.folder.landmarks(target_number)
             face = self._regions(target, None if known is None else known[None])
             points = (template if known is None else known).float()
-            samples.append(SwapBatch(source[0], target[0], face[0], torch.tensor(False), landmarks=points))
-        return Pairs([self.names[row] for row in rows], collate(samples))
+            samples.append(SwapBatch(source, target, face, torch.tensor([False]), landmarks=points[None]))
+        return Pairs([self.names[row] for row in rows], join_batches(samples))
 
 
 def folder_pairs(

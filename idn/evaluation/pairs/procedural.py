@@ -3,10 +3,10 @@
 from typing import Any
 
 from idn.data.loaders import check_size, check_template
-from idn.data.photo_pairs import collate
 from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.evaluation.pairs.pair_set import PairName, Pairs, PairSet
 from idn.files.option_checks import require_int
+from idn.types import join_batches
 
 EVALUATION_SEED = 2_000_003
 """Added to the seed, so that no item of a training or of its validation repeats these people."""
@@ -40,8 +40,9 @@ class ProceduralPairs(PairSet):
             if row // _TOGETHER != item:
                 item = row // _TOGETHER
                 drawn = self._items[item]
-            samples.append(drawn.take(row % _TOGETHER))
-        return Pairs([self.names[row] for row in rows], collate(samples))
+            place = row % _TOGETHER
+            samples.append(drawn.take(slice(place, place + 1)))
+        return Pairs([self.names[row] for row in rows], join_batches(samples))
 
 
 def _name(number: int) -> PairName:

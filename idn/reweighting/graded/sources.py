@@ -67,7 +67,7 @@ class Snapshots:
         """All stages swap a batch, then the next one. See `Source.make`."""
         for number, batch in enumerate(pairs):
             here = batch.to(self.device)
-            source = self.encoder(here.source)
+            source = self.encoder(here.sources).repeated(here.targets_per_identity)
             answers = [teacher(here, source) for teacher in self.teachers]
             for fraction, images in zip(self.stages.values(), answers, strict=True):
                 labels = self._nearness(images, answers[-1], here.face) if self.labels == "nearness" else None
@@ -117,24 +117,23 @@ class Degradations:
 
     def _scene(self, batch: SwapBatch) -> Scene:
         """Ask the teacher, twice if strangers are wanted."""
-        source = self.encoder(batch.source)
+        targets = batch.targets_per_identity
+        source = self.encoder(batch.sources).repeated(targets)
         answer = self.teacher(batch, source)
         if "stranger" not in self.kinds:
             return Scene(answer, batch.target, batch.face)
-        if batch.cached_answer is not None or len(answer) < 2:
-            why = (
-                "a cached teacher knows no other pairs"
-                if batch.cached_answer is not None
-                else "the data come one pair at a time"
-            )
+        if batch.cached_answer is not None or len(answer) < 2 * targets:
+            cached = batch.cached_answer is not None
+            why = "a cached teacher knows no other pairs" if cached else "the batches show a single source"
             raise OptionError("kinds", ", ".join(self.kinds), f"has stranger, but {why}: leave it out", self)
         other = batch._replace(
-            source=batch.source.roll(1, 0),
+            source=batch.source.roll(targets, 0),
             same=torch.zeros_like(batch.same),
             truth=None,
-            source_identity=None if batch.source_identity is None else batch.source_identity.roll(1, 0),
+            source_identity=None if batch.source_identity is None else batch.source_identity.roll(targets, 0),
         )
-        return Scene(answer, batch.target, batch.face, self.teacher(other, self.encoder(other.source)))
+        seen = self.encoder(other.sources).repeated(targets)
+        return Scene(answer, batch.target, batch.face, self.teacher(other, seen))
 
 
 def _stages(folder: Path) -> dict[Path, float]:

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from idn.errors import UserError
 from idn.images import to_01, to_pm1
-from idn.students.mobilefaceswap.dynamic import arrange, depthwise, fold, pointwise, pointwise_per_sample
+from idn.students.mobilefaceswap.dynamic import arrange, depthwise, fold, pointwise, pointwise_per_identity
 from idn.students.mobilefaceswap.dynamic_weights import DynamicWeights
 from idn.students.mobilefaceswap.injection import SLOPE
 from idn.students.mobilefaceswap.layout import Layout
-from idn.types import SwapOutput
+from idn.types import SwapOutput, repeat_rows
 
 STRIDE = 32
 """Sides of a target are multiples of this: five stages halve them."""
@@ -43,9 +43,12 @@ class Head(nn.Module):
         self.conv2 = nn.Conv2d(3, 3, 3, padding=1)
 
     def forward(self, x: Tensor, demodulation: Tensor) -> Tensor:
-        """x: (N, C, H, W), still without its demodulation (N, C). Returns (N, 3, 2H, 2W), to which tanh applies."""
+        """x: (N, C, H, W), still without its demodulation: (M, C), M divides N.
+
+        Returns (N, 3, 2H, 2W), to which tanh applies.
+        """
         weights = self.reduce.weight.flatten(1) * demodulation[:, None, :]
-        x = pointwise_per_sample(x, weights, self.reduce.bias)
+        x = pointwise_per_identity(x, weights, self.reduce.bias)
         x = F.leaky_relu(self.norm1(double(x)), SLOPE, inplace=True)
         x = F.leaky_relu(self.norm2(self.conv1(x)), SLOPE, inplace=True)
         return self.conv2(x)
@@ -100,14 +103,15 @@ class IDN(nn.Module):
         self.fusion = FusionModule(layout.fusion)
 
     def forward(self, target: Tensor, weights: DynamicWeights) -> SwapOutput:
-        """Put the identities held by `weights` into `target`.
+        """Put the M identities held by `weights` into `target`, each into N / M targets in a row.
 
         target: (N, 3, S, S) RGB in [0, 1], S % 32 == 0. Returns image (N, 3, S, S) and mask (N, 1, S, S), in [0, 1].
         Both come in the type of `target`, also under autocast. Raises UserError if S is not divisible by 32, ValueError
-        if `weights` hold another N.
+        if M does not divide N.
         """
         check_target(target)
-        if weights.scale[0].shape[0] != target.shape[0]:
+        targets, rest = divmod(target.shape[0], weights.scale[0].shape[0])
+        if rest:
             raise ValueError(f"{target.shape[0]} targets, but weights of {weights.scale[0].shape[0]} identities")
         kernels = fold(weights)
         x = arrange(to_pm1(target))
@@ -116,7 +120,8 @@ class IDN(nn.Module):
             x = F.leaky_relu(pointwise(depthwise(x, kernel, 2), weight), SLOPE, inplace=True)
             maps.append(x)
         deepest = maps.pop()
-        mask = self.fusion(deepest * weights.demodulation[self.stages - 1][:, :, None, None])
+        demodulation = repeat_rows(weights.demodulation[self.stages - 1], targets)
+        mask = self.fusion(deepest * demodulation[:, :, None, None])
         mask = torch.sigmoid(mask.to(target.dtype))
         for kernel, weight in zip(kernels[self.stages :], weights.pointwise[self.stages :], strict=True):
             x = F.leaky_relu(pointwise(depthwise(double(x), kernel, 1), weight), SLOPE, inplace=True)

@@ -42,21 +42,21 @@ class Student(SwapStudent, architecture="mobilefaceswap"):
         initialise(self)
 
     def forward(self, target: Tensor, identity: IdentityFeatures) -> SwapOutput:
-        """Put one identity into each target, (N, 3, S, S) RGB in [0, 1]: `inject`, then `swap`."""
+        """Put one identity into each target, (N, 3, S, S) RGB in [0, 1]: `inject` once per identity, then `swap`."""
         return self.swap(target, self.inject(identity.embedding, identity.features))
 
     def inject(self, id_emb: Tensor, id_features: Tensor) -> DynamicWeights:
-        """Weights of N identities. id_emb: (N, D), L2-normalised; id_features: (N, C, s, s), of the same pass.
+        """Weights of M identities. id_emb: (M, D), L2-normalised; id_features: (M, C, s, s), of the same pass.
 
         Raises ValueError for other sizes than the student was built for.
         """
         return self.injection(id_emb, id_features)
 
     def swap(self, target: Tensor, weights: DynamicWeights) -> SwapOutput:
-        """Put the identities of `weights` into `target`, (N, 3, S, S) RGB in [0, 1].
+        """Put the M identities of `weights` into `target`, (N, 3, S, S) RGB in [0, 1], each into N / M in a row.
 
         Returns image (N, 3, S, S) and mask (N, 1, S, S), both in [0, 1]. Raises UserError unless S is divisible by 32,
-        ValueError if `weights` hold another N.
+        ValueError if M does not divide N.
         """
         return self.idn(target, weights)
 

@@ -31,7 +31,7 @@ class Observed(NamedTuple):
     """One batch, and what every network says of it."""
 
     source: IdentityFeatures
-    """Who the sources are."""
+    """Who the sources are, one row per pair."""
     supervised: SupervisedBatch
     """What the swaps should be, and how far to believe that."""
     prediction: Prediction
@@ -131,11 +131,12 @@ class SwapTraining(FiniteGuard):
 
     def observe(self, batch: SwapBatch, network: nn.Module) -> Observed:
         """Swap with `network`, and ask all who have a say. Gradients reach network and discriminator."""
-        source, needs = self._identify(batch), self.objective.needs
+        faces, needs = self._identify(batch), self.objective.needs
+        source = faces.repeated(batch.targets_per_identity)
         supervised = self.supervisor.supervise(batch, source, self.encoder, self._reads_answer())
         with torch.no_grad():
             maps = self.perceptual(supervised.answer, supervised.seen) if "perceptual" in needs else ()
-        prediction = self._predict(network, batch.target, source)
+        prediction = self._predict(network, batch.target, faces)
         verdicts = Verdicts(None, Verdict())
         if self.adversary is not None:
             verdicts = self.adversary.look(batch, "target_verdict" in needs)
@@ -152,26 +153,26 @@ class SwapTraining(FiniteGuard):
 
     @torch.no_grad()
     def _identify(self, batch: SwapBatch) -> IdentityFeatures:
-        """Who the sources are, the embedding in single precision."""
-        source = self.encoder(batch.source)
-        return source._replace(embedding=source.embedding.float())
+        """Who the sources are, each once, the embedding in single precision; nothing compares their early maps."""
+        source = self.encoder(batch.sources)
+        return source._replace(embedding=source.embedding.float(), shallow=())
 
     def _reads_answer(self) -> bool:
         """Whether the perceptual maps are what the encoder sees in the answer."""
         return "perceptual" in self.objective.needs and self.perceptual.reads_encoder
 
-    def _predict(self, network: nn.Module, target: Tensor, source: IdentityFeatures) -> Prediction:
-        """Swap, then look at the pictures; gradients reach them.
+    def _predict(self, network: nn.Module, target: Tensor, faces: IdentityFeatures) -> Prediction:
+        """Swap, each face into as many targets in a row, then look at the pictures; gradients reach them.
 
         A network that learns looks with gradient before it looks without: autocast may keep what it cast at the first
         look, and that would have no gradient then.
         """
         needs, kept, of_target = self.objective.needs, (), ()
         if "attributes" in needs:
-            out, of_target = network.swap_with_attributes(target, source)
+            out, of_target = network.swap_with_attributes(target, faces)
             kept = network.attributes(out.image)
         else:
-            out = network(target, source)
+            out = network(target, faces)
         seen = self.encoder(out.image)
         maps = self.perceptual(out.image, seen) if "perceptual" in needs else ()
         verdict = Verdict() if self.adversary is None else self.adversary.discriminator(out.image)

@@ -10,7 +10,7 @@ from idn.data.loaders import SwapData
 from idn.errors import OptionError, UserError
 from idn.metrics.images import ssim
 from idn.reweighting.graded.pictures import GradedPictures, GradedSwaps, Grades, collect
-from idn.types import SwapBatch
+from idn.types import SwapBatch, join_batches
 from tests.raising import raises
 
 SIZE = 32
@@ -87,12 +87,9 @@ def test_samples_are_joined_into_batches(tmp_path: Path, make_data) -> None:
     class Samples(torch.utils.data.Dataset):
         def __getitem__(self, index: int) -> SwapBatch:
             batch = make_data().train[index // 4]
-            return batch.take(index % 4)
+            return batch.take(slice(index % 4, index % 4 + 1))
 
-    def join(samples: list[SwapBatch]) -> SwapBatch:
-        return SwapBatch(*(None if c[0] is None else torch.stack(c) for c in zip(*samples, strict=True)))
-
-    data = SwapData(Samples(), Samples(), 2, SIZE, "ffhq", batch_size=4, collate=join)
+    data = SwapData(Samples(), Samples(), 2, SIZE, "ffhq", batch_size=4, collate=join_batches)
     one, other = (collect(Fading(), d, "train", 8, 16, tmp_path)[0].images for d in (data, make_data()))
     assert torch.equal(one, other)
 

@@ -215,10 +215,23 @@ def test_the_stranger_of_rendered_people_is_drawn() -> None:
     torch.testing.assert_close(worst.images, (batch.truth + stranger) / 2)
 
 
+def test_no_stranger_is_the_person_of_the_same_source() -> None:
+    renderer = FaceRenderer()
+    pairs = ProceduralSwaps(renderer, 32, 4, seed=0, same_ratio=0.0, targets_per_identity=2)
+    source = degradations(ProceduralTeacher(renderer, 0.0, 0.0, 0), kinds=["stranger"])
+    source.attach(SwapData(pairs, pairs, 1, 32, "ffhq"), Means(), CPU)
+    batch = pairs[0]._replace(face=torch.ones(4, 1, 32, 32))
+    *_, worst = source.make([batch], "val")
+    stranger = renderer.render(batch.source_identity.roll(2, 0), batch.target_attributes, 32).image
+    torch.testing.assert_close(worst.images, (batch.truth + stranger) / 2)
+    with raises(OptionError, "a single source", argument="kinds"):
+        next(iter(source.make([batch.take(slice(2))._replace(targets_per_identity=2)], "val")))
+
+
 def test_a_teacher_that_knows_no_other_pairs_shows_no_stranger(make_data) -> None:
     data = make_data()
     batch = data.val[0]
-    for wrong, named in ((batch._replace(cached_answer=batch.target), "cached"), (None, "one pair")):
+    for wrong, named in ((batch._replace(cached_answer=batch.target), "cached"), (None, "a single source")):
         source = degradations()
         data = source.attach(data, Means(), CPU)
         single = batch.take(slice(1))

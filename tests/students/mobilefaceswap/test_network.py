@@ -153,6 +153,6 @@ def test_a_target_that_is_no_rgb_batch_is_refused():
 
 def test_weights_of_another_batch_are_refused():
     student, (target, emb, features) = small_student(), inputs(3, 64)
-    weights = student.inject(emb[:1], features[:1])
-    with raises(ValueError, "3 targets", "1 identities"):
+    weights = student.inject(emb[:2], features[:2])
+    with raises(ValueError, "3 targets", "2 identities"):
         student.swap(target, weights)

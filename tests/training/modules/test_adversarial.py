@@ -363,7 +363,7 @@ def test_losses_do_not_depend_on_the_batch_size(build: Make, couples: Make) -> N
     module, batch = build("ghost").eval(), couples().train[0]
 
     def losses(part: slice) -> dict[str, torch.Tensor]:
-        some = SwapBatch(*(value if value is None else value[part] for value in batch))
+        some = batch.take(part)
         prediction, supervision, real = attempt(module, some, module.network)
         found = {name: term(prediction, supervision) for name, term in module.objective.terms.items()}
         return found | {"discriminator": module.adversary.hinge(real, prediction.verdict)}
