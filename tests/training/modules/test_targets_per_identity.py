@@ -14,6 +14,7 @@ from idn.data.loaders import SwapData
 from idn.losses.distillation import IdentityLoss, PixelDistillation
 from idn.losses.objective import Objective
 from idn.students.mobilefaceswap.student import Student
+from idn.students.protocol import SwapStudent
 from idn.training.discriminators import PatchDiscriminator
 from idn.training.fit import start
 from idn.training.modules.supervision import PairSupervision
@@ -39,19 +40,16 @@ class Shared(Dataset):
         return batch._replace(source=source, truth=truth, targets_per_identity=TARGETS)
 
 
-class Plain(nn.Module):
+class Plain(SwapStudent):
     """A student without dynamic weights."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(EncoderDescription(8, 16), {})
         self.mix, self.gain = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(8, 3)
 
     def forward(self, target: Tensor, identity: IdentityFeatures) -> SwapOutput:
         gain = self.gain(identity.for_targets(target).embedding)[:, :, None, None]
         return SwapOutput((target + 0.1 * self.mix(target) * gain).clamp(0, 1))
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {"network": list(self.parameters())}
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ def seen(module: SwapTraining, batch: SwapBatch) -> tuple[Any, dict[str, Tensor]
 def test_a_repeated_identity_is_worth_as_many_single_ones(name: str, make_module: Make, make_shared: Make) -> None:
     torch.manual_seed(0)
     terms = Objective({"pixel": PixelDistillation(), "identity": IdentityLoss()}, {"pixel": 1.0, "identity": 1.0})
-    module = make_module(network=networks()[name](), rates=None, objective=terms)
+    module = make_module(network=networks()[name](), objective=terms)
     batch = make_shared().train[0]
     (found, slopes), (wanted, right) = (seen(module, b) for b in (batch, batch._replace(targets_per_identity=1)))
     assert slopes.keys() == right.keys() and len(slopes) > 2
@@ -115,7 +113,6 @@ def test_a_teacher_trains_with_repeated_sources(tmp_path: Path, make_module: Mak
         supervisor=PairSupervision(),
         discriminator=PatchDiscriminator(1, 4, 2),
         objective=terms,
-        rates=None,
         real="source",
     )
     trainer = fit(tmp_path, module, make_shared(), 2)
