@@ -92,8 +92,8 @@ class Outcome(NamedTuple):
 class Sweep:
     """The runs of a sweep: one that fails is noted, and the others go on.
 
-    words: what was typed. notes: file of the outcomes, a line each, where launchers that run in other processes of this
-    machine write them, too.
+    words: what was typed. notes: file of the outcomes, a line each, where launchers that work in other processes write
+    them, too.
     """
 
     def __init__(self, words: Sequence[str], notes: Path) -> None:
@@ -180,6 +180,12 @@ def _named(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
         raise known from error
 
 
+def _shared(words: Sequence[str]) -> Path | None:
+    """The folder of a sweep, which other machines that work on it have, too; None if the words do not name it."""
+    named = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("hydra.sweep.dir=")]
+    return Path(named[-1]).resolve() if named and Path(named[-1]).is_dir() else None
+
+
 def launch(verb: str, words: list[str], several: bool = False) -> None:
     """Let Hydra run the task of a verb, as often as the words say. Raises UserError if a run of a sweep failed."""
     keep_large_buffers()
@@ -189,7 +195,7 @@ def launch(verb: str, words: list[str], several: bool = False) -> None:
     if not several:
         start(guarded(VERBS[verb].task()))()
         return
-    with tempfile.TemporaryDirectory(prefix="idn-sweep.") as folder:
+    with tempfile.TemporaryDirectory(prefix=".idn-sweep.", dir=_shared(words)) as folder:
         sweep = Sweep(words, Path(folder, "outcomes.jsonl"))
         sweep.notes.touch()
         start(guarded(VERBS[verb].task(), sweep))()
