@@ -1,8 +1,9 @@
-"""Report of an evaluation: metrics.json, the table of pairs, the table on the terminal."""
+"""Report of an evaluation: metrics.json, the table of pairs, the page, the table on the terminal."""
 
 from pathlib import Path
 from typing import Any
 
+from idn.evaluation.report.page import write_page
 from idn.evaluation.report.summary import read_judged, summarise, write_summary
 from idn.evaluation.report.table import print_summary, write_pairs
 
@@ -14,7 +15,7 @@ def write_report(folder: Path) -> dict[str, Any]:
     """
     judged = read_judged(folder)
     summary = summarise(judged)
-    numbers, pairs = write_summary(folder, summary), write_pairs(judged)
+    numbers, pairs, page = write_summary(folder, summary), write_pairs(judged), write_page(judged, summary)
     print_summary(summary)
-    print(f"numbers    {numbers}\npairs      {pairs}")
+    print(f"report     {page}\nnumbers    {numbers}\npairs      {pairs}")
     return summary

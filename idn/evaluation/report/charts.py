@@ -1,0 +1,100 @@
+"""Charts as inline SVG: distributions and curves with axes, one colour per method; no script, no font, no network."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from idn.evaluation.report.table import short
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
+"""Okabe and Ito's, which colour-blind people tell apart; further methods begin again, with dashes."""
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 190, 46, 34, 10
+_BINS = 24
+
+Line = Sequence[tuple[float, float]]
+
+
+def colour(number: int) -> str:
+    """Of a method, by its number."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def distributions(values: Mapping[str, NDArray[np.float64]], label: str) -> str:
+    """Share of the pairs by value, a line per method. values: (P,) each, with NaN where nothing is known."""
+    known = {name: column[np.isfinite(column)] for name, column in values.items()}
+    together = np.concatenate([*known.values(), np.zeros(0)])
+    if not len(together):
+        return ""
+    low, high = np.quantile(together, (0.005, 0.995))
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, _BINS + 1)
+    lines: dict[str, Line] = {}
+    for name, column in known.items():
+        counts = np.histogram(np.clip(column, low, high), edges)[0] / max(len(column), 1)
+        lines[name] = [
+            point
+            for k, share in enumerate(counts.tolist())
+            for point in ((float(edges[k]), share), (float(edges[k + 1]), share))
+        ]
+    return chart(lines, label, "share of pairs", zero=True)
+
+
+def chart(lines: Mapping[str, Line], across: str, up: str, dots: bool = False, zero: bool = False) -> str:
+    """Lines in a frame with the ends of both axes.
+
+    lines: by method; one without points keeps its colour.
+    across, up: what the axes show.
+    dots: mark every point.
+    zero: the vertical axis begins at 0.
+    """
+    points = [point for line in lines.values() for point in line]
+    if not points:
+        return ""
+    (left, right), (low, high) = (_ends([point[axis] for point in points]) for axis in (0, 1))
+    low = 0.0 if zero else low
+    parts = [_frame(across, up, (left, right), (low, high))]
+    for number, line in enumerate(lines.values()):
+        placed = [
+            (
+                _LEFT + (x - left) / (right - left) * (_WIDTH - _LEFT - 8),
+                _HEIGHT - _BOTTOM - (y - low) / (high - low) * (_HEIGHT - _BOTTOM - _TOP),
+            )
+            for x, y in line
+        ]
+        parts.append(_drawn(placed, number, dots))
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(up)} by {escape(across)}">' + (
+        "".join(parts) + "</svg>"
+    )
+
+
+def _drawn(placed: Line, number: int, dots: bool) -> str:
+    dash = ' stroke-dasharray="5 3"' if number >= len(COLOURS) else ""
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+    line = f'<polyline points="{path}" fill="none" stroke="{colour(number)}" stroke-width="1.6"{dash}/>'
+    marks = (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="{colour(number)}"/>' for x, y in placed)
+    return line + ("".join(marks) if dots else "")
+
+
+def _frame(across: str, up: str, horizontal: tuple[float, float], vertical: tuple[float, float]) -> str:
+    base, middle = _HEIGHT - _BOTTOM, (_LEFT + _WIDTH - 8) / 2
+    texts = [
+        (_LEFT, base + 13, "start", short(horizontal[0])),
+        (_WIDTH - 8, base + 13, "end", short(horizontal[1])),
+        (_LEFT - 4, base, "end", short(vertical[0])),
+        (_LEFT - 4, _TOP + 8, "end", short(vertical[1])),
+        (middle, base + 27, "middle", across),
+    ]
+    said = "".join(f'<text x="{x}" y="{y}" text-anchor="{end}">{escape(text)}</text>' for x, y, end, text in texts)
+    turned = (
+        f'<text x="11" y="{(base + _TOP) / 2}" text-anchor="middle" transform="rotate(-90 11 {(base + _TOP) / 2})">'
+    )
+    box = f'<path d="M{_LEFT} {_TOP}V{base}H{_WIDTH - 8}" fill="none" stroke="#999"/>'
+    return f"{box}{said}{turned}{escape(up)}</text>"
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low - 0.5, high + 0.5) if low == high else (low, high)
