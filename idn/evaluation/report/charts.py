@@ -22,14 +22,15 @@ def colour(number: int) -> str:
 
 
 def distributions(values: Mapping[str, NDArray[np.float64]], label: str) -> str:
-    """Share of the pairs by value, a line per method. values: (P,) each, with NaN where nothing is known."""
+    """Share of the pairs by value, a line per method; what lies beyond the ends of the axis is counted at them.
+
+    values: (P,) each, with NaN where nothing is known.
+    """
     known = {name: column[np.isfinite(column)] for name, column in values.items()}
-    together = np.concatenate([*known.values(), np.zeros(0)])
-    if not len(together):
+    ends = usual_range(list(known.values()))
+    if ends is None:
         return ""
-    low, high = np.quantile(together, (0.005, 0.995))
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    low, high = ends
     edges = np.linspace(low, high, _BINS + 1)
     lines: dict[str, Line] = {}
     for name, column in known.items():
@@ -40,6 +41,18 @@ def distributions(values: Mapping[str, NDArray[np.float64]], label: str) -> str:
             for point in ((float(edges[k]), share), (float(edges[k + 1]), share))
         ]
     return chart(lines, label, "share of pairs", zero=True)
+
+
+def usual_range(columns: Sequence[NDArray[np.float64]]) -> tuple[float, float] | None:
+    """Where nearly all values lie that differ within a column: a copy's 100 dB would press all others together.
+
+    All values count if none differ; None if there are none.
+    """
+    varied = [column for column in columns if len(column) and np.ptp(column) > 0] or [c for c in columns if len(c)]
+    if not varied:
+        return None
+    low, high = np.quantile(np.concatenate(varied), (0.005, 0.995)).tolist()
+    return (low - 0.5, high + 0.5) if low == high else (low, high)
 
 
 def chart(lines: Mapping[str, Line], across: str, up: str, dots: bool = False, zero: bool = False) -> str:

@@ -121,8 +121,9 @@ def _of_method(judged: Judged, name: str, draws: Bootstrap) -> dict[str, Any]:
     ratios = {}
     if judged.teacher is not None:
         for metric in judged.metrics:
-            both = draws.ratio(judged.column(name, metric.name), judged.column(judged.teacher, metric.name))
-            if both.count:
+            theirs = judged.column(judged.teacher, metric.name)
+            both = draws.ratio(judged.column(name, metric.name), theirs)
+            if both.count and draws.mean(theirs).excludes(0.0):  # else the ratio says nothing
                 ratios[metric.name] = both
     problems = Counter(problem for problem in judged.problems[name] if problem is not None)
     return {
