@@ -83,6 +83,7 @@ def _obey_verb(verb: str, words: list[str]) -> None:
     register_resolvers()
     check_dashes(verb, words)
     flags, words = separated(words)
+    words = _with_name(VERBS[verb].bare, words)
     several = any(flag in SEVERAL for flag in flags)
     options = overrides(words, several)
     if any(flag in HELP for flag in flags):
@@ -97,3 +98,12 @@ def _obey_verb(verb: str, words: list[str]) -> None:
             check_needs(verb, run, several)
         folder = claimed(verb, runs[0], several)
     launch(verb, [*flags, *options, *folder], several)  # argparse wants flags before the overrides
+
+
+def _with_name(option: str | None, words: list[str]) -> list[str]:
+    """The words, those that are no options gathered in a list as the value of `option`, if a verb has such a one."""
+    bare = [word for word in words if "=" not in word and not word.startswith("~")]
+    if option is None or not bare:
+        return words
+    quoted = ",".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in bare)
+    return [f"{option}=[{quoted}]", *(word for word in words if word not in bare)]

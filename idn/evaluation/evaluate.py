@@ -188,7 +188,7 @@ class Evaluation:
             recogniser=described | {"taught": bool(self.taught)},
             landmarks=None if self.landmarks is None else _landmark_facts(self.landmarks),
             extractor={"features": "last map, averaged", **described},
-            reference=f"mean over the {2 * len(pair_set)} sources and targets of these pairs",
+            reference="the sources and targets of these pairs",
             revision=REVISION,
             versions={"idn": idn.__version__, "torch": torch.__version__, "python": platform.python_version()},
             said=tuple(said),

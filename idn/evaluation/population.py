@@ -1,5 +1,7 @@
 """FID and KID: how far all swaps of a method together are from the untouched targets, on named features."""
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -45,7 +47,8 @@ def kid(features: Tensor, real: Tensor) -> Interval | None:
     count = min(len(features) // 2, len(real) // 2, _SUBSET)
     if count < _LEAST:
         return None
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*save all extracted features")
         torch.manual_seed(0)
         metric = KernelInceptionDistance(feature=_Known(features.shape[1]), subsets=_SUBSETS, subset_size=count)
         metric.update(real, real=True)

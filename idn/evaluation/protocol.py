@@ -75,8 +75,9 @@ class Protocol:
 
 
 def _short(one: Any, other: Any) -> str:
-    """The parts in which two values differ."""
+    """The parts in which two values differ; of models, their names where one is missing."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
         return ", ".join(f"{key} {one.get(key)} and {other.get(key)}" for key in keys)
+    one, other = (value.get("name", value) if isinstance(value, dict) else value for value in (one, other))
     return f"{one} and {other}"

@@ -48,6 +48,14 @@ def evaluate(cfg: DictConfig) -> None:
     write_report(evaluation.out)
 
 
+def compare(cfg: DictConfig) -> None:
+    """Put evaluations of one protocol side by side."""
+    from idn.evaluation.compare import compare as side_by_side
+
+    csv_path = None if cfg.csv is None else Path(str(cfg.csv))
+    side_by_side([Path(str(folder)) for folder in _listed(cfg.reports)], csv_path)
+
+
 def _methods(
     cfg: DictConfig, nodes: Mapping[str, DictConfig], pair_set: "PairSet", encoder: Any, device: "torch.device"
 ) -> "list[Method]":
@@ -64,12 +72,23 @@ def _methods(
             "encoder.weights=FILE, or whichever encoder the students were trained with"
         )
     template, size = pair_set.template, pair_set.size
-    found: list[Method] = [TeacherMethod(n, build(nodes[n]), encoder, pair_set, device) for n in _listed(cfg.teachers)]
+
+    def asked(name: str) -> "Method":
+        options = {key: value for key, value in _options(nodes[name]).items() if key not in ("weights", "path")}
+        return TeacherMethod(name, build(nodes[name]), encoder, pair_set, device, options)
+
+    found: list[Method] = [asked(name) for name in _listed(cfg.teachers)]
     found += [StudentMethod(n, path, encoder, template, size, device) for n, path in students.items()]
     for name, path in _named(cfg.exported, "exported").items():
         found += exported_methods(name, path, template, cfg.run_programs)
     found += [ResultsMethod(name, path, pair_set.names) for name, path in _named(cfg.results, "results").items()]
-    return found + [TeacherMethod(n, build(nodes[n]), encoder, pair_set, device) for n in _listed(cfg.baselines)]
+    return found + [asked(name) for name in _listed(cfg.baselines)]
+
+
+def _options(node: DictConfig) -> dict[str, Any]:
+    """The options of a teacher that are plain values."""
+    options = OmegaConf.to_container(node, resolve=True)
+    return {key: value for key, value in options.items() if key != "_target_" and not isinstance(value, dict)}
 
 
 def _landmarks(cfg: DictConfig) -> tuple[Any, str]:

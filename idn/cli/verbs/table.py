@@ -17,6 +17,8 @@ class Verb(NamedTuple):
     module: str
     """The module of `idn.cli.verbs` that holds its function."""
     function: str
+    bare: str | None = None
+    """The option whose values may be typed without its name."""
 
     def task(self) -> "Callable[[DictConfig], Any]":
         """The function that does it with a composed config."""
@@ -46,6 +48,9 @@ VERBS: dict[str, Verb] = {
     "bench": Verb("time every exported file, and PyTorch beside them", "students", "bench"),
     "eval": Verb(
         "score students, teachers and results made elsewhere on the same pairs, with a report", "evaluation", "evaluate"
+    ),
+    "compare": Verb(
+        "put reports side by side, and say which differences are larger than chance", "evaluation", "compare", "reports"
     ),
     "install-converter": Verb(
         "set up a converter that needs other versions than the rest", "students", "install_converter"

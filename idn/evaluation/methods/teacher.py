@@ -1,5 +1,6 @@
 """Teachers as methods, baselines such as the exact swap and the untouched target among them."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from idn.errors import UserError
 from idn.evaluation.methods.method import Method, Swaps, judged
 from idn.evaluation.pairs.pair_set import Pairs
+from idn.files.digests import weights_digest
 from idn.types import EncoderDescription, IdentityEncoder, IdentityFeatures, SwapBatch
 
 
@@ -29,11 +31,18 @@ class TeacherMethod(Method):
     encoder: that serves the students.
     pair_set: what it is going to be shown.
     device: where it runs.
+    options: JSON-able; what it was built with.
     Raises UserError for a teacher that reads another encoder, and for one that knows the answers to its own pairs only.
     """
 
     def __init__(
-        self, name: str, teacher: Any, encoder: IdentityEncoder, pair_set: object, device: torch.device
+        self,
+        name: str,
+        teacher: Any,
+        encoder: IdentityEncoder,
+        pair_set: object,
+        device: torch.device,
+        options: Mapping[str, Any],
     ) -> None:
         try:
             teacher.attach(pair_set, encoder)
@@ -43,7 +52,13 @@ class TeacherMethod(Method):
             ) from (error)
         self.teacher = teacher.to(device)
         record = teacher.record
-        facts = {"kind": "teacher", "record": record.name, "licence": record.licence}
+        facts = {
+            "kind": "teacher",
+            "record": record.name,
+            "licence": record.licence,
+            "sha256": weights_digest(teacher),
+            "options": dict(options),
+        }
         read = record.source.encoder
         super().__init__(name, facts, EncoderDescription(0, 0, name=read) if read else None)
 

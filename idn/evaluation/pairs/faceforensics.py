@@ -9,7 +9,7 @@ from idn.data.loaders import check_size
 from idn.data.photo_folder import FaceFolder
 from idn.data.regions import FaceRegions
 from idn.errors import OptionError
-from idn.evaluation.pairs.folder import FolderPairs, Numbered, read_list
+from idn.evaluation.pairs.folder import FolderPairs, Numbered, passed_over, read_list
 from idn.files.option_checks import require_int
 
 
@@ -41,7 +41,7 @@ def video_pairs(
     if not videos:
         raise OptionError("root", root, "holds no folder of frames: give one with a folder of crops per video")
     folder.identities = videos
-    path, left_out = Path(str(pairs_file)), Counter()
+    path, left_out = Path(str(pairs_file)), Counter(passed_over(folder))
     wanted: list[Numbered] = []
     for target, source in read_list(path):
         chosen = [_spaced(videos.get(video, []), frames) for video in (target, source)]

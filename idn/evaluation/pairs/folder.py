@@ -99,8 +99,7 @@ def folder_pairs(
     require_int("pairs", pairs, 2)
     require_int("seed", seed)
     folder = FaceFolder(root, size, template, stored_template, layout)
-    scan = folder.scan.report()
-    left_out = {f"files of the folder: {scan}": 1} if scan else {}
+    left_out = passed_over(folder)
     facts: dict[str, Any] = {"folder": folder.root.name, "stored_template": folder.stored_template}
     if pairs_file is None:
         people = sorted(folder.identities.values()) if holdout is None else folder.split("val", holdout)
@@ -116,6 +115,12 @@ def folder_pairs(
     if len(wanted) > pairs:
         left_out["pairs of the list beyond the first"] = len(wanted) - pairs
     return FolderPairs(name, folder, wanted[:pairs], facts, left_out, regions)
+
+
+def passed_over(folder: FaceFolder) -> dict[str, int]:
+    """What lies in a folder and is not used, as one reason; pictures of equal content are used once."""
+    said = folder.scan.report()
+    return {f"in the folder: {said}": 1} if said else {}
 
 
 def read_list(path: Path) -> list[tuple[str, str]]:

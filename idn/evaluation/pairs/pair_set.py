@@ -74,5 +74,5 @@ def result_name(target: str, source: str) -> str:
     """`<target>_<source>`; for frames of videos, "071/0003" and "054/0003", the folders: "071_054/0003"."""
     if "/" not in target or "/" not in source:
         return f"{target}_{source}".replace("/", "-")
-    (folder, frame), (other, _) = target.rsplit("/", 1), source.rsplit("/", 1)
+    (folder, frame), other = target.rsplit("/", 1), source.split("/")[-2]
     return f"{folder}_{other}/{frame}"

@@ -1,0 +1,200 @@
+"""One evaluation of tiny methods: it goes on after a stop, refuses another one's folder, and its report is whole."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from idn.errors import UserError
+from idn.evaluation.compare import compare
+from idn.evaluation.evaluate import Evaluation
+from idn.evaluation.methods.method import Method, Swaps, judged
+from idn.evaluation.pairs.pair_set import PairName, Pairs, PairSet
+from idn.evaluation.parts import Parts
+from idn.evaluation.protocol import Protocol
+from idn.evaluation.report.report import write_report
+from idn.evaluation.report.summary import read_judged
+from idn.types import IdentityFeatures, SwapBatch
+from tests.conftest import TinyEncoder
+
+SIZE, COUNT = 48, 30
+
+
+class Noise(PairSet):
+    """Pictures of soft noise, whose exact swap is the target with the middle of the source."""
+
+    def __init__(self, seed: int = 0, count: int = COUNT) -> None:
+        names = [PairName(f"t{k}", f"s{k}", f"t{k}", f"s{k // 2}") for k in range(count)]
+        super().__init__("noise", names, SIZE, "ffhq", False, {"seed": seed}, {"damaged": 2})
+        self.seed = seed
+
+    def load(self, rows: range) -> Pairs:
+        draws = [torch.Generator().manual_seed(1000 * self.seed + row) for row in rows]
+        coarse = torch.stack([torch.rand(6, 6, 6, generator=draw) for draw in draws])
+        source, target = torch.nn.functional.interpolate(coarse, SIZE, mode="bicubic").clamp(0, 1).split(3, 1)
+        face = torch.zeros(len(rows), 1, SIZE, SIZE)
+        face[..., 12:36, 12:36] = 1
+        truth = torch.where(face > 0, source, target)
+        points = torch.tensor([[0.4, 0.4], [0.6, 0.4], [0.5, 0.5], [0.42, 0.62], [0.58, 0.62]])
+        same = torch.zeros(len(rows), dtype=torch.bool)
+        batch = SwapBatch(source, target, face, same, truth, landmarks=points.expand(len(rows), 5, 2))
+        return Pairs([self.names[row] for row in rows], batch)
+
+
+class Mixed(Method):
+    """Goes a share of the way from the target to the exact swap."""
+
+    def __init__(self, name: str, share: float, spoil: str | None = None) -> None:
+        super().__init__(name, {"kind": "student", "share": share})
+        self.share, self.spoil, self.calls = share, spoil, 0
+
+    def swap(self, pairs: Pairs, who: IdentityFeatures) -> Swaps:
+        self.calls += 1
+        image = pairs.batch.target + self.share * (pairs.batch.truth - pairs.batch.target)
+        if self.spoil in [name.target for name in pairs.names]:
+            image[[name.target for name in pairs.names].index(self.spoil)] = float("nan")
+        return judged(image, pairs)
+
+
+class Stopped(Mixed):
+    """Breaks off at its third chunk."""
+
+    def swap(self, pairs: Pairs, who: IdentityFeatures) -> Swaps:
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        return super().swap(pairs, who)
+
+
+def landmarks(images: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """68 points that follow the brightness of a picture a little."""
+    draw = torch.Generator().manual_seed(0)
+    return torch.rand(68, 2, generator=draw) + 0.05 * images.mean((1, 2, 3)).view(-1, 1, 1)
+
+
+def evaluation(out: Path, methods: list[Method] | None = None, **more) -> Evaluation:
+    torch.manual_seed(0)
+    parts = {"pair_set": Noise(), "teacher": "whole", "encoder": TinyEncoder(), "recogniser": TinyEncoder()}
+    parts |= {"landmarks": landmarks, "batch": 8, "out": out}
+    usual = [Mixed("whole", 1.0), Mixed("most", 0.7, spoil="t5"), Mixed("little", 0.2), Mixed("copy", 0.0)]
+    return Evaluation(methods=usual if methods is None else methods, **parts | more)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("evaluation")
+    evaluation(out).run()
+    write_report(out)
+    return out
+
+
+def test_the_order_comes_out_right(finished: Path) -> None:
+    judged = read_judged(finished)
+    for metric in ("swap_gain", "psnr_truth", "feature_gain", "detail_correlation", "psnr_teacher"):
+        means = [judged.column(name, metric) for name in judged.names if metric in judged.values[name]]
+        means = [column[~torch.tensor(column).isnan().numpy()].mean() for column in means]
+        assert means == sorted(means, reverse=True), metric
+
+
+def test_a_problem_is_counted_and_measured_by_nobody(finished: Path) -> None:
+    summary = json.loads((finished / "metrics.json").read_text())
+    most = next(method for method in summary["methods"] if method["name"] == "most")
+    assert most["problems"] == {"pixels that are no numbers": 1}
+    assert {value["count"] for value in most["values"].values()} == {COUNT - 1}
+    assert most["to_teacher"]["psnr_truth"]["value"] < 1 and most["to_teacher"]["psnr_truth"]["count"] == COUNT - 1
+
+
+def test_what_stands_beside_every_number_is_stored(finished: Path) -> None:
+    protocol = Protocol.read(finished)
+    assert (protocol.pairs, protocol.facts, protocol.left_out) == (COUNT, {"seed": 0}, {"damaged": 2})
+    assert protocol.recogniser["name"] == "tiny" and len(protocol.recogniser["sha256"]) == 64
+    assert json.loads((finished / "metrics.json").read_text())["protocol"]["pairs_sha256"] == protocol.pairs_sha256
+
+
+def test_neighbours_that_a_metric_cannot_tell_apart_are_named(tmp_path: Path) -> None:
+    evaluation(tmp_path, [Mixed("whole", 1.0), Mixed("a", 0.5), Mixed("b", 0.5)]).run()
+    assert ["a", "b"] in write_report(tmp_path)["not_separated"]["swap_gain"]
+
+
+def test_the_table_has_a_row_per_pair_and_method(finished: Path) -> None:
+    rows = list(csv.DictReader((finished / "pairs.csv").open()))
+    assert len(rows) == 4 * COUNT
+    spoiled = next(row for row in rows if (row["method"], row["pair"]) == ("most", "t5_s5"))
+    assert spoiled["problem"] and spoiled["swap_gain"] == ""
+
+
+def test_the_page_asks_no_network_for_anything(finished: Path) -> None:
+    text = (finished / "report.html").read_text()
+    assert re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:)[^"'\s]""", text) == []
+    assert "http" not in re.sub(r"http-equiv", "", text)
+    for said in (
+        "What does not separate",
+        "Failures by kind",
+        "no picture: pixels that are no numbers: 1 of 30",
+        "whole",
+    ):
+        assert said in text
+
+
+def test_names_cannot_write_into_the_page(tmp_path: Path) -> None:
+    evaluation(tmp_path, [Mixed("whole", 1.0), Mixed("<script>x</script>", 0.5)]).run()
+    write_report(tmp_path)
+    assert "<script>" not in (tmp_path / "report.html").read_text()
+
+
+def test_a_strip_shows_source_target_and_every_method(finished: Path) -> None:
+    with Image.open(finished / "parts" / "000000" / "000.webp") as strip:
+        assert strip.size == (112 * 6, 112)
+
+
+def test_a_stopped_evaluation_goes_on_and_ends_alike(finished: Path, tmp_path: Path) -> None:
+    usual = [Mixed("whole", 1.0), Mixed("most", 0.7, spoil="t5"), Mixed("little", 0.2)]
+    with pytest.raises(KeyboardInterrupt):
+        evaluation(tmp_path, [*usual, Stopped("copy", 0.0)]).run()
+    assert sum(Parts(tmp_path).done(number) for number in range(4)) == 2
+    with pytest.raises(UserError, match="was stopped: 2 of 4 parts are missing"):
+        write_report(tmp_path)
+    again = Mixed("copy", 0.0)
+    evaluation(tmp_path, [*usual, again]).run()
+    assert again.calls == 2
+    one, other = write_report(tmp_path), json.loads((finished / "metrics.json").read_text())
+    assert json.loads(json.dumps(one["methods"])) == other["methods"] and one["protocol"]["facts"] == {"seed": 0}
+
+
+def test_a_folder_with_another_evaluation_is_refused(finished: Path) -> None:
+    with pytest.raises(UserError, match="other methods"):
+        evaluation(finished, [Mixed("whole", 1.0), Mixed("other", 0.3)]).run()
+    with pytest.raises(UserError, match="another protocol"):
+        evaluation(finished, pair_set=Noise(seed=1)).run()
+
+
+def test_one_picture_is_too_few_for_distances_and_has_an_interval_of_its_own(tmp_path: Path) -> None:
+    evaluation(tmp_path, pair_set=Noise(count=1)).run()
+    values = write_report(tmp_path)["methods"][1]["values"]
+    assert "fid" not in values and values["swap_gain"]["low"] == values["swap_gain"]["high"]
+
+
+def test_compare_says_which_differences_are_larger_than_chance(finished: Path, tmp_path: Path, capsys) -> None:
+    better = [Mixed("whole", 1.0), Mixed("most", 0.8), Mixed("little", 0.2)]
+    evaluation(tmp_path / "second", better).run()
+    rows = compare([finished, tmp_path / "second"], tmp_path / "table.csv")
+    found = {(row.metric.name, row.column.method): row for row in rows if row.against is not None}
+    assert found["swap_gain", "most"].larger_than_chance and found["swap_gain", "most"].difference.value > 1
+    assert not found["swap_gain", "little"].larger_than_chance
+    assert "second: little equals" in capsys.readouterr().out
+    assert len(list(csv.DictReader((tmp_path / "table.csv").open()))) == len(rows)
+
+
+def test_reports_of_different_protocols_refuse_to_be_compared(finished: Path, tmp_path: Path) -> None:
+    evaluation(tmp_path / "second", pair_set=Noise(seed=1)).run()
+    with pytest.raises(UserError, match=r"different protocols \(facts: seed 0 and 1\)"):
+        compare([finished, tmp_path / "second"])
+    with pytest.raises(UserError, match="given twice"):
+        compare([finished, finished])
+    with pytest.raises(UserError, match="holds no evaluation"):
+        compare([finished, tmp_path])
+    with pytest.raises(UserError, match="two reports are the least"):
+        compare([finished])

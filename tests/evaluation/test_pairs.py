@@ -1,0 +1,117 @@
+"""Pair sets: the same pairs every time, people apart, lists and video folders read, and what is left out counted."""
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from idn.data.procedural import FaceRenderer
+from idn.errors import OptionError
+from idn.evaluation.pairs.faceforensics import video_pairs
+from idn.evaluation.pairs.folder import folder_pairs, read_list
+from idn.evaluation.pairs.pair_set import result_name
+from idn.evaluation.pairs.procedural import ProceduralPairs
+from idn.files.photos import write_photo
+
+
+def crops(root: Path, *names: str) -> Path:
+    """Pictures of noise, no two alike: a folder's pictures of equal content are used once."""
+    draw = torch.Generator().manual_seed(zlib.crc32(f"{root.name}{names}".encode()))
+    for name in names:
+        write_photo(root / name, torch.randint(256, (3, 32, 32), generator=draw, dtype=torch.uint8), 90)
+    return root
+
+
+def folder(root: Path, **more):
+    options = {"pairs": 100, "size": 32, "template": "ffhq", "seed": 0, "stored_template": "ffhq", "holdout": None}
+    return folder_pairs(str(root), **options | more)
+
+
+def test_a_drawn_pair_does_not_depend_on_where_a_chunk_begins() -> None:
+    pairs = ProceduralPairs(FaceRenderer(), 20, 32, "ffhq", 0)
+    whole, part = pairs.load(range(6, 11)), pairs.load(range(9, 10))
+    assert torch.equal(whole.batch.truth[3], part.batch.truth[0]) and whole.names[3] == part.names[0]
+    assert all(pair.source_person != pair.target_person for pair in pairs.names)
+    assert len({pair.source for pair in pairs.names}) == 20
+
+
+def test_each_photograph_is_a_target_once_and_never_with_its_own_person(tmp_path: Path) -> None:
+    crops(tmp_path, *(f"{who}/{k}.png" for who in "abc" for k in range(3)))
+    found = folder(tmp_path)
+    assert sorted(pair.target for pair in found.names) == sorted(f"{who}/{k}" for who in "abc" for k in range(3))
+    assert all(pair.source_person != pair.target_person for pair in found.names)
+    assert found.names == folder(tmp_path).names != folder(tmp_path, seed=1).names
+    batch = found.load(range(2, 5)).batch
+    assert batch.target.shape == (3, 3, 32, 32) and batch.landmarks.isfinite().all()
+
+
+def test_only_held_out_people_are_taken(tmp_path: Path) -> None:
+    crops(tmp_path, *(f"{k:03d}.png" for k in range(40)))
+    found = folder(tmp_path, holdout=0.3)
+    held = {name.removesuffix(".png") for name in found.folder.held_out(0.3)}
+    assert {pair.target for pair in found.names} | {pair.source for pair in found.names} <= held and len(found) > 4
+
+
+def test_pairs_of_a_damaged_photograph_are_left_out_and_counted(tmp_path: Path) -> None:
+    crops(tmp_path, *(f"{k}.png" for k in range(5)))
+    whole = (tmp_path / "4.png").read_bytes()
+    (tmp_path / "4.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(UserWarning, match="left out"):
+        found = folder(tmp_path)
+    assert 2 <= len(found) < 5 and found.left_out["pairs with a photograph that cannot be read"] == 5 - len(found)
+
+
+def test_other_pixels_under_the_same_names_are_another_protocol(tmp_path: Path) -> None:
+    one = folder(crops(tmp_path / "one", "a.png", "b.png", "c.png")).facts
+    other = folder(crops(tmp_path / "other", "b.png", "a.png", "c.png")).facts
+    assert one["pictures_sha256"] != other["pictures_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.csv", "source,target\nb,a\nc,b\n"),
+        ("list.txt", "a b\n\nb c\n"),
+        ("list.lst", "a_b\nb_c\n"),
+    ],
+)
+def test_a_list_names_target_and_source(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_list(tmp_path / name) == [("a", "b"), ("b", "c")]
+    crops(tmp_path / "crops", "a.png", "b.png", "c.png")
+    found = folder(tmp_path / "crops", pairs_file=tmp_path / name)
+    assert [(pair.target, pair.source) for pair in found.names] == [("a", "b"), ("b", "c")]
+
+
+def test_what_a_list_names_and_the_folder_lacks_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a b\nb c\nc gone\n")
+    found = folder(crops(tmp_path / "crops", "a.png", "b.png", "c.png"), pairs_file=tmp_path / "list.txt")
+    assert len(found) == 2 and found.left_out == {"pairs of the list whose pictures are not in the folder": 1}
+
+
+@pytest.mark.parametrize("text", ["one two three\n", "alone\n"])
+def test_a_file_that_is_no_list_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(OptionError) as error:
+        read_list(tmp_path / "list.txt")
+    assert error.value.argument == "pairs_file"
+
+
+def test_videos_are_paired_frame_by_frame_in_both_directions(tmp_path: Path) -> None:
+    for video in ("071", "054"):
+        crops(tmp_path / "c23" / video, *(f"{k:04d}.png" for k in range(20)))
+    crops(tmp_path / "c23" / "099", "0000.png")
+    (tmp_path / "test.json").write_text(json.dumps([["071", "054"], ["071", "099"], ["071", "gone"]]))
+    found = video_pairs(str(tmp_path / "c23"), str(tmp_path / "test.json"), 5, 32, "ffhq", "ffhq")
+    assert len(found) == 10 and found.names[0].target == "071/0002" and found.names[0].source == "054/0002"
+    assert [pair.target.split("/")[1] for pair in found.names[:5]] == ["0002", "0006", "0010", "0014", "0018"]
+    assert found.names[5].target_person == "054" and found.names[5].source_person == "071"
+    assert found.names[0].result == "071_054/0002"
+    assert sum(found.left_out.values()) == 4
+
+
+def test_results_of_frames_lie_in_a_folder_per_pair_of_videos() -> None:
+    assert result_name("f01", "f02") == "f01_f02"
+    assert result_name("c23/071/0003", "c23/054/0003") == "c23/071_054/0003"
