@@ -52,24 +52,30 @@ class Augment:
         self.brightness, self.contrast, self.saturation, self.tint = brightness, contrast, saturation, tint
         self.blur, self.noise, self.jpeg = blur, noise, jpeg
 
-    def __call__(self, images: Tensor, masks: Tensor | None, seed: int) -> tuple[Tensor, Tensor | None]:
+    def __call__(
+        self, images: Tensor, masks: Tensor | None, seed: int, mirrored: bool | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Change N images, each in its own way, and move their masks along.
 
-        images: (N, 3, S, S) RGB in [0, 1]; masks: (N, 1, S, S) or None. Returns new ones of the same shapes and ranges.
+        images: (N, 3, S, S) RGB in [0, 1].
+        masks: (N, 1, S, S) or None.
+        mirrored: flip all of them, or none; None leaves it to chance.
+        Returns new ones of the same shapes and ranges.
         """
         draw = torch.Generator().manual_seed(seed)
         joined = images if masks is None else torch.cat([images, masks], 1)
-        moved = self._move(joined, draw)
+        moved = self._move(joined, draw, mirrored)
         changed = self._damage(self._colour(moved[:, :3], draw), draw)
         return changed.clamp(0, 1), None if masks is None else moved[:, 3:]
 
-    def _move(self, images: Tensor, draw: torch.Generator) -> Tensor:
+    def _move(self, images: Tensor, draw: torch.Generator, mirrored: bool | None) -> Tensor:
         """Flip and one similarity about the centre, in a single resampling; the border is repeated."""
         n = len(images)
         angle = _uniform((n,), self.degrees * math.pi / 180, draw).double()
         zoom = 1 + _uniform((n,), self.scale, draw).double()
         offset = _uniform((n, 2), self.shift, draw).double()
-        side = torch.where(torch.rand(n, generator=draw) < self.flip, -1.0, 1.0).double()
+        turned = torch.rand(n, generator=draw) < self.flip
+        side = torch.where(turned if mirrored is None else torch.tensor(mirrored), -1.0, 1.0).double().expand(n)
         if not (self.degrees or self.scale or self.shift):
             return torch.where((side < 0).view(n, 1, 1, 1).to(images.device), images.flip(-1), images)
         c, s = angle.cos() * zoom, angle.sin() * zoom

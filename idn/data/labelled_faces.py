@@ -11,12 +11,17 @@ from torch.utils.data import Dataset
 from idn.data.augment import Augment
 from idn.data.loaders import VALIDATION_SEED, StreamData, check_template
 from idn.data.photo_folder import FaceFolder
-from idn.data.photo_pairs import IdentityFolder
 from idn.data.procedural import FaceRenderer, ProceduralIdentities, verification_pairs
+from idn.data.stable_draws import below, seed_of
+from idn.errors import FileError
 from idn.files.option_checks import require_callable, require_int
+from idn.files.photos import UnreadablePhoto
+from idn.images import from_uint8
 
 _CHUNK = 100
 """Pairs of an item of RenderedPairs."""
+_ATTEMPTS = 20
+"""Unreadable photographs in a row that end a run."""
 
 
 class RenderedPairs(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -32,6 +37,74 @@ class RenderedPairs(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
         """One chunk."""
         return self.chunks[item]
+
+
+class IdentityFolder(Dataset[tuple[Tensor, int]]):
+    """Labelled crops of people, (3, S, S) in [0, 1] with a label from 0 on, to train and to verify recognisers."""
+
+    def __init__(
+        self,
+        folder: FaceFolder,
+        part: str = "train",
+        holdout: float = 0.05,
+        seed: int = 0,
+        augment: Augment | None = None,
+    ) -> None:
+        """Take the people of one part of a folder with one folder per identity.
+
+        part, holdout: as in FaceSwaps. seed: of the augmentation. Raises UserError for a flat folder, or if the part
+        has fewer than two identities.
+        """
+        if folder.flat:
+            raise FileError(folder.root, "has no folder per identity: a recogniser needs several photographs of each")
+        self.folder, self.seed, self.augment = folder, seed, augment
+        people = folder.split(part, holdout)
+        self.identities = len(people)
+        """Number of labels."""
+        self.items = [(index, label) for label, photos in enumerate(people) for index in photos]
+        """Photograph in the folder and label, by index."""
+
+    def __len__(self) -> int:
+        """How many photographs the part holds."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Crop and label; a damaged file is replaced by the next readable one, with that one's label."""
+        for step in range(_ATTEMPTS):
+            photo, label = self.items[(index + step) % len(self.items)]
+            try:
+                image = from_uint8(self.folder.read(photo)[None])
+            except UnreadablePhoto:
+                continue
+            if self.augment is not None:
+                image, _ = self.augment(image, None, seed_of(f"identity/{self.seed}/{index}"))
+            return image[0], label
+        raise FileError(
+            self.folder.root, f"has {_ATTEMPTS} unreadable pictures in a row, from {self.folder.names[photo]}"
+        )
+
+    def pairs(self, count: int) -> list[tuple[int, int, bool]]:
+        """Verification pairs, always the same: two items and whether they show one person; half of them do.
+
+        Raises UserError if nobody has two photographs.
+        """
+        people: dict[int, list[int]] = {}
+        for item, (_, label) in enumerate(self.items):
+            people.setdefault(label, []).append(item)
+        several = [items for items in people.values() if len(items) > 1]
+        if not several:
+            raise FileError(self.folder.root, "has nobody in this part with two photographs, so none can be verified")
+        draw = torch.Generator().manual_seed(seed_of("pairs"))
+        chosen = []
+        for number in range(count):
+            if number % 2 == 0:
+                items = several[below(len(several), draw)]
+                a, b = torch.randperm(len(items), generator=draw)[:2].tolist()
+                chosen.append((items[a], items[b], True))
+            else:
+                a, b = (people[p] for p in torch.randperm(len(people), generator=draw)[:2].tolist())
+                chosen.append((a[below(len(a), draw)], b[below(len(b), draw)], False))
+        return chosen
 
 
 class FolderPairs(Dataset[tuple[Tensor, Tensor, Tensor]]):

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.errors import OptionError
 from idn.files.option_checks import require_int
+from idn.types import SwapBatch, join_batches
 
 VALIDATION_SEED = 1_000_003
 """Added to the seed for held-out people, so that no training item repeats them."""
@@ -118,6 +119,17 @@ class SwapData(StreamData):
         other = copy.copy(self)
         other.train, other.val = train, val
         return other
+
+
+class JoinedItems(Dataset[SwapBatch]):
+    """Item i holds the items i * count to i * count + count - 1 of another data set, in order."""
+
+    def __init__(self, dataset: Dataset[SwapBatch], count: int) -> None:
+        self.dataset, self.count = dataset, count
+
+    def __getitem__(self, index: int) -> SwapBatch:
+        """Raises what the data set raises."""
+        return join_batches([self.dataset[index * self.count + number] for number in range(self.count)])
 
 
 def check_size(size: int) -> None:

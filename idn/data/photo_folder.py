@@ -18,6 +18,7 @@ from idn.errors import OptionError
 from idn.files.option_checks import require_number, require_one_of
 from idn.files.photos import SUFFIXES, UnreadablePhoto, printable, read_photo
 from idn.geometry.affine import transform_points
+from idn.geometry.head_pose import head_pose
 from idn.geometry.templates import TEMPLATES, between_templates
 from idn.geometry.warping import realign
 from idn.images import from_uint8, resize, to_uint8
@@ -174,6 +175,14 @@ class FaceFolder:
         if points is None:
             return None
         return transform_points(points.double(), between_templates(self.stored_template, self.template))
+
+    def poses(self) -> Tensor:
+        """Yaw and pitch of every photograph in degrees, (len, 2), see `head_pose`; NaN where no manifest tells them."""
+        found = torch.full((len(self), 2), math.nan)
+        known = [number for number, name in enumerate(self.names) if name in self._landmarks]
+        if known:
+            found[known] = head_pose(torch.stack([self._landmarks[self.names[number]] for number in known]))
+        return found
 
     def _framed(self, pixels: Tensor) -> Tensor:
         """Stored crop -> delivered crop; reduced before the warp where that would skip pixels."""

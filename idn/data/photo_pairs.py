@@ -1,9 +1,8 @@
-"""Datasets of photographs: source-target pairs for swapping, labelled crops for recognition."""
+"""Dataset of pairs of photographs, source and target, and the loaders of a run on them."""
 
-import hashlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,9 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from idn.data.augment import Augment
-from idn.data.loaders import SwapData, check_size
+from idn.data.like_poses import LikePoses
+from idn.data.loaders import JoinedItems, SwapData, check_size
 from idn.data.photo_folder import FaceFolder
 from idn.data.regions import FaceRegions, LandmarkRegions
+from idn.data.stable_draws import below, one_of, seed_of
 from idn.errors import FileError
 from idn.files.option_checks import require_bool, require_callable, require_divisor, require_int, require_number
 from idn.files.photos import UnreadablePhoto
@@ -56,6 +57,7 @@ class FaceSwaps(Dataset[SwapBatch]):
         regions: FaceRegions | None = None,
         targets_per_identity: int = 1,
         same_photograph: bool = False,
+        pose_difference: float | None = None,
     ) -> None:
         """Draw from one part of a folder.
 
@@ -63,6 +65,9 @@ class FaceSwaps(Dataset[SwapBatch]):
         holdout: share of identities in "val".
         same_ratio: share of pairs that show one person twice, in two photographs, where the source's person has two.
         same_photograph: the others count, too: their one photograph is paired with itself.
+        pose_difference: largest angle in degrees between the heads of source and target, see `head_pose`; None for any.
+            A source that nobody is so near to gets the nearest target, one whose landmarks nobody knows gets any. An
+            augmentation then mirrors all pictures of an item or none.
         augment: changes every source and every target apart from each other.
         regions: says where the face is; None fits a face shape to the landmarks.
         targets_per_identity: pairs of an item, all with one source.
@@ -76,18 +81,23 @@ class FaceSwaps(Dataset[SwapBatch]):
         self.regions = LandmarkRegions(folder.template) if regions is None else regions
         self.people = folder.split(part, holdout)
         self.stream = f"train/{seed}" if part == "train" else "val"
+        self.partners = None
+        if pose_difference is not None:
+            require_number("pose_difference", pose_difference, 0)
+            self.partners = LikePoses(folder.poses(), self.people, pose_difference)
 
     def __len__(self) -> int:
         """How many photographs the part holds."""
         return sum(map(len, self.people))
 
     def left_out(self) -> str:
-        """Who is in no pair of one person although some are wanted, for the end of a line; empty if nobody."""
+        """Which wishes cannot be met for which photographs, for the end of a line; empty if there are none."""
         alone = sum(len(photos) == 1 for photos in self.people)
+        said = "" if self.partners is None else self.partners.left_out()
         if not self.same_ratio or not alone or self.same_photograph:
-            return ""
+            return said
         who = "nobody has" if alone == len(self.people) else f"{alone} of {len(self.people)} identities do not have"
-        return f"; pairs of one person take two photographs, which {who}"
+        return f"{said}; pairs of one person take two photographs, which {who}"
 
     def __getitem__(self, index: int) -> SwapBatch:
         """Item `index`: `targets_per_identity` pairs of one source, images (k, 3, S, S), face (k, 1, S, S), same (k,),
@@ -97,12 +107,15 @@ class FaceSwaps(Dataset[SwapBatch]):
         """
         if index < 0:
             raise IndexError(f"index must be at least 0, got {index}")
-        draw = torch.Generator().manual_seed(_seed(f"{self.stream}/{index}"))
+        draw = torch.Generator().manual_seed(seed_of(f"{self.stream}/{index}"))
         (person, photo), pixels = self._read(lambda attempt: self._anybody(draw))
         source = from_uint8(pixels[None])
+        mirrored = None
         if self.augment is not None:
-            source, _ = self.augment(source, None, _below(2**62, draw))
-        shown = [self._target(person, photo, draw) for _ in range(self.targets_per_identity)]
+            if self.partners is not None:
+                mirrored = float(torch.rand((), generator=draw)) < self.augment.flip
+            source, _ = self.augment(source, None, below(2**62, draw), mirrored)
+        shown = [self._target(person, photo, draw, mirrored) for _ in range(self.targets_per_identity)]
         targets = Target(*map(torch.cat, zip(*shown, strict=True)))
         return SwapBatch(
             source=repeat_rows(source, len(shown)),
@@ -125,111 +138,36 @@ class FaceSwaps(Dataset[SwapBatch]):
         raise FileError(self.folder.root, f"holds too many unreadable pictures, the first is {bad[0]} ({bad[1]})")
 
     def _anybody(self, draw: torch.Generator) -> tuple[int, int]:
-        person = _below(len(self.people), draw)
-        return person, _one_of(self.people[person], draw)
+        person = below(len(self.people), draw)
+        return person, one_of(self.people[person], draw)
 
-    def _target(self, person: int, photo: int, draw: torch.Generator) -> Target:
-        """A target for this source.
+    def _target(self, person: int, photo: int, draw: torch.Generator, mirrored: bool | None) -> Target:
+        """A target for this source, mirrored or not, or left to chance.
 
         Landmarks are left out where an augmentation moves the face away from them.
         """
         wanted = float(torch.rand((), generator=draw)) < self.same_ratio
         others = [other for other in self.people[person] if other != photo] if wanted else []
+        if self.partners is not None:
+            others = self.partners.near(photo, others)
         if wanted and not others and self.same_photograph:
             others = [photo]
 
         def choose(attempt: int) -> tuple[int, int]:
             if others and attempt == 0:
-                return person, _one_of(others, draw)
-            other = (person + 1 + _below(len(self.people) - 1, draw)) % len(self.people)
-            return other, _one_of(self.people[other], draw)
+                return person, one_of(others, draw)
+            if self.partners is not None and attempt < _ATTEMPTS // 2:
+                return self.partners.draw(person, photo, draw)
+            other = (person + 1 + below(len(self.people) - 1, draw)) % len(self.people)
+            return other, one_of(self.people[other], draw)
 
         (shown, chosen), pixels = self._read(choose)
         image, points = from_uint8(pixels[None]), self.folder.landmarks(chosen)
         face = self.regions(image, None if points is None else points[None])
         if self.augment is not None:
-            image, face = self.augment(image, face, _below(2**62, draw))
+            image, face = self.augment(image, face, below(2**62, draw), mirrored)
         known = torch.full((5, 2), math.nan) if points is None else points.float()
         return Target(image, face, torch.tensor([shown == person]), known[None])
-
-
-class JoinedItems(Dataset[SwapBatch]):
-    """Item i holds the items i * count to i * count + count - 1 of another data set, in order."""
-
-    def __init__(self, dataset: Dataset[SwapBatch], count: int) -> None:
-        self.dataset, self.count = dataset, count
-
-    def __getitem__(self, index: int) -> SwapBatch:
-        """Raises what the data set raises."""
-        return join_batches([self.dataset[index * self.count + number] for number in range(self.count)])
-
-
-class IdentityFolder(Dataset[tuple[Tensor, int]]):
-    """Labelled crops of people, (3, S, S) in [0, 1] with a label from 0 on, to train and to verify recognisers."""
-
-    def __init__(
-        self,
-        folder: FaceFolder,
-        part: str = "train",
-        holdout: float = 0.05,
-        seed: int = 0,
-        augment: Augment | None = None,
-    ) -> None:
-        """Take the people of one part of a folder with one folder per identity.
-
-        part, holdout: as in FaceSwaps. seed: of the augmentation. Raises UserError for a flat folder, or if the part
-        has fewer than two identities.
-        """
-        if folder.flat:
-            raise FileError(folder.root, "has no folder per identity: a recogniser needs several photographs of each")
-        self.folder, self.seed, self.augment = folder, seed, augment
-        people = folder.split(part, holdout)
-        self.identities = len(people)
-        """Number of labels."""
-        self.items = [(index, label) for label, photos in enumerate(people) for index in photos]
-        """Photograph in the folder and label, by index."""
-
-    def __len__(self) -> int:
-        """How many photographs the part holds."""
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Crop and label; a damaged file is replaced by the next readable one, with that one's label."""
-        for step in range(_ATTEMPTS):
-            photo, label = self.items[(index + step) % len(self.items)]
-            try:
-                image = from_uint8(self.folder.read(photo)[None])
-            except UnreadablePhoto:
-                continue
-            if self.augment is not None:
-                image, _ = self.augment(image, None, _seed(f"identity/{self.seed}/{index}"))
-            return image[0], label
-        raise FileError(
-            self.folder.root, f"has {_ATTEMPTS} unreadable pictures in a row, from {self.folder.names[photo]}"
-        )
-
-    def pairs(self, count: int) -> list[tuple[int, int, bool]]:
-        """Verification pairs, always the same: two items and whether they show one person; half of them do.
-
-        Raises UserError if nobody has two photographs.
-        """
-        people: dict[int, list[int]] = {}
-        for item, (_, label) in enumerate(self.items):
-            people.setdefault(label, []).append(item)
-        several = [items for items in people.values() if len(items) > 1]
-        if not several:
-            raise FileError(self.folder.root, "has nobody in this part with two photographs, so none can be verified")
-        draw = torch.Generator().manual_seed(_seed("pairs"))
-        chosen = []
-        for number in range(count):
-            if number % 2 == 0:
-                items = several[_below(len(several), draw)]
-                a, b = torch.randperm(len(items), generator=draw)[:2].tolist()
-                chosen.append((items[a], items[b], True))
-            else:
-                a, b = (people[p] for p in torch.randperm(len(people), generator=draw)[:2].tolist())
-                chosen.append((a[_below(len(a), draw)], b[_below(len(b), draw)], False))
-        return chosen
 
 
 def faces_data(
@@ -249,9 +187,10 @@ def faces_data(
     regions: FaceRegions | None = None,
     targets_per_identity: int = 1,
     same_photograph: bool = False,
+    pose_difference: float | None = None,
 ) -> SwapData:
     """Loaders for a run on photographs: augmented pairs to train with, plain pairs of held-out people to validate, none
-    of them of one person and each with a source of its own.
+    of them of one person, in any pose, and each with a source of its own.
 
     The options are those of FaceFolder and FaceSwaps.
     batch: pairs per step.
@@ -268,7 +207,16 @@ def faces_data(
     require_callable("regions", regions)
     folder = FaceFolder(root, size, template, stored_template, layout, cache)
     train = FaceSwaps(
-        folder, "train", holdout, seed, same_ratio, augment, regions, targets_per_identity, same_photograph
+        folder,
+        "train",
+        holdout,
+        seed,
+        same_ratio,
+        augment,
+        regions,
+        targets_per_identity,
+        same_photograph,
+        pose_difference,
     )
     val = JoinedItems(FaceSwaps(folder, "val", holdout, seed, 0.0, None, regions), targets_per_identity)
     items = batch // targets_per_identity
@@ -276,17 +224,3 @@ def faces_data(
     print(folder.summary(holdout) + train.left_out(), file=sys.stderr)
     folder.tell_if_small()
     return data
-
-
-def _seed(text: str) -> int:
-    """A generator seed below 2**63 that depends on nothing but the text."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
-
-
-def _one_of(photos: Sequence[int], draw: torch.Generator) -> int:
-    return photos[_below(len(photos), draw)]
-
-
-def _below(limit: int, draw: torch.Generator) -> int:
-    """A number in 0 .. limit - 1."""
-    return int(torch.randint(limit, (), generator=draw))

@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader
 
 from idn.data.alignment.manifest import NAME, ManifestWriter, Record, Settings
 from idn.data.augment import Augment
+from idn.data.labelled_faces import IdentityFolder
 from idn.data.photo_folder import FaceFolder
-from idn.data.photo_pairs import FaceSwaps, IdentityFolder, faces_data
+from idn.data.photo_pairs import FaceSwaps, faces_data
 from idn.errors import FileError, OptionError
 from idn.files.photos import UnreadablePhoto, digest
 from idn.geometry.affine import transform_points
@@ -488,6 +489,7 @@ def test_a_loose_picture_among_people_is_refused_where_folders_are_people(people
         ("targets_per_identity", 8),
         ("targets_per_identity", 0),
         ("same_photograph", "no"),
+        ("pose_difference", -1),
         ("val_batches", 0),
         ("seed", 1.5),
         ("workers", -1),
