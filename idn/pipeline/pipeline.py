@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from idn.errors import DamagedFile, ForeignFile, OptionError, UserError
 from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
-from idn.files.option_checks import require_int
-from idn.files.run_folder import newest_checkpoint
+from idn.files.option_checks import require_bool, require_int
+from idn.files.run_folder import SUMMARY, newest_checkpoint
 from idn.pipeline.subprocesses import Children, StageError, reason
 
 RECORD = "stage.json"
@@ -51,7 +51,7 @@ class Stage:
     seeds: none, or one run per seed in a folder of its own.
     folder: the option that says where the verb writes.
     shown: whether the closing table has a row for it.
-    Raises OptionError for seeds that are not different whole numbers.
+    Raises OptionError for seeds that are not different whole numbers, and for values of another kind than these.
     """
 
     verb: str
@@ -62,6 +62,17 @@ class Stage:
     shown: bool = False
 
     def __post_init__(self) -> None:
+        for name, words in (("options", self.options), ("needs", self.needs)):
+            if (
+                not isinstance(words, Sequence)
+                or isinstance(words, str)
+                or any(type(word) is not str for word in words)
+            ):
+                raise OptionError(name, words, 'must be a list of words, such as ["data.size=64"]')
+        for name, word in (("verb", self.verb), ("folder", self.folder)):
+            if not isinstance(word, str):
+                raise OptionError(name, word, "must be one word")
+        require_bool("shown", self.shown)
         listed = isinstance(self.seeds, Sequence) and all(type(seed) is int for seed in self.seeds)
         if not listed or len(set(self.seeds)) < len(self.seeds):
             raise OptionError("seeds", self.seeds, "must be a list of different whole numbers, such as [0,1,2]")
@@ -282,9 +293,12 @@ def _write(path: Path, record: dict) -> None:
 
 
 def _summary(out: Path) -> dict[str, float]:
-    path = out / "summary.json"
-    values = json.loads(path.read_text()) if path.is_file() else {}
-    return {column: values[key] for column, key in _columns().items() if key in values}
+    """What a run reached, by column of the closing table; nothing where it did not say or its file is damaged."""
+    try:
+        values = json.loads((out / SUMMARY).read_text())
+        return {column: float(values[key]) for column, key in _columns().items() if key in values}
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _cell(values: list[float]) -> str:

@@ -87,8 +87,17 @@ def load_identity(path: Path, encoder: EncoderDescription) -> IdentityFeatures:
     elif not same_mark(encoder._replace(mark=_mark(notes)), encoder):
         fault = f"was seen by other weights of {encoder.name}: give the photograph again"
     else:
-        return IdentityFeatures(tensors["embedding"], tensors["features"])
+        return _sized(tensors, encoder, path)
     raise EncoderMismatch(f"{path} {fault}", wanted=encoder.name, given=seen_by)
+
+
+def _sized(tensors: Mapping[str, torch.Tensor], encoder: EncoderDescription, path: Path) -> IdentityFeatures:
+    """The identity that a file holds. Raises DamagedFile if it is not of the sizes that the encoder gives."""
+    size = encoder.feature_size
+    wanted = {"embedding": (1, encoder.embedding_dim), "features": (1, encoder.feature_channels, size, size)}
+    if any(tensors[name].shape != shape for name, shape in wanted.items()):
+        raise DamagedFile(path, f"is damaged: its tensors have other sizes than those of {encoder.name}")
+    return IdentityFeatures(tensors["embedding"], tensors["features"])
 
 
 def _mark(notes: Mapping[str, str]) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """Checkpoints: what one holds, and writing it whole (atomic write)."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn, save
 
+from idn.encoders.description import describe_encoder, same_mark
+from idn.errors import EncoderMismatch
 from idn.files.atomic import atomic_write
+from idn.types import EncoderDescription, IdentityEncoder
+
+_ENCODER = "encoder"
+"""Key of a checkpoint that holds name and mark of the identity encoder that is trained with."""
 
 
 def leave_out(checkpoint: MutableMapping[str, Any], prefixes: tuple[str, ...]) -> None:
@@ -20,6 +26,31 @@ def leave_out(checkpoint: MutableMapping[str, Any], prefixes: tuple[str, ...]) -
 def refill(checkpoint: MutableMapping[str, Any], module: nn.Module, prefixes: tuple[str, ...]) -> None:
     """Give what was left out the values that `module` has now, so that all the rest still loads strictly."""
     checkpoint["state_dict"] |= {k: v for k, v in module.state_dict().items() if k.startswith(prefixes)}
+
+
+def note_encoder(checkpoint: MutableMapping[str, Any], encoder: IdentityEncoder) -> None:
+    """Write down which identity encoder it is, whose weights are left out."""
+    known = describe_encoder(encoder)
+    checkpoint[_ENCODER] = {"name": known.name, "mark": list(known.mark)}
+
+
+def check_encoder(checkpoint: Mapping[str, Any], encoder: IdentityEncoder) -> None:
+    """Raise EncoderMismatch if a checkpoint was trained with another identity encoder, or with other weights of it.
+
+    Of equal sizes, it would load, and what the network has learned to read would mean something else.
+    """
+    if _ENCODER not in checkpoint:
+        return
+    given, noted = describe_encoder(encoder), checkpoint[_ENCODER]
+    wanted = EncoderDescription(*given[:3], noted["name"], tuple(noted["mark"]))
+    if wanted.name != given.name or not same_mark(wanted, given):
+        weights = "other weights of " if wanted.name == given.name else ""
+        raise EncoderMismatch(
+            f"the run to go on with was trained with {weights}the identity encoder {wanted.name}, this one would go on "
+            f"with {given.name}: give the encoder of that run and its file of weights, or begin anew without resume",
+            wanted=wanted.name,
+            given=given.name,
+        )
 
 
 class WholeCheckpoints(TorchCheckpointIO):

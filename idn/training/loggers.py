@@ -56,8 +56,9 @@ class ResumableCsvLogger(pl.loggers.Logger):
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.is_file():
             return []
-        with self.path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if (row["step"] or "").isdigit()]  # a kill may cut the last one
+        lines = self.path.read_text(errors="replace").splitlines()
+        rows = csv.DictReader(lines, restkey="", quoting=csv.QUOTE_NONE)
+        return [row for row in rows if "" not in row and (row.get("step") or "").isdecimal()]  # a kill may cut the last
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         self.columns = sorted({key for row in rows for key in row} | {"step"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors import SafetensorError
+from packaging.version import Version
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -18,6 +18,9 @@ from idn.training.loggers import ResumableCsvLogger
 
 WANDB_RUN = "wandb_run"
 """Key of a checkpoint that holds the id of the run of W&B to which it belongs."""
+
+_MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What those raise that find something in a checkpoint which they have not saved like that."""
 
 Groups = list[dict[str, Any]]
 """The options of an optimizer, one set for each of its groups of parameters."""
@@ -32,12 +35,20 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         raise OptionError("resume", path, "does not exist: give the path of a .ckpt file of an earlier run")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        int(checkpoint["global_step"])
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError, TypeError, SafetensorError) as error:
-        raise OptionError("resume", path, "is not a checkpoint of a training run, or it is damaged") from error
+        _check(checkpoint)
     except pickle.UnpicklingError as error:
         raise OptionError("resume", path, "holds more than tensors and numbers, and is not opened") from error
+    except Exception as error:  # what a damaged file makes its reader raise can be almost anything
+        raise OptionError("resume", path, "is not a checkpoint of a training run, or it is damaged") from error
     return checkpoint
+
+
+def _check(checkpoint: Any) -> None:
+    """Raise an error of any kind if this lacks what is read of a checkpoint before a run goes on from it."""
+    step = checkpoint["global_step"] if isinstance(checkpoint, Mapping) else None
+    if type(step) is not int or step < 0 or not isinstance(checkpoint["state_dict"], Mapping):
+        raise ValueError("no step, or no weights")
+    Version(checkpoint["pytorch-lightning_version"])
 
 
 def check_resume(resume: str | Path | None, trainer: pl.Trainer) -> None:
@@ -143,10 +154,10 @@ def start(
     trainer.callbacks.insert(0, resumption)
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    except RuntimeError as error:
-        if resume is None or "Error(s) in loading state_dict" not in str(error):
+    except _MISFITS as error:
+        restoring = trainer._checkpoint_connector._loaded_checkpoint  # empty before and after
+        if isinstance(error, UserError) or not restoring:
             raise
-        raise UserError(
-            f"resume={resume} belongs to another configuration: {' '.join(str(error).split())[:300]}"
-        ) from error
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(f"resume={resume} belongs to another configuration, or it is damaged ({said})") from error
     return resumption.validated

@@ -160,6 +160,15 @@ def test_a_student_of_an_extension_goes_on_as_printed(extension: Path, idn_cli) 
     assert status == 0 and "after 4 steps" in out, err
 
 
+@pytest.mark.parametrize("more", [[], ["--help"], ["--cfg", "job"]])
+@pytest.mark.parametrize("verb", ["train", "bench"])
+@pytest.mark.parametrize("place", ["pkg://nothere.conf", "pkg://idn.nothere", "file:///nowhere", "nowhere", "pkg://"])
+def test_a_search_path_that_is_not_there_is_one_sentence(place: str, verb: str, more: list[str], idn_cli) -> None:
+    status, out, err = idn_cli(verb, f"hydra.searchpath=[{place}]", *more)
+    assert status == 2 and not out and len(err.splitlines()) == 1, err
+    assert "hydra.searchpath=[" in err and "give pkg://PACKAGE.FOLDER or file:///FOLDER" in err
+
+
 def test_help_knows_the_choices_of_an_extension(extension: Path, idn_cli) -> None:
     for place in (["--config-dir", str(extension)], [f'hydra.searchpath=["file://{extension}"]']):
         status, out, err = idn_cli("train", *place, "loss=smooth", "--help")

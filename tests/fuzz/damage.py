@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 ODD: tuple[Any, ...] = (None, True, -1, 0, 1, 2**40, -0.5, 1e400, "", "x", "../..", [], [1], {}, {"a": 1}, "nan")
 """Values that hardly anything expects."""
 
@@ -68,9 +70,11 @@ def damaged(draw: random.Random, content: bytes) -> bytes:
 
 
 def altered(draw: random.Random, value: Any) -> Any:
-    """A parsed JSON value with one of its parts replaced, removed or renamed."""
+    """A parsed JSON value, or a part of a checkpoint, with one of its parts replaced, removed or renamed."""
+    if isinstance(value, torch.Tensor) and draw.random() < 0.85:
+        return draw.choice((value[None], value.flatten()[1:], value.double() * 1e30, value.bool()))
     if isinstance(value, dict) and value and draw.random() < 0.85:
-        key = draw.choice(sorted(value))
+        key = draw.choice(sorted(value, key=str))
         rest = {name: item for name, item in value.items() if name != key}
         way = draw.random()
         if way < 0.1:
@@ -85,6 +89,11 @@ def altered(draw: random.Random, value: Any) -> Any:
 def rewrite_json(draw: random.Random, path: Path) -> None:
     """Replace a JSON file by an altered one."""
     path.write_text(json.dumps(altered(draw, json.loads(path.read_text()))))
+
+
+def rewrite_checkpoint(draw: random.Random, path: Path) -> None:
+    """Alter what a checkpoint holds: another value, another shape, another name, or nothing."""
+    torch.save(altered(draw, torch.load(path, weights_only=True)), path)
 
 
 def rewrite_safetensors(draw: random.Random, path: Path) -> None:

@@ -46,7 +46,7 @@ def _legacy(path: Path) -> None:
 
 
 def _checkpoint(path: Path) -> None:
-    torch.save({"state_dict": TENSORS, "global_step": 3}, path)
+    torch.save({"state_dict": TENSORS, "global_step": 3, "pytorch-lightning_version": "2.6.0"}, path)
 
 
 def _module(path: Path) -> None:

@@ -182,6 +182,18 @@ def test_seeds_side_by_side_share_the_cores_and_the_table_shows_all(tmp_path, co
     assert "1.500 (1.50, 1.50)" in shown and "9.000" not in shown and "swap gain" in shown
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff", b'{"val/swap_gain": null}'])
+def test_a_damaged_summary_leaves_its_place_in_the_table_empty(content, tmp_path, commands, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "150")
+    stages = {"s": Stage("train", ["score=1.5"], seeds=[3, 4], shown=True)}
+    Pipeline(stages, tmp_path, 1).run()
+    (tmp_path / "s_3/summary.json").write_bytes(content)
+    capsys.readouterr()
+    Pipeline(stages, tmp_path, 1).run()
+    shown = capsys.readouterr().out
+    assert "1.500" in shown and "(1.50" not in shown
+
+
 @pytest.mark.parametrize("seeds", [3, 0, ["a"], [1, 1], [1.5]])
 def test_seeds_are_different_whole_numbers(seeds):
     with raises(OptionError, argument="seeds", value=seeds):

@@ -30,3 +30,26 @@ def test_more_options_of_a_verb_reach_its_stages_and_are_checked(verb: str, idn_
     assert with_it == {verb}
     status, _, err = idn_cli(*words, f"more.{verb}=optim.rl=0.5")
     assert status == 2 and f"in a stage of idn {verb}" in err and "optim.lr" in err
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("x", "stages.a=x must be a group of options"),
+        ("[train]", "must be a group of options"),
+        ("{verb:train,options:[data.size=32]}", "words that hold = want quotes"),
+        ("{}", "stages.a.verb=null is unknown: choose one of align"),
+        ("{verb:trian}", "stages.a.verb=trian is unknown: choose one of align"),
+        ("{verb:[train]}", "stages.a.verb=['train'] is unknown"),
+        ("{verb:train,options:seed}", "stages.a.options=seed must be a list of words"),
+        ("{verb:train,options:[1]}", "stages.a.options=[1] must be a list of words"),
+        ("{verb:train,needs:3}", "stages.a.needs=3 must be a list of words"),
+        ("{verb:train,folder:[x]}", "stages.a.folder=['x'] must be one word"),
+        ("{verb:train,shown:3}", "stages.a.shown=3 must be true or false"),
+        ("{verb:train,seeds:[0,0]}", "stages.a.seeds=[0, 0] must be a list of different whole numbers"),
+        ("{verb:train,sown:true}", "stages.a has no option sown: choose one of verb"),
+    ],
+)
+def test_a_stage_of_other_values_gets_one_sentence(stage: str, said: str, idn_cli) -> None:
+    status, _, err = idn_cli("pipeline", "out=all", f"+stages.a={stage}")
+    assert status == 2 and said in err and len(err.splitlines()) == 1, err

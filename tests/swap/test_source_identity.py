@@ -68,6 +68,11 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
         write_tensors(tmp_path / "odd.safetensors", read_tensors(tmp_path / "who.safetensors"), notes)
         with raises(EncoderMismatch, wanted="tiny", given="tiny"):
             load_identity(tmp_path / "odd.safetensors", known)
+    tensors, notes = read_tensors(tmp_path / "who.safetensors"), read_metadata(tmp_path / "who.safetensors")
+    for name in tensors:
+        write_tensors(tmp_path / "odd.safetensors", tensors | {name: tensors[name][..., :-1].contiguous()}, notes)
+        with pytest.raises(UserError, match="have other sizes"):
+            load_identity(tmp_path / "odd.safetensors", known)
 
 
 def test_no_face_two_faces_tiny_face(tmp_path: Path) -> None:

@@ -50,3 +50,12 @@ def test_without_a_step_to_go_on_from_rows_are_added(tmp_path: Path) -> None:
     write(tmp_path, 0, 10)
     write(tmp_path, 10)
     assert [row["step"] for row in rows(tmp_path)] == ["0", "10", "10"]
+
+
+def test_damaged_rows_are_left_out_and_the_others_kept(tmp_path: Path) -> None:
+    write(tmp_path, 0, 10, 20)
+    whole = (tmp_path / "metrics.csv").read_bytes()
+    for broken in (b'"0.5', b"1,2,3", b"\xff\xfe,\xff", b"\0\0"):
+        (tmp_path / "metrics.csv").write_bytes(whole + broken + b"\n30,0.25\n")
+        ResumableCsvLogger(tmp_path).cut(31)
+        assert [row["step"] for row in rows(tmp_path)] == ["0", "10", "20", "30"], broken

@@ -144,6 +144,64 @@ def test_the_state_of_another_optimizer_is_refused_and_nothing_is_overwritten(tm
     assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 3
 
 
+def lost(name: str) -> Make:
+    """Takes an entry out of a checkpoint."""
+    return lambda saved: {key: value for key, value in saved.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda saved: [saved],
+        lambda saved: saved["state_dict"]["first.weight"],
+        lost("global_step"),
+        lost("state_dict"),
+        lost("optimizer_states"),
+        lost("lr_schedulers"),
+        lost("pytorch-lightning_version"),
+        lambda saved: saved | {"global_step": "3"},
+        lambda saved: saved | {"global_step": float("inf")},
+        lambda saved: saved | {"pytorch-lightning_version": "new"},
+        lambda saved: saved | {"state_dict": {"first.weight": None}},
+        lambda saved: saved | {"optimizer_states": [1]},
+        lambda saved: saved | {"optimizer_states": [{"state": {}, "param_groups": []}]},
+        lambda saved: saved | {"loops": 3},
+        lambda saved: saved | {"loops": {}},
+        lambda saved: saved | {"callbacks": [1]},
+    ],
+)
+def test_a_checkpoint_that_lacks_a_part_is_refused_in_one_sentence(damage: Make, tmp_path: Path) -> None:
+    build = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    run(tmp_path, Pair(build, COSINE, False), numbers(), 3)
+    torch.save(damage(torch.load(tmp_path / LAST, weights_only=True)), tmp_path / "odd.ckpt")
+    with pytest.raises(UserError) as error:
+        run(tmp_path / "on", Pair(build, COSINE, False), numbers(), 6, tmp_path / "odd.ckpt")
+    assert "damaged" in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def test_another_identity_encoder_of_the_same_sizes_is_refused(
+    tmp_path: Path, make_module: Make, make_data: Make
+) -> None:
+    run(tmp_path, make_module(), make_data(), 2, every=2)
+    other = type(make_module().encoder)()
+    renamed = type(make_module().encoder)()
+    renamed.load_state_dict(make_module().encoder.state_dict())
+    renamed.name = "another"
+    for encoder, said in ((other, "with other weights of the identity encoder tiny"), (renamed, "go on with another")):
+        with pytest.raises(UserError, match=said) as error:
+            run(tmp_path / "on", make_module(encoder=encoder), make_data(), 4, tmp_path / LAST)
+        assert "damaged" not in str(error.value)
+    run(tmp_path / "on", make_module(), make_data(), 4, tmp_path / LAST)
+
+
+@pytest.mark.parametrize("line", ["{", "3", "{}", '{"step": null}', '{"step": "x"}', "[]"])
+def test_a_damaged_line_of_trust_is_dropped(line: str, tmp_path: Path, make_module: Make, make_data: Make) -> None:
+    path = tmp_path / "trust.jsonl"
+    path.write_bytes(b'{"step": 0}\n' + line.encode() + b"\n\xff\n")
+    run(tmp_path, make_module(), make_data(), 2, more=[TrustHistogram(path, 2)])
+    assert [json.loads(one)["step"] for one in path.read_text().splitlines()] == [0, 2]
+
+
 @pytest.mark.parametrize("both", [False, True])
 def test_a_run_killed_between_validations_goes_on_exactly(both: bool, tmp_path: Path) -> None:
     build, modules = partial(torch.optim.AdamW, lr=0.1), []

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from idn.training.stopping import stoppable
 from tests.conftest import quiet_trainer
 
 Make = Callable[..., Any]
+Train = Callable[..., subprocess.Popen[str]]
 SMALL = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.accelerator=cpu"]
 SMALL += ["trainer.val_check_interval=2", "callbacks.last.every=1"]
 
@@ -144,47 +145,65 @@ def test_lightnings_own_checkpoints_are_written_whole_too(tmp_path: Path, make_m
     assert {"best.ckpt", LAST} <= set(calls) and (tmp_path / "best.ckpt").is_file()
 
 
-def train(folder: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "idn", "train", *SMALL, *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+PATIENCE = 1200
+"""Seconds after which a run that should have ended counts as stuck, on a machine with much other work."""
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Iterator[Train]:
+    """Starts `idn train` beside us, which Ctrl-C stops as in a shell, also where these tests run in the background."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "idn", "train", *SMALL, *words]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # one that is ignored would be inherited
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
+        signal.signal(signal.SIGINT, before)
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while not path.is_file() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_the_program_ends_as_schedulers_and_shells_expect(number: int, status: int, tmp_path: Path) -> None:
-    process = train(tmp_path, "trainer.max_steps=100000", "hydra.run.dir=run")
+def test_the_program_ends_as_schedulers_and_shells_expect(
+    number: int, status: int, train: Train, tmp_path: Path
+) -> None:
+    process = train("trainer.max_steps=100000", "hydra.run.dir=run")
     wait_for(tmp_path / "run/checkpoints" / LAST, process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == status and "goes on" in err.splitlines()[-1], err
     assert not (tmp_path / "run/student.safetensors").exists() and not (tmp_path / "run/summary.json").exists()
-    again = train(tmp_path, "trainer.max_steps=100000", "hydra.run.dir=run")
-    _, err = again.communicate(timeout=120)
+    again = train("trainer.max_steps=100000", "hydra.run.dir=run")
+    _, err = again.communicate(timeout=PATIENCE)
     assert again.returncode == 2 and "resume=run" in err, "a requeued job does not lose its checkpoint"
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_random_moments_goes_on_bit_equal(tmp_path: Path) -> None:
+def test_a_run_killed_at_random_moments_goes_on_bit_equal(train: Train, tmp_path: Path) -> None:
     steps = "trainer.max_steps=24"
-    whole = train(tmp_path, steps, "hydra.run.dir=whole")
-    assert whole.communicate(timeout=300) and whole.returncode == 0
+    whole = train(steps, "hydra.run.dir=whole")
+    assert whole.communicate(timeout=PATIENCE) and whole.returncode == 0
     chance, kills, resume = random.Random(0), 0, []
     for _ in range(40):
-        process = train(tmp_path, steps, "hydra.run.dir=run", *resume)
+        process = train(steps, "hydra.run.dir=run", *resume)
         if kills < 4:
             wait_for(tmp_path / "run/checkpoints" / LAST, process)
             time.sleep(chance.uniform(0, 6))
             process.kill()
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate(timeout=PATIENCE)
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL, err

@@ -1,6 +1,7 @@
 """Composing: the config of a verb with some options, and the config files behind it, with those of a search path."""
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,6 +15,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 
 from idn.cli.config_tree import conf_dir
 from idn.cli.options.types import leaves, selected
+from idn.errors import UserError
 
 SEARCH = "hydra.searchpath="
 """Beginning of the option that adds folders or packages of config files."""
@@ -32,7 +34,7 @@ def composing() -> Iterator[None]:
 def composed(verb: str, options: Sequence[str] = ()) -> tuple[DictConfig, DictConfig]:
     """The config of a verb with some options, and Hydra's own settings, which are not to be changed.
 
-    Raises what Hydra raises for options that do not make a config.
+    Raises what Hydra raises for options that do not make a config, and UserError for a search path that is not there.
     """
     config = _composed(verb, tuple(options))
     ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
@@ -42,8 +44,11 @@ def composed(verb: str, options: Sequence[str] = ()) -> tuple[DictConfig, DictCo
 
 @lru_cache(maxsize=128)
 def _composed(verb: str, options: tuple[str, ...]) -> DictConfig:
-    with composing():
-        return compose(verb, list(options), return_hydra_config=True)
+    with composing(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "provider=.* is not available")  # said in one sentence below
+        config = compose(verb, list(options), return_hydra_config=True)
+    folders(config.hydra)
+    return config
 
 
 def write_home(config: DictConfig) -> None:
@@ -70,13 +75,25 @@ def search(options: Sequence[str]) -> list[str]:
 
 
 def folders(settings: DictConfig) -> list[Traversable]:
-    """The folders of config files of a composed config, in the order in which they are looked through."""
+    """The folders of config files of a composed config, in the order in which they are looked through.
+
+    Raises UserError for one of the search path that is not there.
+    """
     found: list[Traversable] = []
     for source in settings.runtime.config_sources:
         if source.provider in ("hydra", "schema"):
             continue
-        found.append(resources.files(source.path) if source.schema == "pkg" else Path(source.path))
-    return [folder for folder in found if folder.is_dir()]
+        try:
+            folder = resources.files(source.path) if source.schema == "pkg" else Path(source.path)
+        except (ImportError, TypeError, ValueError):  # what importlib raises for what is no package
+            folder = None
+        if folder is None or not folder.is_dir():
+            kind = "package that can be imported" if source.schema == "pkg" else "folder"
+            raise UserError(
+                f"{SEARCH}[{source.schema}://{source.path}] is no {kind}: give pkg://PACKAGE.FOLDER or file:///FOLDER"
+            )
+        found.append(folder)
+    return found
 
 
 def groups(settings: DictConfig) -> set[str]:

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -11,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from idn.cli.options.near_misses import check
 from idn.cli.options.overrides import overrides
 from idn.cli.options.preflight import check_files
-from idn.errors import UserError
+from idn.cli.verbs.table import VERBS
+from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_one_of
 
 if TYPE_CHECKING:
     from idn.pipeline.pipeline import Stage
@@ -19,22 +21,36 @@ if TYPE_CHECKING:
 
 def pipeline(cfg: DictConfig) -> None:
     """Run the stages of an experiment that are not finished yet, or rehearse them."""
-    from idn.pipeline.pipeline import Pipeline, Stage
+    from idn.pipeline.pipeline import Pipeline
 
     if cfg.rehearsal:
         cfg.out = str(Path(cfg.out) / "rehearsal")
     typed = [word for word in HydraConfig.get().overrides.task if word.startswith("weights_dir=")]
     stages: dict[str, Stage | None] = {}
     for name, described in OmegaConf.to_container(cfg.stages, resolve=True, throw_on_missing=True).items():
-        known = Stage.__dataclass_fields__
-        if described is not None and (unknown := set(described) - set(known)):
-            raise UserError(f"stages.{name} has no option {unknown.pop()}: choose one of {', '.join(known)}")
-        stages[name] = described and _with_more(Stage(**described), cfg, typed)
+        stages[name] = None if described is None else _with_more(_stage(name, described), cfg, typed)
     if cfg.rehearsal:
         Pipeline(stages, cfg.out, cfg.jobs, fresh=True).run()
         print("all stages run: the same command without rehearsal=true begins in earnest")
     else:
         Pipeline(stages, cfg.out, cfg.jobs).run()
+
+
+def _stage(name: str, described: Any) -> "Stage":
+    """One stage of a config. Raises UserError for options that a stage does not have, and OptionError for values."""
+    from idn.pipeline.pipeline import Stage
+
+    if not isinstance(described, dict):
+        wanted = "must be a group of options, such as {verb:train,seeds:[0,1]}: words that hold = want quotes in it"
+        raise OptionError(f"stages.{name}", described, wanted)
+    known = Stage.__dataclass_fields__
+    if unknown := sorted(described.keys() - known.keys(), key=str):
+        raise UserError(f"stages.{name} has no option {unknown[0]}: choose one of {', '.join(known)}")
+    try:
+        require_one_of("verb", described.get("verb"), VERBS)
+        return Stage(**described)
+    except OptionError as error:
+        raise error.renamed(f"stages.{name}.{error.argument}") from None
 
 
 def _with_more(stage: "Stage", cfg: DictConfig, typed: list[str]) -> "Stage":

@@ -29,7 +29,7 @@ class TrustHistogram(pl.Callback):
         """Drop the lines after the step where the run (re)starts."""
         self.step = trainer.global_step
         if trainer.is_global_zero and self.path.is_file():
-            lines = self.path.read_text().splitlines(keepends=True)
+            lines = self.path.read_text(errors="replace").splitlines(keepends=True)
             with atomic_write(self.path) as draft:
                 draft.write_text("".join(line for line in lines if _step(line) <= self.step))
 
@@ -72,8 +72,8 @@ class TrustHistogram(pl.Callback):
 
 
 def _step(line: str) -> float:
-    """The step of a line of JSON; infinite for one that a kill cut short."""
+    """The step of a line of JSON; infinite for one that a kill cut short or that is damaged."""
     try:
-        return json.loads(line)["step"]
-    except json.JSONDecodeError:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
         return float("inf")
