@@ -1,7 +1,7 @@
 """Checks of argument values, which raise OptionError: numbers, yes or no, callables, words of a list."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from idn.errors import OptionError
 
@@ -38,6 +38,13 @@ def require_callable(argument: str, value: object) -> None:
     """Raise OptionError unless `value` is something to call, as configs describe it, or None for nothing."""
     if value is not None and not callable(value):
         raise OptionError(argument, value, "must be null, or left as it is and changed by its own options")
+
+
+def require_words(argument: str, value: object) -> None:
+    """Raise OptionError unless `value` is a list of words."""
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    if not listed or not all(isinstance(word, str) for word in value):
+        raise OptionError(argument, value, "must be a list of words, such as [seed=1]")
 
 
 def require_one_of(argument: str, value: object, known: Collection[str]) -> None:

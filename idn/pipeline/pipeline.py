@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from idn.errors import DamagedFile, ForeignFile, OptionError, UserError
 from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
-from idn.files.option_checks import require_bool, require_int
+from idn.files.option_checks import require_bool, require_int, require_words
 from idn.files.run_folder import SUMMARY, newest_checkpoint
 from idn.pipeline.subprocesses import Children, StageError, reason
 
@@ -62,16 +62,10 @@ class Stage:
     shown: bool = False
 
     def __post_init__(self) -> None:
-        for name, words in (("options", self.options), ("needs", self.needs)):
-            if (
-                not isinstance(words, Sequence)
-                or isinstance(words, str)
-                or any(type(word) is not str for word in words)
-            ):
-                raise OptionError(name, words, 'must be a list of words, such as ["data.size=64"]')
-        for name, word in (("verb", self.verb), ("folder", self.folder)):
-            if not isinstance(word, str):
-                raise OptionError(name, word, "must be one word")
+        require_words("options", self.options)
+        require_words("needs", self.needs)
+        if not isinstance(self.folder, str):
+            raise OptionError("folder", self.folder, "must be one word")
         require_bool("shown", self.shown)
         listed = isinstance(self.seeds, Sequence) and all(type(seed) is int for seed in self.seeds)
         if not listed or len(set(self.seeds)) < len(self.seeds):
@@ -293,7 +287,7 @@ def _write(path: Path, record: dict) -> None:
 
 
 def _summary(out: Path) -> dict[str, float]:
-    """What a run reached, by column of the closing table; nothing where it did not say or its file is damaged."""
+    """What a run reached, by column of the closing table; empty where it did not say or its file is damaged."""
     try:
         values = json.loads((out / SUMMARY).read_text())
         return {column: float(values[key]) for column, key in _columns().items() if key in values}
