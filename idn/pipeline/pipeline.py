@@ -213,18 +213,10 @@ class Pipeline:
                 shutil.rmtree(run.out)
 
     def _expand(self, name: str, stage: Stage) -> list[Run]:
-        if not stage.seeds:
-            return [Run(name, stage.verb, tuple(stage.options), self.out / name, stage.folder, tuple(stage.needs))]
+        places = {f"{name}_{seed}": (*stage.options, f"seed={seed}") for seed in stage.seeds}
         return [
-            Run(
-                name,
-                stage.verb,
-                (*stage.options, f"seed={seed}"),
-                self.out / f"{name}_{seed}",
-                stage.folder,
-                tuple(stage.needs),
-            )
-            for seed in stage.seeds
+            Run(name, stage.verb, options, self.out / place, stage.folder, tuple(stage.needs))
+            for place, options in (places or {name: tuple(stage.options)}).items()
         ]
 
     def _inputs(self, run: Run) -> dict[str, str | None]:
