@@ -18,6 +18,7 @@ import idn
 from idn.data.loaders import SwapData
 from idn.hardware import describe, keep_large_buffers
 from idn.metrics.identity import identity_cosine
+from idn.training.modules.needs import look
 from idn.training.modules.swap_training import SwapTraining
 from idn.types import Prediction, Supervision, SwapBatch
 
@@ -63,17 +64,17 @@ def step(module: SwapTraining, optimizer: torch.optim.Optimizer, data: SwapData,
         weights = module.network.inject(source.embedding, source.features)
     with timed("student: IDN, forward"):
         out = module.network.swap(batch.target, weights)
-    image, mask = (answer.detach().requires_grad_() for answer in out)
-    with timed("encoder: student's picture, forward"):
-        seen = module.encoder(image)
-    with timed("perceptual: student's picture, forward"):
-        maps = module.perceptual(image, seen) if "perceptual" in module.objective.needs else ()
+    image, mask, generated = leaves = [made.detach().requires_grad_() for made in out]
+    with timed("looks at the swap and the pasted face, forward"):
+        made, needs = Prediction(image, mask=mask, generated=generated), module.objective.needs
+        prediction = look(made, batch.face, answer, needs, module.encoder, module.perceptual)
     with timed("losses"):
-        total, _ = module.objective(Prediction(image, seen.embedding, mask, maps), supervision, trust)
+        total, _ = module.objective(prediction, supervision, trust)
     with timed("backward: losses, perceptual, encoder"):
         total.backward()
     with timed("backward: student"):
-        torch.autograd.backward(list(out), [image.grad, mask.grad])
+        reached = [(part, leaf.grad) for part, leaf in zip(out, leaves, strict=True) if leaf.grad is not None]
+        torch.autograd.backward(*map(list, zip(*reached, strict=True)))
     with timed("optimizer, clipping"):
         torch.nn.utils.clip_grad_norm_(module.network.parameters(), 1.0)
         optimizer.step()

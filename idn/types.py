@@ -86,6 +86,8 @@ class SwapOutput(NamedTuple):
     mask: Tensor | None = None
     """(N, 1, S, S) in [0, 1]: the weakly-semantic fusion mask, 1 where the generated face is used; None if the student
     has no such mask."""
+    generated: Tensor | None = None
+    """(N, 3, S, S) in [0, 1]: the generated picture before the fusion; None if the student has no fusion."""
 
 
 class IdentityFeatures(NamedTuple):
@@ -159,12 +161,25 @@ class Verdict(NamedTuple):
     """Per scale, the maps on the way there, (N, C_j, h_j, w_j) each, from shallow to deep."""
 
 
+class Look(NamedTuple):
+    """What the frozen networks see in N pictures."""
+
+    embedding: Tensor
+    """(N, D): identity, L2-normalised."""
+    perceptual: tuple[Tensor, ...] = ()
+    """Feature maps for the perceptual loss, (N, C_i, h_i, w_i) each."""
+
+
 class Prediction(NamedTuple):
-    """N swaps by a network that learns, with what the losses need to know about them, with gradient."""
+    """N swaps by a network that learns, with what the losses need to know about them, with gradient.
+
+    A term of the losses that asks for a look at the swap, or at the pasted face, gets it; otherwise nobody may have
+    looked.
+    """
 
     image: Tensor
     """(N, 3, S, S)."""
-    embedding: Tensor
+    embedding: Tensor | None = None
     """(N, D): identity of `image`, L2-normalised."""
     mask: Tensor | None = None
     """(N, 1, S, S) in [0, 1], as in SwapOutput."""
@@ -176,6 +191,10 @@ class Prediction(NamedTuple):
     """Attribute maps of `image`, (N, C_i, h_i, w_i) each, where the network has an encoder of attributes."""
     target_attributes: tuple[Tensor, ...] = ()
     """The same of the target: that encoder learns from both."""
+    generated: Tensor | None = None
+    """(N, 3, S, S): the generated picture before the fusion; None where there is no fusion, and `image` is all."""
+    pasted: Look | None = None
+    """Of the face of `generated` in the picture of the answer: the part of the swap that the mask has no say in."""
 
 
 class Supervision(NamedTuple):

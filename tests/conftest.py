@@ -19,9 +19,9 @@ from idn import cli
 from idn.data.loaders import SwapData
 from idn.frozen import Frozen
 from idn.losses.distillation import (
-    BackgroundMask,
-    FaceCoverage,
+    FaceDistillation,
     IdentityLoss,
+    MaskSegmentation,
     PerceptualDistillation,
     PixelDistillation,
 )
@@ -124,14 +124,14 @@ def make_module() -> Callable[..., SwapTraining]:
             "perceptual": IdentityShallow() if perceptual is None else perceptual,
             "objective": Objective(
                 {
+                    "face": FaceDistillation(),
                     "pixel": PixelDistillation(),
-                    "perceptual": PerceptualDistillation(),
-                    "identity": IdentityLoss(),
-                    "mask": BackgroundMask(),
-                    "coverage": FaceCoverage(),
+                    "perceptual": PerceptualDistillation("pasted"),
+                    "identity": IdentityLoss("pasted"),
+                    "mask": MaskSegmentation(),
                 },
-                {"pixel": 10.0, "perceptual": 1.0, "identity": 1.0, "mask": 0.5, "coverage": 2.0},
-                ["pixel", "perceptual"],
+                {"face": 10.0, "pixel": 2.0, "perceptual": 1.0, "identity": 1.0, "mask": 1.0},
+                ["face", "pixel", "perceptual"],
             ),
             "optimizer": partial(torch.optim.AdamW, lr=5e-3),
             "schedule": partial(warmup_cosine, total_steps=total_steps, warmup_steps=1),

@@ -9,11 +9,13 @@ from idn.errors import OptionError
 from idn.files.option_checks import require_number
 from idn.types import Prediction, Supervision
 
-Need = Literal["answer", "perceptual", "mask", "verdict", "target_verdict", "attributes"]
-"""What a term may ask for, beside the picture, its identity, the target and the face, which are always there.
+Need = Literal["answer", "seen", "pasted", "perceptual", "mask", "verdict", "target_verdict", "attributes"]
+"""What a term may ask for, beside the picture, the source's identity, the target and the face, which are always there.
 
 answer: the picture that the swap should be.
-perceptual: feature maps of swap and answer.
+seen: what the encoder sees in the swap.
+pasted: what it sees in the generated face, pasted into the answer.
+perceptual: feature maps of what it looks at, and of the answer.
 mask: of the fusion.
 verdict, target_verdict: a discriminator's, of the swap and of the target.
 attributes: maps of swap and target by the network's own encoder of attributes.

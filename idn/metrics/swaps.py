@@ -38,8 +38,8 @@ class SeenSwaps(NamedTuple):
     """(N, 3, S, S) in [0, 1]."""
     batch: SwapBatch
     """The pairs."""
-    embedding: Tensor
-    """(N, D): identity of `image`."""
+    embedding: Tensor | None
+    """(N, D): identity of `image`, where somebody looked."""
     source: Tensor
     """(N, D): identity of the sources."""
     target: Tensor | None = None
@@ -111,8 +111,8 @@ def _ssim_truth(seen: SeenSwaps) -> Tensor | None:
     return None if truth is None else _defined(seen, ssim(seen.image, truth, seen.batch.face))
 
 
-def _identity_swap(seen: SeenSwaps) -> Tensor:
-    return identity_cosine(seen.embedding, seen.source)
+def _identity_swap(seen: SeenSwaps) -> Tensor | None:
+    return None if seen.embedding is None else identity_cosine(seen.embedding, seen.source)
 
 
 def _identity_teacher(seen: SeenSwaps) -> Tensor | None:

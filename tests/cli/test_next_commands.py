@@ -38,7 +38,7 @@ def extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for group in ("loss", "data", "experiment"):
         (root / group).mkdir(parents=True)
     (root / "__init__.py").touch()
-    (root / "loss/smooth.yaml").write_text((conf_dir() / "loss/kd.yaml").read_text())
+    (root / "loss/smooth.yaml").write_text((conf_dir() / "loss/face.yaml").read_text())
     (root / "data/drawings.yaml").write_text((conf_dir() / "data/procedural.yaml").read_text())
     (root / "experiment/mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /data: drawings\ndata:\n  val_batches: 1\n"
@@ -172,7 +172,7 @@ def test_a_search_path_that_is_not_there_is_one_sentence(place: str, verb: str, 
 def test_help_knows_the_choices_of_an_extension(extension: Path, idn_cli) -> None:
     for place in (["--config-dir", str(extension)], [f'hydra.searchpath=["file://{extension}"]']):
         status, out, err = idn_cli("train", *place, "loss=smooth", "--help")
-        assert status == 0 and "loss=smooth " in out and "or kd" in out, err
+        assert status == 0 and "loss=smooth " in out and "or face" in out, err
         status, out, _ = idn_cli("train", *place, "--help")
         assert status == 0 and "smooth" in out and "mine" in out
         status, _, err = idn_cli("train", *place, "loss=smoth")

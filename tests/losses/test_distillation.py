@@ -6,17 +6,30 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from idn.errors import OptionError
 from idn.losses.distillation import (
     BackgroundMask,
     FaceCoverage,
+    FaceDistillation,
     IdentityLoss,
+    MaskSegmentation,
     PerceptualDistillation,
     PixelDistillation,
 )
-from idn.types import Prediction, Supervision
+from idn.types import Look, Prediction, Supervision
 from tests.raising import raises
 
-TERMS = [PixelDistillation(), PerceptualDistillation(), IdentityLoss(), BackgroundMask(), FaceCoverage()]
+TERMS = [
+    PixelDistillation(),
+    FaceDistillation(),
+    PerceptualDistillation(),
+    PerceptualDistillation("pasted"),
+    IdentityLoss(),
+    IdentityLoss("pasted"),
+    BackgroundMask(),
+    MaskSegmentation(),
+    FaceCoverage(),
+]
 
 
 def pair(n: int = 4, seed: int = 0) -> tuple[Prediction, Supervision]:
@@ -29,7 +42,8 @@ def pair(n: int = 4, seed: int = 0) -> tuple[Prediction, Supervision]:
         return rand(n, 8, 16, 16), rand(n, 16, 8, 8) * 7
 
     image, mask, embedding = rand(n, 3, 32, 32), rand(n, 1, 32, 32), F.normalize(rand(n, 12) - 0.5)
-    ours = Prediction(image, embedding, mask, maps())
+    pasted = Look(F.normalize(rand(n, 12) - 0.5), maps())
+    ours = Prediction(image, embedding, mask, maps(), generated=rand(n, 3, 32, 32), pasted=pasted)
     answer, source, face = rand(n, 3, 32, 32), F.normalize(rand(n, 12) - 0.5), (rand(n, 1, 32, 32) > 0.5).float()
     same = torch.zeros(n, dtype=torch.bool)
     theirs = Supervision(rand(n, 3, 32, 32), source, face, same, answer, maps())
@@ -47,6 +61,12 @@ def take(values: Any, index: slice) -> Any:
     )
 
 
+def differentiable(ours: Prediction) -> list[torch.Tensor]:
+    """Everything of a prediction that carries the gradient to the network."""
+    look = ours.pasted
+    return [ours.image, ours.embedding, ours.mask, *ours.perceptual, ours.generated, look.embedding, *look.perceptual]
+
+
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: type(term).__name__)
 def test_no_term_depends_on_the_batch(term: torch.nn.Module) -> None:
     ours, theirs = pair()
@@ -59,10 +79,39 @@ def test_no_term_depends_on_the_batch(term: torch.nn.Module) -> None:
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: type(term).__name__)
 def test_every_term_gives_the_student_a_gradient(term: torch.nn.Module) -> None:
     ours, theirs = pair()
-    leaves = [v.requires_grad_() for v in (ours.image, ours.embedding, ours.mask, *ours.perceptual)]
+    leaves = [v.requires_grad_() for v in differentiable(ours)]
     term(ours, theirs).sum().backward()
     grads = [leaf.grad for leaf in leaves if leaf.grad is not None]
     assert grads and all(grad.flatten(1).abs().sum(1).gt(0).all() for grad in grads)
+
+
+@pytest.mark.parametrize("kind", [IdentityLoss, PerceptualDistillation])
+def test_a_term_of_the_pasted_face_reads_nothing_else(kind: type[torch.nn.Module]) -> None:
+    ours, theirs = pair()
+    swapped = ours._replace(embedding=ours.pasted.embedding, perceptual=ours.pasted.perceptual)
+    torch.testing.assert_close(kind("pasted")(ours, theirs), kind()(swapped, theirs))
+    assert {"pasted", "answer"} <= kind("pasted").needs and "pasted" not in kind().needs and "seen" in kind().needs
+    with raises(OptionError, argument="of", value="face"):
+        kind("face")
+
+
+def test_the_face_counts_alike_however_small_and_whatever_lies_around_it() -> None:
+    face = torch.zeros(2, 1, 32, 32)
+    face[0, :, 4:28, 4:28] = face[1, :, 12:16, 12:16] = 1
+    answer, wrong = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    generated = torch.where(F.max_pool2d(face, 3, 1, 1) > 0, answer + 0.25, wrong)
+    ours = Prediction(wrong, mask=torch.zeros(2, 1, 32, 32), generated=generated)
+    theirs = Supervision(answer, wrong, face, torch.zeros(2, dtype=torch.bool), answer)
+    torch.testing.assert_close(FaceDistillation()(ours, theirs), torch.full((2,), 0.25))
+    unmasked = FaceDistillation()(Prediction(generated), theirs)
+    torch.testing.assert_close(unmasked, torch.full((2,), 0.25), msg="without a fusion the swap itself is compared")
+
+
+def test_a_closed_mask_is_opened_by_segmentation_alone() -> None:
+    ours, theirs = pair()
+    closed = torch.full_like(ours.mask, 1e-3).requires_grad_()
+    MaskSegmentation()(ours._replace(mask=closed), theirs).sum().backward()
+    assert closed.grad[theirs.face == 1].max() < 0 < closed.grad[theirs.face == 0].min()
 
 
 def test_no_term_holds_weights() -> None:
@@ -77,6 +126,8 @@ def test_values_follow_the_equations() -> None:
     outside = theirs.face[0] == 0
     torch.testing.assert_close(BackgroundMask()(ours, theirs)[0], ours.mask[0][outside].mean())
     torch.testing.assert_close(FaceCoverage()(ours, theirs)[0], 1 - ours.mask[0][~outside].mean())
+    expected = F.binary_cross_entropy(ours.mask[0], theirs.face[0])
+    torch.testing.assert_close(MaskSegmentation()(ours, theirs)[0], expected)
     ratios = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(ours.perceptual, theirs.perceptual, strict=True)]
     torch.testing.assert_close(PerceptualDistillation()(ours, theirs)[0], sum(ratios) / 2)
 

@@ -105,9 +105,9 @@ class IDN(nn.Module):
     def forward(self, target: Tensor, weights: DynamicWeights) -> SwapOutput:
         """Put the M identities held by `weights` into `target`, each into N / M targets in a row.
 
-        target: (N, 3, S, S) RGB in [0, 1], S % 32 == 0. Returns image (N, 3, S, S) and mask (N, 1, S, S), in [0, 1].
-        Both come in the type of `target`, also under autocast. Raises UserError if S is not divisible by 32, ValueError
-        if M does not divide N.
+        target: (N, 3, S, S) RGB in [0, 1], S % 32 == 0. Returns image and generated picture, (N, 3, S, S),
+        and mask (N, 1, S, S), in [0, 1]. All come in the type of `target`, also under autocast. Raises UserError if S
+        is not divisible by 32, ValueError if M does not divide N.
         """
         check_target(target)
         targets, rest = divmod(target.shape[0], weights.scale[0].shape[0])
@@ -128,4 +128,4 @@ class IDN(nn.Module):
             if len(maps) > 1:
                 x = torch.cat([x, maps.pop()], 1)
         generated = to_01(torch.tanh(self.head(x, weights.demodulation[-1]).to(target.dtype)))
-        return SwapOutput(torch.lerp(target, generated, mask), mask)
+        return SwapOutput(torch.lerp(target, generated, mask), mask, generated)

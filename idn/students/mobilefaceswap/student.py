@@ -39,7 +39,7 @@ class Student(SwapStudent, architecture="mobilefaceswap"):
         layout = Layout.of(width)
         self.injection = InjectionNetwork(encoder.embedding_dim, encoder.feature_channels, encoder.feature_size, layout)
         self.idn = IDN(layout)
-        initialise(self)
+        initialise(self, layout)
 
     def forward(self, target: Tensor, identity: IdentityFeatures) -> SwapOutput:
         """Put one identity into each target, (N, 3, S, S) RGB in [0, 1]: `inject` once per identity, then `swap`."""

@@ -18,6 +18,7 @@ from idn.metrics.swaps import SWAP_METRICS, SeenSwaps, ask_judge
 from idn.training.checkpoint_io import check_encoder, leave_out, note_encoder, refill
 from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, differentiate, update
 from idn.training.modules.finite_guard import FiniteGuard
+from idn.training.modules.needs import demand_met, look
 from idn.training.modules.supervision import SupervisedBatch, Supervisor
 from idn.training.optimization.ema import MovingAverage
 from idn.training.optimization.optimizers import Build, rated, stepwise
@@ -113,30 +114,30 @@ class SwapTraining(FiniteGuard):
         if unknown := sorted(rates.keys() - groups.keys()):
             wanted = f"belongs to no parameters: there are {', '.join(groups)}"
             raise OptionError(f"rates.{unknown[0]}", rates[unknown[0]], wanted, self.network)
-        missing = {
-            "answer": None if self.supervisor.answers else "a teacher, which this training does not have",
-            "perceptual": None if self.perceptual is not None else "a network that makes perceptual maps",
-            "verdict": None if self.adversary is not None else "a discriminator",
-            "target_verdict": None if self.adversary is not None else "a discriminator",
-            "attributes": None if hasattr(self.network, "attributes") else "a network with an encoder of attributes",
-        }
-        for need, what in missing.items():
-            if what and (asking := self.objective.asking(need)):
-                raise UserError(f"the loss term {asking[0]} needs {what}: choose one, or give the term a weight of 0")
+        demand_met(
+            self.objective,
+            answers=self.supervisor.answers,
+            perceptual=self.perceptual is not None,
+            judges=self.adversary is not None,
+            attributes=hasattr(self.network, "attributes"),
+        )
         if self.adversary is not None and "verdict" not in self.objective.needs:
             raise UserError(
                 "no loss term listens to the discriminator: take a loss with an adversarial term, such as "
-                "kd_adversarial, or leave the discriminator out"
+                "face_adversarial, or leave the discriminator out"
             )
 
-    def observe(self, batch: SwapBatch, network: nn.Module) -> Observed:
-        """Swap with `network`, and ask all who have a say. Gradients reach network and discriminator."""
+    def observe(self, batch: SwapBatch, network: nn.Module, validates: bool = False) -> Observed:
+        """Swap with `network`, and ask all who have a say. Gradients reach network and discriminator.
+
+        validates: the encoder looks at the swaps, even if no loss does.
+        """
         faces, needs = self._identify(batch), self.objective.needs
         source = faces.repeated(batch.targets_per_identity)
         supervised = self.supervisor.supervise(batch, source, self.encoder, self._reads_answer())
         with torch.no_grad():
             maps = self.perceptual(supervised.answer, supervised.seen) if "perceptual" in needs else ()
-        prediction = self._predict(network, batch.target, faces)
+        prediction = self._predict(network, batch, faces, supervised.answer, validates)
         verdicts = Verdicts(None, Verdict())
         if self.adversary is not None:
             verdicts = self.adversary.look(batch, "target_verdict" in needs)
@@ -161,7 +162,14 @@ class SwapTraining(FiniteGuard):
         """Whether the perceptual maps are what the encoder sees in the answer."""
         return "perceptual" in self.objective.needs and self.perceptual.reads_encoder
 
-    def _predict(self, network: nn.Module, target: Tensor, faces: IdentityFeatures) -> Prediction:
+    def _predict(
+        self,
+        network: nn.Module,
+        batch: SwapBatch,
+        faces: IdentityFeatures,
+        answer: Tensor | None,
+        validates: bool,
+    ) -> Prediction:
         """Swap, each face into as many targets in a row, then look at the pictures; gradients reach them.
 
         A network that learns looks with gradient before it looks without: autocast may keep what it cast at the first
@@ -169,18 +177,23 @@ class SwapTraining(FiniteGuard):
         """
         needs, kept, of_target = self.objective.needs, (), ()
         if "attributes" in needs:
-            out, of_target = network.swap_with_attributes(target, faces)
+            out, of_target = network.swap_with_attributes(batch.target, faces)
             kept = network.attributes(out.image)
         else:
-            out = network(target, faces)
-        seen = self.encoder(out.image)
-        maps = self.perceptual(out.image, seen) if "perceptual" in needs else ()
-        verdict = Verdict() if self.adversary is None else self.adversary.discriminator(out.image)
-        return Prediction(out.image, seen.embedding.float(), out.mask, maps, verdict, kept, of_target)
+            out = network(batch.target, faces)
+        prediction = Prediction(
+            image=out.image,
+            mask=out.mask,
+            verdict=Verdict() if self.adversary is None else self.adversary.discriminator(out.image),
+            attributes=kept,
+            target_attributes=of_target,
+            generated=out.generated,
+        )
+        return look(prediction, batch.face, answer, needs, self.encoder, self.perceptual, validates)
 
     def _step(self, batch: SwapBatch, network: nn.Module, stage: str) -> tuple[Observed, Tensor, Tensor | None]:
         """The one path from a batch to the losses of network and discriminator, for training and validation alike."""
-        seen = self.observe(batch, network)
+        seen = self.observe(batch, network, validates=stage == "val")
         self._fit_to(seen.prediction)
         total, parts = self.objective(seen.prediction, seen.supervision, seen.supervised.trust, self.global_step)
         logged = {"loss": total.detach(), **{f"loss_{name}": value for name, value in parts.items()}}
@@ -210,7 +223,7 @@ class SwapTraining(FiniteGuard):
             swaps = SeenSwaps(
                 image=image,
                 batch=batch,
-                embedding=seen.prediction.embedding.detach(),
+                embedding=None if seen.prediction.embedding is None else seen.prediction.embedding.detach(),
                 source=seen.source.embedding,
                 target=self.encoder(batch.target).embedding if stage == "val" else None,
                 answer=answer,

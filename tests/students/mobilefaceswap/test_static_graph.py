@@ -23,7 +23,7 @@ def any_static(width: float = 0.25) -> StaticIDN:
 def test_rewritten_network_gives_the_same_numbers(blocks: bool, dtype: torch.dtype, tolerance: float) -> None:
     static = any_static().to(dtype)
     target = torch.rand(2, 3, 96, 64, dtype=dtype)
-    image, mask = static(target)
+    image, mask = static(target)[:2]
     assert image.std() > 0.02
     assert mask.std() > 0.02
     rewritten = rewrite(static, blocks)(target)
