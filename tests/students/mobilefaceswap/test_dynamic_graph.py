@@ -69,7 +69,7 @@ def test_both_networks_together_are_the_student(
         expected = student(target, IdentityFeatures(*who))
         assert expected.image.std() > 0.02
         assert expected.mask.std() > 0.02
-        torch.testing.assert_close(swap(target, *injection(*who)), tuple(expected), atol=tolerance, rtol=0)
+        torch.testing.assert_close(swap(target, *injection(*who)), expected[:2], atol=tolerance, rtol=0)
         images.append(expected.image)
     assert (images[0] - images[1]).abs().max() > 0.01
 

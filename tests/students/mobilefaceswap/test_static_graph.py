@@ -23,7 +23,7 @@ def any_static(width: float = 0.25) -> StaticIDN:
 def test_rewritten_network_gives_the_same_numbers(blocks: bool, dtype: torch.dtype, tolerance: float) -> None:
     static = any_static().to(dtype)
     target = torch.rand(2, 3, 96, 64, dtype=dtype)
-    image, mask = static(target)[:2]
+    image, mask = static(target)
     assert image.std() > 0.02
     assert mask.std() > 0.02
     rewritten = rewrite(static, blocks)(target)
@@ -94,7 +94,7 @@ def test_onnx_exporter_reads_it() -> None:
     session = ort.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: inputs[0].numpy()})
     for one, wanted in zip(found, network.module(*inputs), strict=True):
-        torch.testing.assert_close(torch.from_numpy(one), wanted, atol=1e-5, rtol=0)
+        torch.testing.assert_close(torch.from_numpy(one), wanted, atol=5e-5, rtol=0)
 
 
 def test_examples_are_repeatable() -> None:

@@ -200,7 +200,8 @@ def test_the_encoder_looks_at_no_picture_twice(
     if cached:
         batch = batch._replace(cached_cosine=torch.tensor([0.5, 0.25, 0.0, -1.0]))
     seen = module.observe(batch, module.network)
-    expected = [batch.source, *([seen.supervision.answer] if passes == 3 else []), seen.prediction.image]
+    pasted = torch.lerp(seen.supervision.answer, seen.prediction.generated, batch.face)
+    expected = [batch.source, *([seen.supervision.answer] if passes == 3 else []), pasted]
     assert len(looks) == passes
     assert all(torch.equal(look, image) for look, image in zip(looks, expected, strict=True))
     if cached:
