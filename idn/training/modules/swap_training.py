@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,33 +14,19 @@ from idn.errors import OptionError, UserError
 from idn.losses.adversarial import Scales
 from idn.losses.objective import Objective
 from idn.metrics.metric import measure
-from idn.metrics.swaps import SWAP_METRICS, SeenSwaps, ask_judge
+from idn.metrics.swaps import SWAP_METRICS, ask_judge
 from idn.training.checkpoint_io import check_encoder, leave_out, note_encoder, refill
 from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, differentiate, update
 from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.modules.needs import demand_met, look
-from idn.training.modules.supervision import SupervisedBatch, Supervisor
+from idn.training.modules.observed import Observed, seen_swaps
+from idn.training.modules.supervision import Supervisor
 from idn.training.optimization.ema import MovingAverage
 from idn.training.optimization.optimizers import Build, rated, stepwise
 from idn.types import IdentityFeatures, Prediction, Supervision, SwapBatch, Verdict
 
 FROZEN = ("supervisor.", "encoder.", "judge.", "perceptual.", "adversary.discriminator.backbone.")
 """Prefixes of what is never written into a checkpoint."""
-
-
-class Observed(NamedTuple):
-    """One batch, and what every network says of it."""
-
-    source: IdentityFeatures
-    """Who the sources are, one row per pair."""
-    supervised: SupervisedBatch
-    """What the swaps should be, and how far to believe that."""
-    prediction: Prediction
-    """The swaps."""
-    supervision: Supervision
-    """What the losses compare them with."""
-    real: Verdict | None
-    """The discriminator's, of what it is shown as photographs, where there is one."""
 
 
 class SwapTraining(FiniteGuard):
@@ -219,18 +205,10 @@ class SwapTraining(FiniteGuard):
     def _log_metrics(self, stage: str, seen: Observed, batch: SwapBatch) -> None:
         """Log the mean of every metric that can be known; in training, of those that cost nothing."""
         with torch.no_grad():
-            image, answer = seen.prediction.image.detach().clamp(0, 1), seen.supervised.answer
-            swaps = SeenSwaps(
-                image=image,
-                batch=batch,
-                embedding=None if seen.prediction.embedding is None else seen.prediction.embedding.detach(),
-                source=seen.source.embedding,
-                target=self.encoder(batch.target).embedding if stage == "val" else None,
-                answer=answer,
-                answer_cosine=seen.supervised.cosine,
-                trust=seen.supervised.trust,
-                judged=ask_judge(self.judge, batch, image, answer) if stage == "val" else None,
-            )
+            swaps = seen_swaps(seen, batch)
+            if stage == "val":
+                judged = ask_judge(self.judge, batch, swaps.image, swaps.answer)
+                swaps = swaps._replace(target=self.encoder(batch.target).embedding, judged=judged)
             for name, values in measure(SWAP_METRICS, swaps, training=stage == "train").items():
                 self.log(f"{stage}/{name}", values.mean(), batch_size=len(values), sync_dist=stage == "val")
 
