@@ -149,26 +149,38 @@ def procedural_data(
     val_batches: int,
     seed: int,
     workers: int,
-    targets_per_identity: int = 1,
+    targets_per_identity: int | None = 1,
 ) -> SwapData:
     """Endless procedural faces; validation draws other people, all pairs of different ones.
 
     batch: pairs per step.
     same_ratio: share of training pairs whose source and target are one person.
-    targets_per_identity: training pairs in a row that have one source. In validation every pair has its own.
+    targets_per_identity: training pairs in a row that have one source, see `targets_that_fit`. In validation every pair
+        has its own.
     Raises OptionError if `template` is not the one in which the faces are drawn, and for numbers that cannot be.
     """
     check_template(renderer, template)
     require_int("seed", seed)
     require_int("val_batches", val_batches, 1)
     return SwapData(
-        ProceduralSwaps(renderer, size, batch, seed, same_ratio, targets_per_identity),
+        ProceduralSwaps(renderer, size, batch, seed, same_ratio, targets_that_fit(targets_per_identity, batch)),
         ProceduralSwaps(renderer, size, batch, seed + VALIDATION_SEED, 0.0),
         val_batches,
         size,
         template,
         workers=workers,
     )
+
+
+def targets_that_fit(targets_per_identity: int | None, batch: int) -> int:
+    """As given; for None the largest of 4, 2 and 1 that divides the batch into four sources or more.
+
+    Fewer sources than four teach worse at the same number of pairs, more cost more than they bring.
+    """
+    if targets_per_identity is not None:
+        return targets_per_identity
+    require_int("batch", batch, 1)
+    return next((targets for targets in (4, 2) if batch % targets == 0 and batch // targets >= 4), 1)
 
 
 def check_template(renderer: FaceRenderer, template: str) -> None:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from idn.data.augment import Augment
 from idn.data.like_poses import LikePoses
-from idn.data.loaders import JoinedItems, SwapData, check_size
+from idn.data.loaders import JoinedItems, SwapData, check_size, targets_that_fit
 from idn.data.photo_folder import FaceFolder
 from idn.data.regions import FaceRegions, LandmarkRegions
 from idn.data.stable_draws import below, one_of, seed_of
@@ -185,7 +185,7 @@ def faces_data(
     cache: bool = False,
     augment: Augment | None = None,
     regions: FaceRegions | None = None,
-    targets_per_identity: int = 1,
+    targets_per_identity: int | None = 1,
     same_photograph: bool = False,
     pose_difference: float | None = None,
 ) -> SwapData:
@@ -194,13 +194,15 @@ def faces_data(
 
     The options are those of FaceFolder and FaceSwaps.
     batch: pairs per step.
+    targets_per_identity: see `targets_that_fit`.
     val_batches: batches per validation.
     workers: loader processes.
     Says on stderr if the crops on disk are too small. Raises UserError as they do, and for options that cannot be.
     """
     check_size(size)
     require_int("batch", batch, 1)
-    require_divisor("targets_per_identity", targets_per_identity, "batch", batch)
+    targets = targets_that_fit(targets_per_identity, batch)
+    require_divisor("targets_per_identity", targets, "batch", batch)
     require_int("val_batches", val_batches, 1)
     require_int("seed", seed)
     require_callable("augment", augment)
@@ -214,12 +216,12 @@ def faces_data(
         same_ratio,
         augment,
         regions,
-        targets_per_identity,
+        targets,
         same_photograph,
         pose_difference,
     )
-    val = JoinedItems(FaceSwaps(folder, "val", holdout, seed, 0.0, None, regions), targets_per_identity)
-    items = batch // targets_per_identity
+    val = JoinedItems(FaceSwaps(folder, "val", holdout, seed, 0.0, None, regions), targets)
+    items = batch // targets
     data = SwapData(train, val, val_batches * items, size, template, items, join_batches, workers, photographs=True)
     print(folder.summary(holdout) + train.left_out(), file=sys.stderr)
     folder.tell_if_small()

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from idn.data.loaders import targets_that_fit
 from idn.data.procedural import FaceRenderer, ProceduralIdentities, ProceduralSwaps, verification_pairs
 from idn.errors import OptionError
 from tests.raising import raises
@@ -131,3 +132,8 @@ def test_verification_pairs_are_half_same(faces: FaceRenderer) -> None:
     assert_equal(again, parts[0])
     other = next(iter(verification_pairs(faces, SIZE, pairs=8, seed=7, chunk=8)))
     assert not torch.equal(other[0], parts[0][0])
+
+
+@pytest.mark.parametrize(("batch", "targets"), [(32, 4), (16, 4), (8, 2), (12, 2), (4, 1), (2, 1), (18, 2), (15, 1)])
+def test_without_a_number_four_sources_are_left_to_a_batch(batch: int, targets: int) -> None:
+    assert targets_that_fit(None, batch) == targets and targets_that_fit(3, batch) == 3

@@ -29,7 +29,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train", "trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be at least 1"),
         ("train", "trainer.max_steps=null", "trainer.max_steps=null must be a number, at least 1"),
         ("train-encoder", "trainer.max_steps=0", "trainer.max_steps=0 must be at least 1"),
-        ("train", "trainer.max_steps=1.5", "trainer.max_steps=1.5 is not a whole number: it is 850"),
+        ("train", "trainer.max_steps=1.5", "trainer.max_steps=1.5 is not a whole number: it is 700"),
         ("train", "data.batch=2.5", "data.batch=2.5 is not a whole number"),
         ("train", "trainer.devices=1.5", "trainer.devices=1.5 is not a whole number"),
         ("train", "data.renderer=3", "data.renderer=3 stands for several options"),

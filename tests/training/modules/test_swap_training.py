@@ -104,7 +104,7 @@ def test_a_network_without_a_mask_needs_another_term(tmp_path: Path, make_module
         (
             {"identity": IdentityLoss()},
             {"discriminator": PatchDiscriminator(1, 4, 1)},
-            ["kd_adversarial"],
+            ["face_adversarial"],
         ),
     ],
 )
