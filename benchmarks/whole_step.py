@@ -48,7 +48,8 @@ def step(module: SwapTraining, optimizer: torch.optim.Optimizer, data: SwapData,
         batch = drawn(data, index).to(device)
     with torch.no_grad():
         with timed("encoder: source"):
-            source = module.encoder(batch.source)
+            faces = module.encoder(batch.sources)
+            source = faces.repeated(batch.targets_per_identity)
         with timed("teacher"):
             answer = module.supervisor.teacher(batch, source)
         with timed("encoder: teacher's picture"):
@@ -61,7 +62,7 @@ def step(module: SwapTraining, optimizer: torch.optim.Optimizer, data: SwapData,
             )
     supervision = Supervision(batch.target, source.embedding, batch.face, batch.same, answer, maps)
     with timed("student: injection, forward"):
-        weights = module.network.inject(source.embedding, source.features)
+        weights = module.network.inject(faces.embedding, faces.features)
     with timed("student: IDN, forward"):
         out = module.network.swap(batch.target, weights)
     image, mask, generated = leaves = [made.detach().requires_grad_() for made in out]

@@ -13,9 +13,8 @@ LOW_PASS = 1 / 30
 FIRST_LOW_PASS = 4.0
 """The same in the first pair: three kernels alone see the picture, and it is the colours that they must not lose."""
 
-ENCODER_MAGNITUDE, DECODER_MAGNITUDE = 1.0, 0.3
-"""Root mean square of the maps on smooth random pictures. Those of the decoder start small beside the encoder maps that
-they are concatenated with, so that detail is not drowned by the deep path."""
+MAGNITUDE = 1.0
+"""Root mean square of the maps of every pair on smooth random pictures."""
 
 _TICKS = {3: ((1, 1, 1), (-1, 0, 1), (1, -2, 1)), 4: ((1, 1, 1, 1), (-1, 0, 0, 1), (1, -1, -1, 1))}
 """Low-pass, first and second difference along an axis of 3 and 4 taps. A 3x3 convolution over a constant grid with zero
@@ -44,13 +43,12 @@ def starting_kernels(layout: Layout, pointwise: list[Tensor]) -> list[Tensor]:
     kernels, maps = [], []
     for number, weight in enumerate(pointwise):
         encodes = number < stages
-        side, magnitude = (4, ENCODER_MAGNITUDE) if encodes else (3, DECODER_MAGNITUDE)
-        kernel = own_shapes(weight.shape[1], side, LOW_PASS if number else FIRST_LOW_PASS)
+        kernel = own_shapes(weight.shape[1], 4 if encodes else 3, LOW_PASS if number else FIRST_LOW_PASS)
         if not encodes:
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
         x = F.conv2d(x, kernel[:, None], None, 2 if encodes else 1, 1, 1, len(kernel))
         x = F.leaky_relu(F.conv2d(x, F.normalize(weight, dim=1)[:, :, None, None]), SLOPE)
-        factor = magnitude / x.square().mean().sqrt()
+        factor = MAGNITUDE / x.square().mean().sqrt()
         kernels.append(kernel * factor)
         x = x * factor
         if number < stages - 1:

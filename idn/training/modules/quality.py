@@ -13,7 +13,7 @@ from idn.metrics.scoring import agreement
 from idn.reweighting.graded.pictures import GradedBatch, Grades
 from idn.reweighting.scorer import ScorerNetwork
 from idn.training.modules.finite_guard import FiniteGuard
-from idn.training.optimization.optimizers import Build, decayed_kernels, stepwise
+from idn.training.optimization.optimizers import Build, decayed_kernels, gradient_scaler, stepwise, unfused
 
 
 class Level(NamedTuple):
@@ -73,7 +73,8 @@ class QualityTraining(FiniteGuard):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One-dimensional parameters learn without weight decay."""
-        return stepwise(decayed_kernels(self.optimizer, self.parameters()), self.schedule)
+        build = unfused(self.optimizer, gradient_scaler(self.trainer))
+        return stepwise(decayed_kernels(build, self.parameters()), self.schedule)
 
 
 def by_grade(scores: Tensor, known: Grades) -> list[Level]:

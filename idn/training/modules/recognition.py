@@ -14,7 +14,7 @@ from idn.files.option_checks import require_int
 from idn.losses.recognition import AngularMargin
 from idn.metrics.verification import verify
 from idn.training.modules.finite_guard import FiniteGuard
-from idn.training.optimization.optimizers import Build, decayed_kernels, stepwise
+from idn.training.optimization.optimizers import Build, decayed_kernels, gradient_scaler, stepwise, unfused
 
 
 class RecognitionTraining(FiniteGuard):
@@ -101,4 +101,5 @@ class RecognitionTraining(FiniteGuard):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Network and head learn together; one-dimensional parameters without weight decay."""
-        return stepwise(decayed_kernels(self.optimizer, self.parameters()), self.schedule)
+        build = unfused(self.optimizer, gradient_scaler(self.trainer))
+        return stepwise(decayed_kernels(build, self.parameters()), self.schedule)

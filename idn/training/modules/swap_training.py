@@ -22,7 +22,7 @@ from idn.training.modules.needs import demand_met, look
 from idn.training.modules.observed import Observed, seen_swaps
 from idn.training.modules.supervision import Supervisor
 from idn.training.optimization.ema import MovingAverage
-from idn.training.optimization.optimizers import Build, rated, stepwise
+from idn.training.optimization.optimizers import Build, gradient_scaler, rated, stepwise, unfused
 from idn.types import IdentityFeatures, Prediction, Supervision, SwapBatch, Verdict
 
 FROZEN = ("supervisor.", "encoder.", "judge.", "perceptual.", "adversary.discriminator.backbone.")
@@ -231,7 +231,7 @@ class SwapTraining(FiniteGuard):
     def _update_both(self, loss: Tensor, judged: Tensor) -> None:
         """One step of network and discriminator, each by its own loss."""
         players = self.players(loss, judged)
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scaler = gradient_scaler(self.trainer)
         scale = 1.0 if scaler is None else scaler.get_scale()
         norms = differentiate(self, players, self.clip, scale)
         for player, norm in zip(players, norms, strict=True):
@@ -261,11 +261,12 @@ class SwapTraining(FiniteGuard):
 
     def configure_optimizers(self) -> Any:
         """One optimizer, every group of parameters at its own rate; another one for the discriminator."""
-        ours = rated(self.optimizer, self.network.parameter_groups(), self.network.rates)
+        build = unfused(self.optimizer, gradient_scaler(self.trainer))
+        ours = rated(build, self.network.parameter_groups(), self.network.rates)
         if self.adversary is None:
             return stepwise(ours, self.schedule)
         judging = [p for p in self.adversary.discriminator.parameters() if p.requires_grad]
-        theirs = rated(self.optimizer, {"discriminator": judging}, {"discriminator": self.discriminator_rate})
+        theirs = rated(build, {"discriminator": judging}, {"discriminator": self.discriminator_rate})
         return [ours, theirs], [{"scheduler": self.schedule(one), "interval": "step"} for one in (ours, theirs)]
 
     def lineage(self) -> dict[str, str]:

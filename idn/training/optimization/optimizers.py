@@ -3,12 +3,33 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import pytorch_lightning as pl
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-Build = Callable[[Iterable[dict[str, Any]]], Optimizer]
+Build = Callable[..., Optimizer]
 """An optimizer that only lacks its parameter groups."""
+
+
+def gradient_scaler(trainer: pl.Trainer) -> Any | None:
+    """What scales the gradients up under 16-mixed precision; None under any other."""
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def unfused(build: Build, scaler: object | None) -> Build:
+    """The same optimizer, not fused where 16-mixed precision scales the gradients: a fused one would unscale them
+    within its step, after they have been clipped.
+
+    scaler: of the gradients; None where nothing scales them.
+    """
+
+    def made(groups: Iterable[dict[str, Any]]) -> Optimizer:
+        groups = list(groups)
+        optimizer = build(groups)
+        return build(groups, fused=False) if optimizer.defaults.get("fused") else optimizer
+
+    return build if scaler is None else made
 
 
 def rated(build: Build, groups: Mapping[str, list[nn.Parameter]], rates: Mapping[str, float]) -> Optimizer:
