@@ -2,10 +2,11 @@
 
     python benchmarks/student_step.py --device cpu --sizes 128 224 --batch 16
 
-A step is forward and backward of injection network and IDN with one identity per sample. Variants run in turn, round
-after round, so that a busy machine disturbs all of them alike; the table gives medians. Memory: on a GPU the peak that
-PyTorch's allocator saw in a step, above what lay there before; on a CPU the peak resident memory of a fresh process
-that runs two steps, above what it held before them. Differences to the literal loop are those of two samples at 64 px.
+A step is forward and backward of injection network and IDN with one identity per sample, or one for several in a row,
+which is injected once and repeated exactly. Variants run in turn, round after round, so that a busy machine disturbs
+all of them alike; the table gives medians. Memory: on a GPU the peak that PyTorch's allocator saw in a step, above what
+lay there before; on a CPU the peak resident memory of a fresh process that runs two steps, above what it held before
+them. Differences to the literal loop are those of two samples at 64 px.
 """
 
 import argparse
@@ -131,7 +132,7 @@ def folded_as(depthwise: Callable[[Tensor, Tensor, int], Tensor], memory_format:
         deepest, x = unet(pair, target)
         head = idn.head
         reduce = head.reduce.weight.flatten(1) * weights.demodulation[-1][:, None, :]
-        x = dynamic.pointwise_per_sample(x, reduce, head.reduce.bias).contiguous(memory_format=memory_format)
+        x = dynamic.pointwise_per_identity(x, reduce, head.reduce.bias).contiguous(memory_format=memory_format)
         x = relu(head.norm1(up(x)))
         generated = to_01(torch.tanh(head.conv2(relu(head.norm2(head.conv1(x)))).to(target.dtype)))
         deepest = (deepest * weights.demodulation[4][:, :, None, None]).contiguous(memory_format=memory_format)
@@ -150,6 +151,7 @@ class Variant(NamedTuple):
     swap: Callable[[IDN, Tensor, DynamicWeights], SwapOutput]
     autocast: bool = False
     compiled: bool = False
+    targets: int = 1
 
 
 VARIANTS = {
@@ -158,10 +160,11 @@ VARIANTS = {
     "activations": Variant("grouped depthwise, activations modulated", activations),
     "folded": Variant("grouped depthwise, folded", folded_as(dynamic._depthwise_grouped, torch.contiguous_format)),
     "folded-last": Variant("the same, channels-last", folded_as(dynamic._depthwise_grouped, LAST)),
-    "per-sample": Variant("folded, depthwise per sample, chan.-last", folded_as(dynamic._depthwise_per_sample, LAST)),
+    "per-sample": Variant("folded, depthwise per sample, chan.-last", folded_as(dynamic._depthwise_per_identity, LAST)),
     "default": Variant("what the project does on this device", default),
     "bf16": Variant("the same, bfloat16 autocast", default, autocast=True),
     "compiled": Variant("the same, compiled", default, compiled=True),
+    **{f"targets-{n}": Variant(f"default, {n} targets per identity", default, targets=n) for n in (2, 4, 8)},
 }
 
 
@@ -177,7 +180,8 @@ class Step:
                 nn.init.normal_(module.weight, 0, 0.3)
         self.student.to(device, dtype)
         draw = torch.Generator().manual_seed(1)
-        shapes = [(batch, 3, size, size), (batch, 512), (batch, 512, 7, 7), (batch, 3, size, size)]
+        people = batch // self.variant.targets
+        shapes = [(batch, 3, size, size), (people, 512), (people, 512, 7, 7), (batch, 3, size, size)]
         images, emb, features, wanted = (torch.rand(s, generator=draw).to(device, dtype) for s in shapes)
         self.batch, self.wanted = (images, F.normalize(emb - 0.5), features - 0.5), wanted
         self.forward = torch.compile(self._forward) if self.variant.compiled else self._forward
@@ -199,7 +203,7 @@ class Step:
 def differences(names: list[str], device: str, dtype: torch.dtype) -> dict[str, tuple[float, float]]:
     """Largest difference of an image or mask to the loop, and the relative L2 difference of all gradients."""
     found = {}
-    for name in names:
+    for name in dict.fromkeys(["loop", *names]):
         step = Step(name, 64, 2, device, dtype)
         output = torch.cat([x.flatten() for x in step.run()]).double()
         gradient = torch.cat([p.grad.flatten() for p in step.student.parameters()]).double()
@@ -267,14 +271,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7, help="rounds")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help="rows")
     parser.add_argument("--compile", action="store_true", help="also the compiled variant (minutes)")
     parser.add_argument("--csv", type=Path, help="also write the rows to this file")
     return parser.parse_args()
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, str]]:
-    names = [name for name in VARIANTS if name != "compiled" or options.compile]
-    exact = {dtype: differences(names, options.device, dtype) for dtype in (torch.float64, torch.float32)}
+    names = [name for name in options.variants if name != "compiled" or options.compile]
+    single = [name for name in names if VARIANTS[name].targets == 1]
+    exact = {dtype: differences(single, options.device, dtype) for dtype in (torch.float64, torch.float32)}
     speed = {s: rates(names, s, options.batch, options.device, options.repeats) for s in options.sizes}
     rows = []
     for name in names:
@@ -282,12 +288,14 @@ def measure(options: argparse.Namespace) -> list[dict[str, str]]:
         for size, rate in speed.items():
             memory = peak_memory(name, size, options.batch, options.device, options.threads)
             row[f"{size} px images/s"] = f"{rate[name]:.1f}"
-            row[f"{size} px x loop"] = f"{rate[name] / rate['loop']:.2f}"
+            row[f"{size} px x loop"] = f"{rate[name] / rate['loop']:.2f}" if "loop" in rate else "-"
             row[f"{size} px MiB"] = f"{memory:.0f}"
         for dtype, found in exact.items():
-            row[f"{str(dtype).removeprefix('torch.')} output, gradient"] = "{:.0e}, {:.0e}".format(*found[name])
-        worst = max(max(found[name]) for found in exact.values())
-        row["equal to 1e-4"] = "-" if VARIANTS[name].autocast else "yes" if worst < 1e-4 else "NO"
+            known = "{:.0e}, {:.0e}".format(*found[name]) if name in found else "-"
+            row[f"{str(dtype).removeprefix('torch.')} output, gradient"] = known
+        worst = max(max(found.get(name, (0, 0))) for found in exact.values())
+        compared = name in single and not VARIANTS[name].autocast
+        row["equal to 1e-4"] = ("yes" if worst < 1e-4 else "NO") if compared else "-"
         rows.append(row)
     return rows
 

@@ -47,9 +47,9 @@ def step(module: SwapTraining, optimizer: torch.optim.Optimizer, data: SwapData,
     with timed("data: draw or load"):
         batch = drawn(data, index).to(device)
     with torch.no_grad():
-        with timed("encoder: source"):
+        with timed("encoder: sources"):
             faces = module.encoder(batch.sources)
-            source = faces.repeated(batch.targets_per_identity)
+            source = faces._replace(shallow=()).repeated(batch.targets_per_identity)
         with timed("teacher"):
             answer = module.supervisor.teacher(batch, source)
         with timed("encoder: teacher's picture"):
@@ -98,7 +98,7 @@ def main() -> None:
         step(module, optimizer, data, index, device)
     medians = {name: statistics.median(values[3:]) for name, values in TIMES.items()}
     total = sum(medians.values())
-    pairs = len(data.train[0].target) if data.batch_size is None else data.batch_size
+    pairs = len(drawn(data, 0).target)
     print(f"{describe()}; batch {pairs}, {data.size} px; {' '.join(options) or 'defaults'}\n")
     print("| part of a step | ms | share |\n|---|---:|---:|")
     for name, value in medians.items():

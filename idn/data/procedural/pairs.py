@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from idn.data.procedural.renderer import FaceRenderer
+from idn.data.procedural.renderer import FaceRender, FaceRenderer
 from idn.errors import OptionError
 from idn.files.option_checks import require_divisor, require_int, require_number
 from idn.types import SwapBatch, repeat_rows
@@ -63,7 +63,7 @@ class ProceduralSwaps(Dataset[SwapBatch]):
     def __getitem__(self, item: int) -> SwapBatch:
         """Draw batch `item`: every field filled; `face` covers the target's face and that of the exact swap.
 
-        As many pictures are drawn as for one target per identity: those that serve as no source are targets alone.
+        No more pictures are drawn than for one target per identity: those that serve as no source are targets alone.
         Raises IndexError below 0.
         """
         _check_item(item)
@@ -72,7 +72,7 @@ class ProceduralSwaps(Dataset[SwapBatch]):
         attributes = self.renderer.sample_attributes(self.batch, generator)
         same = torch.rand(self.batch, generator=generator) < self.same_ratio
         wanted = attributes.roll(-1, 0)
-        base = self.renderer.render(people, attributes, self.size)
+        base = self._draw_bases(people, attributes, same)
         identity = repeat_rows(people[::targets], targets)
         swap = self.renderer.render(identity, wanted, self.size)
         chosen = same.view(-1, 1, 1, 1)
@@ -87,6 +87,12 @@ class ProceduralSwaps(Dataset[SwapBatch]):
             landmarks=swap.landmarks,
             targets_per_identity=targets,
         )
+
+    def _draw_bases(self, people: Tensor, attributes: Tensor, same: Tensor) -> FaceRender:
+        """Every person in a situation of their own; black where the picture is neither a source nor a target."""
+        shown = (torch.arange(self.batch) % self.targets_per_identity == 0) | ~same.roll(1, 0)
+        drawn = self.renderer.render(people[shown], attributes[shown], self.size)
+        return FaceRender(*(part.new_zeros(self.batch, *part.shape[1:]).index_put_((shown,), part) for part in drawn))
 
 
 class ProceduralIdentities(Dataset[tuple[Tensor, Tensor]]):
