@@ -48,9 +48,10 @@ class Student(SwapStudent, architecture="mobilefaceswap"):
     def inject(self, id_emb: Tensor, id_features: Tensor) -> DynamicWeights:
         """Weights of M identities. id_emb: (M, D), L2-normalised; id_features: (M, C, s, s), of the same pass.
 
-        Raises ValueError for other sizes than the student was built for.
+        Raises ValueError for other sizes than the student was built for. Maps that an encoder left channels-last are
+        laid out anew: on a CPU all convolutions after such maps would copy their weights and gradients, 80 MB each.
         """
-        return self.injection(id_emb, id_features)
+        return self.injection(id_emb, id_features.contiguous())
 
     def swap(self, target: Tensor, weights: DynamicWeights) -> SwapOutput:
         """Put the M identities of `weights` into `target`, (N, 3, S, S) RGB in [0, 1], each into N / M in a row.

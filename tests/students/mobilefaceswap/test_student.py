@@ -166,3 +166,13 @@ def test_compiles_in_place_without_graph_breaks():
         student(given[0], IdentityFeatures(*given[1:])).image, expected, atol=1e-5, rtol=0, check_stride=False
     )
     assert list(student.state_dict()) == keys
+
+
+def test_maps_of_an_encoder_that_works_channels_last_do_not_make_the_weights_be_copied():
+    student, (_, emb, features) = small_student(), inputs()
+    strides = []
+    student.injection.register_forward_hook(lambda _, given, out: strides.append(given[1].is_contiguous()))
+    given = features.contiguous(memory_format=torch.channels_last)
+    assert not given.is_contiguous()
+    torch.testing.assert_close(student.inject(emb, given).depthwise, student.inject(emb, features).depthwise)
+    assert strides == [True, True]
