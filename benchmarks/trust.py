@@ -25,6 +25,9 @@ SHOWN = {
     "val/psnr_truth": "PSNR to truth, dB",
 }
 
+IMITATING = {"face": 10, "pixel": 1, "perceptual": 10}
+"""The terms of the default loss that trust scales, with their weights."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -39,7 +42,7 @@ def main() -> None:
 
     options = [f"trainer.max_steps={arguments.steps}", f"trainer.val_check_interval={arguments.steps}", *options]
     cases = {"never wrong, reweight=none": ["reweight=none", "teacher.wrong_identity=0"]} if arguments.reference else {}
-    heavier = [f"loss.weights.pixel={10 * arguments.factor}", f"loss.weights.perceptual={arguments.factor}"]
+    heavier = [f"loss.weights.{term}={weight * arguments.factor}" for term, weight in IMITATING.items()]
     for variant in ("none", "identity"):
         name = f"{arguments.wrong:.0%} wrong, reweight={variant}"
         weights = heavier if variant == "identity" else []
