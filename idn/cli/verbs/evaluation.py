@@ -120,8 +120,9 @@ def _teacher_names(cfg: DictConfig) -> list[str]:
 def _teacher_node(cfg: DictConfig, name: str) -> DictConfig:
     """The config of a teacher for the crops of the protocol. Raises UserError for options or files that it lacks."""
     described = compose("train", [*search(HydraConfig.get().overrides.hydra), f"teacher={name}"])
-    for key in ("data", "encoder", "weights_dir", "seed"):
+    for key in ("encoder", "weights_dir", "seed"):
         described[key] = cfg[key]
+    described.data = OmegaConf.to_container(cfg.data, resolve=True)
     given = cfg.teacher_options.get(name) or {}
     if unknown := given.keys() - described.teacher.keys():
         known = ", ".join(key for key in described.teacher if key != "_target_")
