@@ -86,6 +86,9 @@ class Evaluation:
     @torch.no_grad()
     def run(self) -> Protocol:
         """Judge whatever is not judged yet. Returns the protocol, which is stored with the methods beside the parts."""
+        first = self._load(range(1))
+        for method in self.methods:  # what cannot answer says so before anything takes long
+            method.swap(first, self.encoder(first.batch.source))
         gallery = self._gallery()
         protocol = self._protocol()
         self._begin(protocol)

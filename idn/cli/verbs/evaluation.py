@@ -29,6 +29,9 @@ def evaluate(cfg: DictConfig) -> None:
     device = choose_device(cfg.device)
     nodes = {name: _teacher_node(cfg, name) for name in _teacher_names(cfg)}
     pair_set, encoder = build(cfg.protocol), build(cfg.encoder)
+    if cfg.baselines is None:
+        usual = ["target_itself"] if pair_set.photographs else ["target_itself", "truth"]
+        nodes |= {name: _teacher_node(cfg, name) for name in usual if name not in nodes}
     methods = _methods(cfg, nodes, pair_set, encoder, device)
     landmarks, reason = _landmarks(cfg)
     evaluation = Evaluation(
@@ -45,7 +48,32 @@ def evaluate(cfg: DictConfig) -> None:
         same_recogniser=cfg.same_recogniser,
     )
     evaluation.run()
-    write_report(evaluation.out)
+    summary = write_report(evaluation.out)
+    if cfg.get("logger") is not None:
+        _log(build(cfg.logger), summary, evaluation.out)
+
+
+def _log(loggers: Mapping[str, Any], summary: Mapping[str, Any], out: Path) -> None:
+    """Hand the numbers to experiment trackers, and the page to Weights & Biases."""
+    from pytorch_lightning.loggers import WandbLogger
+
+    from idn.evaluation.report.page import PAGE
+    from idn.training.loggers import closing
+
+    kept = [logger for logger in loggers.values() if logger is not None]
+    numbers = {
+        f"eval/{method['name']}/{name}": value["value"]
+        for method in summary["methods"]
+        for name, value in method["values"].items()
+        if value["value"] is not None
+    }
+    with closing(kept):
+        for logger in kept:
+            logger.log_metrics(numbers, step=0)
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                logger.experiment.log({"eval/report": wandb.Html(str(out / PAGE))})
 
 
 def compare(cfg: DictConfig) -> None:
@@ -77,12 +105,13 @@ def _methods(
         options = {key: value for key, value in _options(nodes[name]).items() if key not in ("weights", "path")}
         return TeacherMethod(name, build(nodes[name]), encoder, pair_set, device, options)
 
-    found: list[Method] = [asked(name) for name in _listed(cfg.teachers)]
+    teachers = _listed(cfg.teachers)
+    found: list[Method] = [asked(name) for name in teachers]
     found += [StudentMethod(n, path, encoder, template, size, device) for n, path in students.items()]
     for name, path in _named(cfg.exported, "exported").items():
         found += exported_methods(name, path, template, cfg.run_programs)
     found += [ResultsMethod(name, path, pair_set.names) for name, path in _named(cfg.results, "results").items()]
-    return found + [asked(name) for name in _listed(cfg.baselines)]
+    return found + [asked(name) for name in nodes if name not in teachers]
 
 
 def _options(node: DictConfig) -> dict[str, Any]:
