@@ -18,11 +18,13 @@ from idn.types import IdentityFeatures
 
 BUNDLED = Path(__file__).parent / "weights" / "procedural_mobilefacenet.safetensors"
 """The encoder of procedural faces that comes with the package."""
+BUNDLED_JUDGE = BUNDLED.with_name("procedural_judge.safetensors")
+"""A second one, of another seed, size and crop, which never teaches: it tells what the first was talked into."""
 
 _FORMAT = "idn-mobilefacenet-1"
 _CONFIG = ("width", "embedding_dim", "input_size", "template")
 """Arguments of `MobileFaceNet` that a file keeps, in their order."""
-_KNOWN = {"83d3411b": "procedural_mobilefacenet"}
+_KNOWN = {"83d3411b": "procedural_mobilefacenet", "6ce8618c": "procedural_judge"}
 """What encoders that come with the package are called, by the digest of their tensors."""
 
 
@@ -95,6 +97,14 @@ class TrainedMobileFaceNet(Frozen):
     def forward(self, images: Tensor) -> IdentityFeatures:
         """images: (N, 3, S, S) RGB in [0, 1], aligned to `crop_template`. See `MobileFaceNet.forward` for the maps."""
         return self.net(images)
+
+
+class ProceduralJudge(TrainedMobileFaceNet):
+    """The bundled encoder of procedural faces that does not teach. crop_template: as in `TrainedMobileFaceNet`."""
+
+    def __init__(self, crop_template: str) -> None:
+        super().__init__(BUNDLED_JUDGE, crop_template)
+        self.drawn_only = True
 
 
 def _network(path: Path, config: list[Any], crop_template: str) -> MobileFaceNet:

@@ -26,9 +26,14 @@ def test_a_group_that_was_given_no_name_says_which_there_are(option, said):
 
 @pytest.mark.parametrize(
     ("verb", "option"),
-    [("train", "experiment=null"), ("train", "discriminator=null"), ("train-teacher", "recipe=null")],
+    [
+        ("train", "experiment=null"),
+        ("train", "discriminator=null"),
+        ("train", "judge=null"),
+        ("train-teacher", "recipe=null"),
+    ],
 )
-def test_the_default_of_a_group_of_which_nothing_is_chosen_can_be_typed(verb, option):
+def test_a_group_of_which_nothing_is_needed_can_be_null(verb, option):
     check(verb, overrides([option], several=False))
 
 
