@@ -133,7 +133,9 @@ def test_a_teacher_answers_and_one_that_knows_its_own_pairs_is_refused(make_cach
 
 
 def test_an_export_of_one_person_is_no_method(tmp_path: Path) -> None:
-    (tmp_path / "card.json").write_text('{"product": "baked", "size": 32, "files": [], "networks": {}, "student": {}, "template": {"name": "ffhq", "points": []}, "encoder": null}')
+    (tmp_path / "card.json").write_text(
+        '{"product": "baked", "size": 32, "files": [], "networks": {}, "student": {}, "template": {"name": "ffhq", "points": []}, "encoder": null}'
+    )
     with pytest.raises(UserError, match="source=none"):
         exported_methods("e", tmp_path, "ffhq", run_programs=False)
 

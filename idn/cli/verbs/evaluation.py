@@ -142,7 +142,9 @@ def _teacher_names(cfg: DictConfig) -> list[str]:
         if names.count(name) > 1:
             raise UserError(f"{name} is named twice in teachers and baselines: name it once")
     if unknown := cfg.teacher_options.keys() - set(names):
-        raise UserError(f"teacher_options.{unknown.pop()} is of no teacher that is asked: name it in teachers or baselines")
+        raise UserError(
+            f"teacher_options.{unknown.pop()} is of no teacher that is asked: name it in teachers or baselines"
+        )
     return names
 
 
