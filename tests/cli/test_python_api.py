@@ -1,6 +1,7 @@
 """The Python API: what `import idn` costs, and that it builds and trains as the command line does."""
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 import idn
+from idn.cli.config_tree import conf_dir
 from idn.errors import OptionError, UserError
 from idn.students.student_file import load_student
 from tests.raising import raises
@@ -61,3 +64,9 @@ def test_bad_options_are_refused_as_on_the_command_line() -> None:
         idn.train(["data.sise=64"])
     with raises(OptionError, argument="student.width", value=9):
         idn.build("train", [*SMALL, "student.width=9"])
+
+
+def test_the_snippet_of_the_readme_takes_the_crops_of_its_commands() -> None:
+    readme = (conf_dir().parent / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r'crop_template="(\w+)"', readme)
+    assert named == [OmegaConf.load(conf_dir() / "data/faces.yaml").template]

@@ -68,7 +68,7 @@ def try_caches(draw: random.Random, whole: Path, make_module: Make, make_data: M
 def test_training_from_a_mutated_cache_works_or_is_refused(
     draw: random.Random, canary: Path, whole: Path, make_module: Make, make_data: Make
 ) -> None:
-    try_caches(draw, whole, make_module, make_data, 50)
+    try_caches(draw, whole, make_module, make_data, 150)
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_a_mutated_manifest_of_crops_is_read_or_refused(
 ) -> None:
     (tmp_path / "a").mkdir()
     Image.new("RGB", (48, 48)).save(tmp_path / "a/0.png")
-    for _ in range(60):
+    for _ in range(120):
         lines = [altered(draw, SETTINGS), *(altered(draw, CROP) for _ in range(draw.randrange(4)))]
         content = "\n".join(map(json.dumps, lines)).encode() + b"\n"
         (tmp_path / "manifest.jsonl").write_bytes(damaged(draw, content) if draw.random() < 0.5 else content)

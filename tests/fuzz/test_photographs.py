@@ -61,7 +61,7 @@ def try_photographs(draw: random.Random, folder: Path, count: int) -> dict[str, 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_mutated_photograph_is_read_or_passed_over(draw: random.Random, canary: Path, tmp_path: Path) -> None:
-    outcomes = try_photographs(draw, tmp_path, 120)
+    outcomes = try_photographs(draw, tmp_path, 300)
     assert min(outcomes.values()) > 10, outcomes
 
 

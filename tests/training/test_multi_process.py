@@ -355,4 +355,4 @@ def test_two_processes_verify_every_pair_once(tmp_path: Path) -> None:
     assert found.keys() == judged.keys() == {"val/accuracy", "val/auc", "val/tar_at_far_1e-3"}
     assert found == pytest.approx(judged, abs=1e-6)
     ended = idn(tmp_path, *words, TWO, "encoder_data.pairs=8", "hydra.run.dir=few")
-    assert ended.returncode == 2 and "of one kind of verification pair there are only 4" in ended.stderr
+    assert ended.returncode == 2 and "encoder_training.folds=5 is more than the 4 verification pairs" in ended.stderr
