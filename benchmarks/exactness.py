@@ -95,7 +95,7 @@ def timed(form: Format, network: Network, path: Path, threads: int, seconds: flo
     if form.runtime() is None or not path.exists():
         return "-"
     shapes = [list(value.shape) for value in network.inputs.values()]
-    request = Request(path.name, threads, seconds, 0, None, str(path), form.name, shapes)
+    request = Request(path.name, threads, seconds, 0, file=str(path), format=form.name, shapes=shapes)
     try:
         return f"{measured(request).median_ms:.1f}"
     except UserError as error:
