@@ -54,7 +54,8 @@ def _reached(*_: object, **__: object) -> None:
 
 @pytest.fixture
 def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training, asking a teacher, stages of a pipeline and downloads are not done."""
+    """Training, asking a teacher, measuring, stages of a pipeline and downloads are not done."""
+    monkeypatch.setattr("idn.export.bench.bench.measured", _reached)
     monkeypatch.setattr(pl.Trainer, "fit", _reached)
     monkeypatch.setattr(TeacherCache, "ask", _reached)
     monkeypatch.setattr(Pipeline, "run", _reached)
