@@ -73,7 +73,7 @@ class QualityTraining(FiniteGuard):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One-dimensional parameters learn without weight decay."""
-        build = unfused(self.optimizer, gradient_scaler(self.trainer))
+        build = unfused(self.optimizer, gradient_scaler(self))
         return stepwise(decayed_kernels(build, self.parameters()), self.schedule)
 
 

@@ -101,5 +101,5 @@ class RecognitionTraining(FiniteGuard):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Network and head learn together; one-dimensional parameters without weight decay."""
-        build = unfused(self.optimizer, gradient_scaler(self.trainer))
+        build = unfused(self.optimizer, gradient_scaler(self))
         return stepwise(decayed_kernels(build, self.parameters()), self.schedule)

@@ -231,7 +231,7 @@ class SwapTraining(FiniteGuard):
     def _update_both(self, loss: Tensor, judged: Tensor) -> None:
         """One step of network and discriminator, each by its own loss."""
         players = self.players(loss, judged)
-        scaler = gradient_scaler(self.trainer)
+        scaler = gradient_scaler(self)
         scale = 1.0 if scaler is None else scaler.get_scale()
         norms = differentiate(self, players, self.clip, scale)
         for player, norm in zip(players, norms, strict=True):
@@ -261,7 +261,7 @@ class SwapTraining(FiniteGuard):
 
     def configure_optimizers(self) -> Any:
         """One optimizer, every group of parameters at its own rate; another one for the discriminator."""
-        build = unfused(self.optimizer, gradient_scaler(self.trainer))
+        build = unfused(self.optimizer, gradient_scaler(self))
         ours = rated(build, self.network.parameter_groups(), self.network.rates)
         if self.adversary is None:
             return stepwise(ours, self.schedule)

@@ -12,9 +12,12 @@ Build = Callable[..., Optimizer]
 """An optimizer that only lacks its parameter groups."""
 
 
-def gradient_scaler(trainer: pl.Trainer) -> Any | None:
-    """What scales the gradients up under 16-mixed precision; None under any other."""
-    return getattr(trainer.precision_plugin, "scaler", None)
+def gradient_scaler(module: pl.LightningModule) -> Any | None:
+    """What scales the gradients up under 16-mixed precision; None under any other, and outside a trainer."""
+    try:
+        return getattr(module.trainer.precision_plugin, "scaler", None)
+    except RuntimeError:  # Lightning's answer where no trainer is attached
+        return None
 
 
 def unfused(build: Build, scaler: object | None) -> Build:
