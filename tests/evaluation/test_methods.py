@@ -1,5 +1,6 @@
 """Methods: students in other framings, results with gaps, exported files, pixels that are no numbers."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -133,9 +134,8 @@ def test_a_teacher_answers_and_one_that_knows_its_own_pairs_is_refused(make_cach
 
 
 def test_an_export_of_one_person_is_no_method(tmp_path: Path) -> None:
-    (tmp_path / "card.json").write_text(
-        '{"product": "baked", "size": 32, "files": [], "networks": {}, "student": {}, "template": {"name": "ffhq", "points": []}, "encoder": null}'
-    )
+    card = {"product": "baked", "size": 32, "files": [], "networks": {}}
+    (tmp_path / "card.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match="source=none"):
         exported_methods("e", tmp_path, "ffhq", run_programs=False)
 
