@@ -34,12 +34,17 @@ def evaluate(cfg: DictConfig) -> None:
         nodes |= {name: _teacher_node(cfg, name) for name in usual if name not in nodes}
     methods = _methods(cfg, nodes, pair_set, encoder, device)
     landmarks, reason = _landmarks(cfg)
+    recogniser = build(cfg.recogniser)
+    if pair_set.photographs and getattr(recogniser, "drawn_only", False):
+        raise UserError(
+            "the recogniser knows drawn faces only, and the protocol shows photographs: take recogniser=dlib"
+        )
     evaluation = Evaluation(
         pair_set=pair_set,
         methods=methods,
         teacher=next(iter(_listed(cfg.teachers)), None),
         encoder=encoder,
-        recogniser=build(cfg.recogniser),
+        recogniser=recogniser,
         out=Path(str(cfg.out)),
         batch=cfg.batch,
         device=device,

@@ -11,12 +11,20 @@ from idn.cli.entry import _with_name
 from idn.cli.options.composition import composed
 from idn.cli.verbs.evaluation import _named
 from idn.encoders.description import describe_encoder
-from idn.encoders.trained import TrainedMobileFaceNet
+from idn.encoders.trained import BUNDLED, TrainedMobileFaceNet
 from idn.errors import OptionError
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import save_student
 
-FEW = ("protocol.pairs=3", "protocol.size=64", "batch=2", "landmarks=null", "device=cpu", "recogniser=procedural")
+FEW = (
+    "protocol.pairs=3",
+    "protocol.size=64",
+    "batch=2",
+    "landmarks=null",
+    "device=cpu",
+    "recogniser=trained",
+    f"recogniser.weights={BUNDLED}",
+)
 
 
 @pytest.fixture
@@ -86,8 +94,12 @@ def test_folders_of_reports_may_be_typed_bare() -> None:
     assert _with_name(None, ["a"]) == ["a"] and _with_name("reports", ["reports=[a,b]"]) == ["reports=[a,b]"]
 
 
-@pytest.mark.parametrize("protocol", ["procedural", "folder", "celeba_hq", "faceforensics"])
-def test_dlib_judges_unless_another_is_asked(protocol: str) -> None:
+@pytest.mark.parametrize("protocol", ["folder", "celeba_hq", "faceforensics"])
+def test_photographs_are_judged_by_dlib_unless_another_is_asked(protocol: str) -> None:
     words = ["out=x", f"protocol={protocol}"]
     assert composed("eval", words)[0].recogniser["_target_"].endswith("DlibEncoder")
     assert composed("eval", [*words, "recogniser=arcface"])[0].recogniser["_target_"].endswith("ArcFaceEncoder")
+
+
+def test_drawn_faces_are_judged_by_an_encoder_that_never_teaches() -> None:
+    assert composed("eval", ["out=x"])[0].recogniser["_target_"].endswith("ProceduralJudge")
