@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 import idn
+from idn.data.alignment.detector import Detector
 from idn.encoders.description import describe_encoder
 from idn.errors import UserError
 from idn.evaluation.landmarks import Landmarks
@@ -30,6 +31,7 @@ from idn.files.digests import file_sha256, weights_digest
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_bool, require_int
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
+from idn.images import to_uint8
 from idn.types import IdentityEncoder
 
 METHODS = "methods.json"
@@ -49,6 +51,7 @@ class Evaluation:
     recogniser: that judges; it must not have taught.
     landmarks: finds 68 landmarks, None where nothing can; no_landmarks: the reason.
     same_recogniser: take a recogniser that taught all the same, and say it in every output.
+    detector: looks whether there is a face in a swap, None where nobody asks.
     out: folder, which is made. An evaluation that was stopped goes on there.
     batch: pairs at a time.
     device: where networks run.
@@ -67,6 +70,7 @@ class Evaluation:
     landmarks: Landmarks | None = None
     no_landmarks: str = "not asked for"
     same_recogniser: bool = False
+    detector: Detector | None = None
 
     def __post_init__(self) -> None:
         require_int("batch", self.batch, 1)
@@ -159,7 +163,8 @@ class Evaluation:
             with clock("metrics"):
                 known = judge(seen.embedding, rows)
                 answer = None if name == self.teacher else teacher
-                values = measured(Seen(swaps.image, batch, known, answer, mine, points), swaps.problems)
+                found_faces = self._found(swaps.image)
+                values = measured(Seen(swaps.image, batch, known, answer, mine, points, found_faces), swaps.problems)
             found += _rows_of(name, pairs, swaps, values)
             kept = [row for row, problem in enumerate(swaps.problems) if problem is None]
             features[name] = _pooled(seen.features)[kept]
@@ -167,6 +172,12 @@ class Evaluation:
             columns = [batch.source, batch.target, *(swaps.image for swaps in answers.values())]
             shown = strips(columns)
         return Part(found, clock.seconds, features, shown)
+
+    def _found(self, images: Tensor) -> Tensor | None:
+        """(N,) float: 1 where the detector sees a face; None without one."""
+        if self.detector is None:
+            return None
+        return torch.tensor([float(bool(self.detector(picture))) for picture in to_uint8(images).cpu()])
 
     def _protocol(self) -> Protocol:
         described = {

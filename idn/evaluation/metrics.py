@@ -30,6 +30,8 @@ class Seen(NamedTuple):
     """(N, 68, 2) of `image`, where they are looked for."""
     target_landmarks: Tensor | None = None
     """(N, 68, 2) of the targets."""
+    found: Tensor | None = None
+    """(N,) float: 1 where a detector sees a face, where one was asked."""
 
 
 class EvaluationMetric(NamedTuple):
@@ -58,6 +60,10 @@ def _identity(seen: Seen) -> Tensor:
 
 def _identity_target(seen: Seen) -> Tensor:
     return seen.who.target
+
+
+def _found(seen: Seen) -> Tensor | None:
+    return seen.found
 
 
 def _pose(seen: Seen) -> Tensor | None:
@@ -124,6 +130,7 @@ METRICS = (
     EvaluationMetric(
         "identity_target", "similarity to the target, centred likewise", "cosine", "lower", _identity_target
     ),
+    EvaluationMetric("face_found", "swaps in which the detector sees a face", "share", "higher", _found),
     EvaluationMetric("pose_error", "turn of the head against the target's, from landmarks", "degrees", "lower", _pose),
     EvaluationMetric(
         "expression_error", "brows, lids and mouth against the target's", "% of eye distance", "lower", _expression

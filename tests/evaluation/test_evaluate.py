@@ -16,6 +16,7 @@ from idn.evaluation.methods.method import Method, Swaps, judged
 from idn.evaluation.pairs.pair_set import PairName, Pairs, PairSet
 from idn.evaluation.parts import Parts
 from idn.evaluation.protocol import Protocol
+from idn.evaluation.report.examples import failures
 from idn.evaluation.report.report import write_report
 from idn.evaluation.report.summary import read_judged
 from idn.types import IdentityFeatures, SwapBatch
@@ -162,6 +163,19 @@ def test_a_stopped_evaluation_goes_on_and_ends_alike(finished: Path, tmp_path: P
     assert again.calls == 3
     one, other = write_report(tmp_path), json.loads((finished / "metrics.json").read_text())
     assert json.loads(json.dumps(one["methods"])) == other["methods"] and one["protocol"]["facts"] == {"seed": 0}
+
+
+def test_a_detector_tells_in_which_swaps_there_is_no_face(tmp_path: Path) -> None:
+    def detector(photo: torch.Tensor) -> list[str]:
+        assert photo.dtype == torch.uint8 and photo.shape == (3, SIZE, SIZE)
+        return ["face"] if float(photo.float().mean()) > 120 else []
+
+    evaluation(tmp_path, [Mixed("whole", 1.0), Mixed("copy", 0.0)], detector=detector).run()
+    judged = read_judged(tmp_path)
+    found = judged.column("copy", "face_found")
+    assert set(found.tolist()) == {0.0, 1.0}
+    missing = next(failure for failure in failures(judged, "copy") if failure.kind == "no face is found")
+    assert missing.count == int((found == 0).sum())
 
 
 def test_a_folder_with_another_evaluation_is_refused(finished: Path) -> None:

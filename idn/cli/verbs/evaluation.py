@@ -51,6 +51,7 @@ def evaluate(cfg: DictConfig) -> None:
         landmarks=landmarks,
         no_landmarks=reason,
         same_recogniser=cfg.same_recogniser,
+        detector=build(cfg.detector) if cfg.check_faces else None,
     )
     evaluation.run()
     summary = write_report(evaluation.out)

@@ -27,6 +27,7 @@ class Failure(NamedTuple):
 
 
 _LIMITS = (
+    ("no face is found", "face_found", 0.5, True),
     ("another person: a stranger's source is nearer than the right one", "retrieval", 0.5, True),
     ("the head is turned by more than 10 degrees", "pose_error", 10.0, False),
     ("the expression moved by more than 15 % of the distance between the eyes", "expression_error", 15.0, False),
