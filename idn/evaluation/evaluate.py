@@ -169,7 +169,7 @@ class Evaluation:
             kept = [row for row, problem in enumerate(swaps.problems) if problem is None]
             features[name] = _pooled(seen.features)[kept]
         with clock("pictures"):
-            columns = [batch.source, batch.target, *(swaps.image for swaps in answers.values())]
+            columns = [batch.source, batch.target, *map(_shown, answers.values())]
             shown = strips(columns)
         return Part(found, clock.seconds, features, shown)
 
@@ -255,6 +255,12 @@ def _landmark_facts(landmarks: Landmarks) -> Mapping[str, Any]:
 def _pooled(features: Tensor) -> Tensor:
     """(N, C, h, w) -> (N, C)."""
     return features.float().mean((2, 3)).cpu()
+
+
+def _shown(swaps: Swaps) -> Tensor:
+    """The pictures, grey where there is none."""
+    none = torch.tensor([problem is not None for problem in swaps.problems], device=swaps.image.device)
+    return torch.where(none.view(-1, 1, 1, 1), 0.5, swaps.image)
 
 
 def _rows_of(name: str, pairs: Pairs, swaps: Swaps, values: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:

@@ -149,6 +149,9 @@ def test_names_cannot_write_into_the_page(tmp_path: Path) -> None:
 def test_a_strip_shows_source_target_and_every_method(finished: Path) -> None:
     with Image.open(finished / "parts" / "000000" / "000.webp") as strip:
         assert strip.size == (112 * 6, 112)
+    with Image.open(finished / "parts" / "000000" / "005.webp") as strip:  # the one that `most` has spoiled
+        grey = strip.convert("RGB").crop((112 * 3 + 4, 4, 112 * 4 - 4, 108)).getextrema()
+        assert all(high - low < 12 and 118 < low for low, high in grey)
 
 
 def test_a_stopped_evaluation_goes_on_and_ends_alike(finished: Path, tmp_path: Path) -> None:
