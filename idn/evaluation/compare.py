@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from idn.errors import UserError
@@ -126,11 +127,13 @@ def _print(rows: Sequence[Compared]) -> None:
     """The table, without columns that are equal to what they are compared with."""
     differ = {row.column.name for row in rows if row.difference is None or any(row.difference[:3])}
     shown = [row for row in rows if row.column.name in differ]
-    title = f"differences to {rows[0].column.report}; * marks those beyond chance ({LEVEL:.0%}, paired bootstrap)"
+    title = (
+        f"differences to {escape(rows[0].column.report)}; * marks those beyond chance ({LEVEL:.0%}, paired bootstrap)"
+    )
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     for name in dict.fromkeys(row.column.name for row in shown):
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(escape(name), justify="right", overflow="fold")
     for metric in dict.fromkeys(row.metric for row in shown):
         arrow = {"higher": "↑", "lower": "↓", "one": "→ 1"}[metric.better]
         cells = [_cell(row) for row in shown if row.metric is metric]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from idn.evaluation.report.summary import Judged
@@ -24,7 +25,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     for method in summary["methods"]:
-        table.add_column(method["name"], justify="right")
+        table.add_column(escape(method["name"]), justify="right")
     for name, metric in summary["metrics"].items():
         arrow = {"higher": "↑", "lower": "↓", "one": "→ 1"}[metric["better"]]
         cells = [cell(method["values"].get(name), protocol["pairs"]) for method in summary["methods"]]
@@ -34,9 +35,11 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console = Console()
     console.print(table)
     for sentence in protocol["said"]:
-        console.print(f"[bold]! {sentence}[/bold]")
+        console.print(f"! {sentence}", style="bold", markup=False, highlight=False)
     for name, pairs in summary["not_separated"].items():
-        console.print(f"{name} does not separate {'; '.join(' and '.join(pair) for pair in pairs)}", highlight=False)
+        console.print(
+            f"{name} does not separate {'; '.join(' and '.join(pair) for pair in pairs)}", markup=False, highlight=False
+        )
 
 
 def cell(value: Mapping[str, float] | None, pairs: int) -> str:

@@ -1,6 +1,7 @@
 """`idn eval` and `idn compare`: one sentence for what cannot be, names for methods, and a whole evaluation."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,17 @@ def test_photographs_are_judged_by_dlib_unless_another_is_asked(protocol: str) -
 
 def test_drawn_faces_are_judged_by_an_encoder_that_never_teaches() -> None:
     assert composed("eval", ["out=x"])[0].recogniser["_target_"].endswith("ProceduralJudge")
+
+
+def test_without_dlib_drawn_faces_are_judged_without_landmarks_and_photographs_not_at_all(
+    idn_cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    few = [word for word in FEW if not word.startswith(("landmarks", "recogniser"))]
+    status, out, err = idn_cli("eval", "out=out", *few)
+    assert status == 0, err
+    assert "no landmarks: 68 landmarks and dlib's recogniser need dlib: `pip install '.[eval]'`" in " ".join(
+        out.split()
+    )
+    status, _, err = idn_cli("eval", "out=other", "recogniser=dlib", *few)
+    assert status == 2 and ".[eval]" in err and err.count("\n") == 1
