@@ -5,6 +5,7 @@ import sys
 
 import idn
 from idn.cli.output import drop_output
+from idn.cli.termination import terminable
 from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
 
@@ -37,7 +38,8 @@ def main() -> None:
     if hasattr(sys.stdout, "reconfigure"):  # file names that are no UTF-8 can be printed
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        _obey(sys.argv[1:])
+        with terminable():
+            _obey(sys.argv[1:])
         sys.stdout.flush()
     except UserError as error:
         print(f"idn: {error}", file=sys.stderr)

@@ -2,8 +2,10 @@
 
 import contextlib
 import multiprocessing
+import os
 import pickle
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -32,7 +34,8 @@ def elsewhere(name: str) -> Iterator[Call]:
     """A call that runs in one other process, which starts with the first call and ends with this context.
 
     A fresh interpreter: it has none of the threads, handlers and libraries of this one, and takes none down when it
-    dies. After its death the next call starts another one. name: of what works there, for errors. The call raises
+    dies. After its death the next call starts another one. Its temporary files and the programs that it started go away
+    with it. name: of what works there, for errors. The call raises
     UserError if the function raised one, if it raised something else, and if the process died.
     """
     worker = _Worker(name)
@@ -49,6 +52,7 @@ class _Worker:
         self._name = name
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """As `Call`."""
@@ -66,7 +70,7 @@ class _Worker:
         return value
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does, with the programs that it runs."""
         if self._process is None:
             return
         with contextlib.suppress(OSError):
@@ -75,13 +79,18 @@ class _Worker:
         self._process.join(1)
         if self._process.is_alive():
             self._process.kill()
-            self._process.join()
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it leads a group of its own
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.join()
         self._process = self._pipe = None
+        self._scratch.cleanup()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
+        self._scratch = tempfile.TemporaryDirectory(prefix="idn-", ignore_cleanup_errors=True)
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=False)
+        self._process = context.Process(target=_serve, args=(theirs, self._scratch.name), daemon=False)
         self._process.start()
         theirs.close()
 
@@ -105,9 +114,12 @@ def death(status: int | None) -> str:
         return f"signal {-status}"
 
 
-def _serve(pipe: Connection) -> None:
-    """Answer calls until the pipe is closed. Ctrl-C is for the process that asks."""
+def _serve(pipe: Connection, scratch: str) -> None:
+    """Answer calls until the pipe is closed, with temporary files in `scratch`. Signals are for the one that asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setsid"):  # what it starts belongs to it
+        os.setsid()
+    os.environ["TMPDIR"] = tempfile.tempdir = scratch
     while True:
         try:
             request = pipe.recv_bytes()

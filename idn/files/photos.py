@@ -226,7 +226,7 @@ def write_photo(path: Path, pixels: Tensor, quality: int) -> bytes:
     try:
         part.write_bytes(encoded.getvalue())
         part.replace(path)
-    except OSError:
+    except BaseException:  # also Ctrl-C
         part.unlink(missing_ok=True)
         raise
     return encoded.getvalue()

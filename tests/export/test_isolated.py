@@ -2,9 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
+from idn.cli.termination import terminable
 from idn.errors import OptionError, UserError
 from idn.export.isolated import death, elsewhere, here
 from tests.raising import raises
@@ -42,6 +49,39 @@ def test_one_process_serves_all_calls_and_another_takes_over_after_a_crash() -> 
         assert second != first and seen == [3]
     with pytest.raises(ProcessLookupError):
         os.kill(second, 0)
+
+
+def linger(told: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    told.with_suffix(".part").write_text(f"{child.pid}\n{tempfile.mkdtemp()}")
+    told.with_suffix(".part").rename(told)
+    child.wait()
+
+
+def test_a_request_to_terminate_ends_all_that_works_for_us(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+
+    def terminate() -> None:
+        while not told.is_file():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    with pytest.raises(SystemExit) as ended, terminable(), elsewhere("format odd") as call:
+        call(linger, told)
+    assert ended.value.code == 143
+    child, scratch = told.read_text().splitlines()
+    assert not Path(scratch).exists() and not Path(scratch).parent.exists()
+    until = time.monotonic() + 5
+    while _runs(int(child)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not _runs(int(child))
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process that is not dead already and only waits to be noticed."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return bool(shown.stdout.strip()) and not shown.stdout.startswith("Z")
 
 
 def test_here_is_this_process() -> None:

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,15 +157,19 @@ def _python(place: Path) -> Path:
 
 
 def _run(command: list[str], name: str, tell: Callable[[str], None]) -> None:
-    """Run one step of the making of an environment, telling what it downloads."""
+    """Run one step of the making of an environment, telling what it downloads. It ends when we are interrupted."""
     lines = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as process:
-        for line in process.stdout or ():
-            lines.append(line.rstrip())
-            if line.strip().startswith(_SHOWN):
-                tell(line.strip()[:120])
+    with tempfile.TemporaryDirectory(prefix="idn-", ignore_cleanup_errors=True) as scratch:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+        with subprocess.Popen(command, env=os.environ | {"TMPDIR": scratch}, **pipes) as process:
+            try:
+                for line in process.stdout or ():
+                    lines.append(line.rstrip())
+                    if line.strip().startswith(_SHOWN):
+                        tell(line.strip()[:120])
+            except BaseException:
+                process.kill()
+                raise
     if process.returncode:
         raise UserError(f"the environment of {name} cannot be made: {_reason(lines, process.returncode)}")
 
