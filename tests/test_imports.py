@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "teachers": {"files", "reweighting", "teacher_cache"},
     "swap": {"files", "data", "encoders", "students", "provenance"},
     "export": {"files", "data", "encoders", "students"},
-    "evaluation": {"files", "data", "encoders", "metrics", "provenance", "students", "export"},
+    "evaluation": {"files", "data", "encoders", "metrics", "students", "export"},
     "training": {"files", "data", "encoders", "losses", "metrics", "provenance", "reweighting", "students"},
 }
 """Room -> the rooms it may import beside the ground floor, where modules import each other alone."""
