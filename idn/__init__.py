@@ -31,7 +31,8 @@ def load(
     file: of a student, such as `student.safetensors` of an `idn train` run.
     encoder: the recogniser that the student was trained with, built for its template; None finds the one of procedural
         faces, which comes with the package, by itself.
-    detector: weights of YuNet (`yunet_final.pth`), which finds the faces on photographs; crops need none.
+    detector: weights of YuNet (`yunet_final.pth`), which finds the faces on photographs; crops need none, and a
+        student of drawn faces, which takes crops alone, leaves it unread.
     device: where to compute, such as "cuda".
 
         swapper = idn.load("student.safetensors")

@@ -147,7 +147,8 @@ class Shuffled(Dataset[tuple[Tensor, int]]):
 class RecognitionData(StreamData):
     """Labelled faces for training, verification pairs of other people for validation.
 
-    classes: people in training. people: (classes, K) known coordinates of them, or None.
+    classes: people in training. least_pairs: verification pairs of the rarer kind, same person or different ones.
+    people: (classes, K) known coordinates of the people in training, or None.
     """
 
     def __init__(
@@ -156,13 +157,14 @@ class RecognitionData(StreamData):
         val: Dataset,
         val_items: int,
         classes: int,
+        least_pairs: int,
         people: Tensor | None = None,
         batch_size: int | None = None,
         collate: Callable[[list[Any]], Any] | None = None,
         workers: int = 0,
     ) -> None:
         super().__init__(train, val, val_items, batch_size, collate, workers)
-        self.classes, self.people = classes, people
+        self.classes, self.least_pairs, self.people = classes, least_pairs, people
 
 
 def procedural_identities(
@@ -176,7 +178,7 @@ def procedural_identities(
     _check_numbers(size, pairs, seed)
     train = ProceduralIdentities(renderer, size, batch, identities, seed)
     val = RenderedPairs(renderer, size, pairs, seed + VALIDATION_SEED)
-    return RecognitionData(train, val, len(val), identities, train.bank, workers=workers)
+    return RecognitionData(train, val, len(val), identities, pairs // 2, train.bank, workers=workers)
 
 
 def folder_identities(
@@ -204,7 +206,8 @@ def folder_identities(
     folder = FaceFolder(root, size, template, stored_template, "identities", cache)
     people = IdentityFolder(folder, "train", holdout, seed, augment)
     val = FolderPairs(IdentityFolder(folder, "val", holdout, seed), pairs)
-    data = RecognitionData(Shuffled(people, seed), val, len(val), people.identities, None, batch, None, workers)
+    train = Shuffled(people, seed)
+    data = RecognitionData(train, val, len(val), people.identities, pairs // 2, None, batch, None, workers)
     print(folder.summary(holdout), file=sys.stderr)
     folder.tell_if_small()
     return data

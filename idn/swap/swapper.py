@@ -39,7 +39,8 @@ def load_swapper(
     framing = getattr(seer, "crop_template", getattr(getattr(seer, "net", None), "crop_template", known.template))
     if framing != known.template:
         raise UserError(f"the encoder expects crops of {framing}, {file} works on {known.template}: build it for these")
-    finder = None if detector is None else YuNetDetector(str(detector))
+    unused = detector is None or getattr(seer, "drawn_only", False)  # photographs are refused for drawn faces
+    finder = None if unused else YuNetDetector(str(detector))
     size = _SIZE if known.size is None else known.size
     return Swapper(load_student(file), seer, known.template, size, finder, device)
 

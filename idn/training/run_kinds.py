@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 
+from idn.data.labelled_faces import RecognitionData
 from idn.data.loaders import StreamData, SwapData
 from idn.encoders.trained import save_trained
 from idn.reweighting.scorer import Kind, ScorerNotes, save_scorer
@@ -104,10 +105,14 @@ class EncoderRun(TrainingRun):
     """
 
     module: RecognitionTraining
-    data: pl.LightningDataModule
+    data: RecognitionData
     licence: str
     command: str
     product: ClassVar[str] = "encoder.safetensors"
+
+    def begin(self, trainer: pl.Trainer) -> None:
+        """Raises OptionError if there are fewer verification pairs of a kind than folds."""
+        self.module.check_pairs(self.data.least_pairs)
 
     def save(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.save`."""

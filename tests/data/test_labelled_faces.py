@@ -63,6 +63,12 @@ def test_pairs_show_people_that_training_never_sees(people: Path) -> None:
     assert [bool(data.val[k][2]) for k in range(4)] == [True, False, True, False]
 
 
+def test_the_rarer_kind_of_pairs_is_counted(people: Path) -> None:
+    data = folder(people, pairs=7)
+    same = [bool(data.val[item][2]) for item in range(len(data.val))]
+    assert data.least_pairs == min(sum(same), len(same) - sum(same)) == 3
+
+
 def test_procedural_people_bring_their_coordinates() -> None:
     data = procedural_identities(FaceRenderer(), 32, "ffhq", 4, 6, 20, 0, 0)
     images, labels = data.train[0]

@@ -112,6 +112,8 @@ def test_what_is_no_picture_gets_one_sentence(file: Path, crop: np.ndarray, targ
 def test_photographs_want_an_encoder_and_a_detector(file: Path, crop: np.ndarray, of_photos: Swapper) -> None:
     with raises(UserError, "aligned=True"):
         idn.load(file).swap(crop, crop)
+    with raises(UserError, "drawn faces only"):
+        idn.load(file, detector="absent.pth").swap(crop, crop)
     of_photos.detector = None
     with raises(UserError, "detector="):
         of_photos.swap(crop, crop)

@@ -121,3 +121,10 @@ def test_a_run_without_steps_is_refused(steps: int, verb: str, idn_cli, tmp_path
 def test_values_that_cannot_be_get_one_sentence(verb: str, word: str, said: str, idn_cli) -> None:
     status, out, err = idn_cli(verb, *VERBS[verb][0], *SHORT, word)
     assert status == 2 and said in err and "Traceback" not in out + err
+
+
+def test_too_few_pairs_to_verify_are_noticed_before_the_first_step(idn_cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idn.training.fit.start", lambda *_: pytest.fail("it trains"))
+    words = ("encoder_data.pairs=19", "encoder_training.folds=10")
+    status, _, err = idn_cli("train-encoder", *VERBS["train-encoder"][0], *SHORT, *words)
+    assert status == 2 and "encoder_training.folds=10 is more than the 9 verification pairs of one kind" in err, err

@@ -108,14 +108,18 @@ def _identity(cfg: DictConfig, encoder: Any) -> Any:
         return load_identity(person, describe_encoder(encoder))
     if cfg.aligned:
         return identity_of_crop(person, encoder)
-    who = identity_of_photo(person, encoder, cfg.data.template, partial(build, cfg.detector))
+    return identity_of_photo(person, encoder, cfg.data.template, partial(_detector, cfg, encoder))
+
+
+def _detector(cfg: DictConfig, encoder: Any) -> Any:
+    """What finds the face on the photograph `source`. Raises UserError if the encoder knows drawn faces only."""
     if getattr(encoder, "drawn_only", False):
         raise UserError(
-            f"source={person} is a photograph, and this student reads an encoder that knows drawn faces only: export a "
-            "student of photographs, or give the crop of a drawn face with aligned=true; encoder.photographs=true "
-            "takes the photograph all the same"
+            f"source={cfg.source} is a photograph, and this student reads an encoder that knows drawn faces only: "
+            "export a student of photographs, or give the crop of a drawn face with aligned=true; "
+            "encoder.photographs=true takes the photograph all the same"
         )
-    return who
+    return build(cfg.detector)
 
 
 def bench(cfg: DictConfig) -> None:

@@ -91,13 +91,17 @@ class RecognitionTraining(FiniteGuard):
         """
         if not self.trainer.sanity_checking:
             same = self.same.compute() > 0.5
-            if (least := min(int(same.sum()), int((~same).sum()))) < self.folds:
-                wanted = f"is more than the {least} verification pairs of one kind: lower it, or take more pairs"
-                raise OptionError("folds", self.folds, wanted, self)
+            self.check_pairs(min(int(same.sum()), int((~same).sum())))
             scores = verify(self.cosines.compute(), same, self.folds)
             self.log_dict({f"val/{name}": value for name, value in scores.items()}, sync_dist=True)
         self.cosines.reset()
         self.same.reset()
+
+    def check_pairs(self, least: int) -> None:
+        """Raise OptionError if there are more folds than verification pairs of the rarer kind, which are `least`."""
+        if least < self.folds:
+            wanted = f"is more than the {least} verification pairs of one kind: lower it, or take more pairs"
+            raise OptionError("folds", self.folds, wanted, self)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Network and head learn together; one-dimensional parameters without weight decay."""

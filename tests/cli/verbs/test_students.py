@@ -80,7 +80,7 @@ def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_pat
         (f"source={crop}", "prepared=swap.onnx"): "swap.onnx",
     }
     if YUNET.is_file():
-        cases[f"source={crop}", f"detector.weights={YUNET}"] = "shows no face"
+        cases[f"source={crop}", f"detector.weights={YUNET}", "encoder.photographs=true"] = "shows no face"
     for words, sentence in cases.items():
         status, _, err = idn_cli("export", f"weights={student}", "out=out", *words)
         assert status == 2 and sentence in err and len(err.strip().splitlines()) == 1, (words, err)
@@ -121,6 +121,8 @@ def refuses_the_photograph(run: Run, student: Path, photo: Path, out: Path, *opt
 def test_a_photograph_is_refused_by_an_encoder_of_drawn_faces(
     idn_cli: Run, student: Path, crop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    status, _, err = idn_cli("export", f"weights={student}", f"source={crop}", "out=out", "detector.weights=absent.pth")
+    assert status == 2 and "knows drawn faces only" in err and "absent.pth" not in err
     monkeypatch.setattr(detector, "YuNetDetector", OneFace)
     refuses_the_photograph(idn_cli, student, crop, tmp_path / "out")
 
