@@ -60,7 +60,8 @@ def test_group_files_name_constructors_that_take_their_options(path: Path) -> No
 def test_experiments_are_overrides_that_compose(name: str) -> None:
     raw = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
     assert not targets(raw), "an experiment only overrides"
-    files = [raw, *(OmegaConf.load(CONF / "experiment" / f"{other}.yaml") for other in raw.get("defaults", [])[:-1])]
+    others = [other for other in raw.get("defaults", []) if isinstance(other, str) and other != "_self_"]
+    files = [raw, *(OmegaConf.load(CONF / "experiment" / f"{other}.yaml") for other in others)]
     verb = "pipeline" if any("stages" in file for file in files) else "train"
     needs_root = any(OmegaConf.is_missing(file, "root") for file in files)
     cfg = composed(verb, f"experiment={name}", *(["root=photos"] if needs_root else []))

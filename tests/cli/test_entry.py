@@ -78,7 +78,7 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
         (["trainer.precision=fp16"], "Precision 'fp16' is invalid. Allowed precision values"),
         (["optim.lr=nan"], "optim cannot be made from these options: Invalid learning rate: nan"),
         (["optim.betas=[2,3]"], "optim cannot be made from these options: Invalid beta parameter"),
-        (["loss.fading.coverage=-1"], "loss.fading.coverage=-1 must be a number, at least 0"),
+        (["loss=paper", "loss.fading.coverage=-1"], "loss.fading.coverage=-1 must be a number, at least 0"),
         (["resume=."], "resume=. is a folder without checkpoints/last.ckpt"),
     ],
 )
