@@ -3,8 +3,6 @@
 import math
 
 import torch
-from kornia.enhance import jpeg_codec_differentiable
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from idn.files.option_checks import require_number
@@ -105,11 +103,15 @@ class Augment:
         blurred, noisy, packed = chosen.to(images.device)
         images = images.clone()
         if blurred.any():
+            from kornia.filters import gaussian_blur2d  # kornia takes seconds to import, and drawn faces do without
+
             images[blurred] = gaussian_blur2d(images[blurred], (5, 5), sigma[blurred])
         if noisy.any():
             grain = torch.randn(images.shape, generator=draw).to(images)
             images[noisy] = (images + level * grain)[noisy].clamp(0, 1)
         if packed.any():
+            from kornia.enhance import jpeg_codec_differentiable
+
             images[packed] = jpeg_codec_differentiable(images[packed], quality[packed])
         return images
 

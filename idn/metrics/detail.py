@@ -4,7 +4,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from idn.images import luma
@@ -24,6 +23,8 @@ _DISC = 0.4
 
 def high_pass(images: Tensor) -> Tensor:
     """Luma minus its Gaussian blur of `SIGMA`: (N, 3, S, S) -> (N, 1, S, S), about 0 where a picture is smooth."""
+    from kornia.filters import gaussian_blur2d  # takes seconds to import: validations need it, no step does
+
     grey, sigma = luma(images), SIGMA * images.shape[-1]
     side = 2 * int(_TRUNCATE * sigma + 0.5) + 1
     return grey - gaussian_blur2d(grey, (side, side), (sigma, sigma))

@@ -38,9 +38,9 @@ def test_a_face_parser_is_one_choice_and_its_file(root: Path, tmp_path: Path) ->
     torch.manual_seed(0)
     torch.save(BiSeNet().state_dict(), tmp_path / "79999_iter.pth")
     data = faces(root, "data/regions=parsing", f"data.regions.weights={tmp_path / '79999_iter.pth'}")
-    assert isinstance(data.train.regions, ParsingRegions) and data.val.regions is data.train.regions
+    assert isinstance(data.train.regions, ParsingRegions) and data.val.dataset.regions is data.train.regions
     face = data.val[0].face
-    assert face.shape == (1, 32, 32) and face.min() >= 0 and face.max() <= 1 and face.std() > 0
+    assert face.shape == (4, 1, 32, 32) and face.min() >= 0 and face.max() <= 1 and face.std() > 0
 
 
 def test_its_file_must_be_given(root: Path, idn_cli) -> None:
