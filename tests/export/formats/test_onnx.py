@@ -84,7 +84,8 @@ def test_batch_and_size_may_stay_open(network: Network, tmp_path: Path) -> None:
     assert dimensions(path) == {"target": shape, "image": shape, "mask": ["batch", 1, "height", "width"]}
     for crops in targets((1, 3, 32, 32), (2, 3, 96, 160), (3, 3, 224, 224)):
         parity = compare(network, form.open(path, 1), [crops], reference(network, [crops]))
-        assert parity.max_abs <= 1e-4
+        # open sizes are enlarged by coordinates computed in single precision, which single pixels of rough maps show
+        assert parity.psnr > 100 and parity.max_abs <= 1e-3
 
 
 @pytest.mark.parametrize("options", [{}, pytest.param({"dynamic_batch": True}, marks=pytest.mark.slow)])
