@@ -30,7 +30,7 @@ def initialise(student: nn.Module, layout: Layout) -> None:
     every identity has its own random network, whose maps grow by a factor of 3 per pair, and all depthwise kernels are
     blurs and stay blurs. Three choices are our own. The gains of the modulation start at zero. Every predicted kernel
     starts with a shape of its own, mostly the same for everybody, and of a magnitude that keeps all maps even. The head
-    starts by passing its channels on instead of blurring them. The mask starts undecided.
+    starts by passing its channels on instead of blurring them.
     """
     for module in student.modules():
         if isinstance(module, nn.Conv2d):

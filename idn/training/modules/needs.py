@@ -10,21 +10,22 @@ from idn.losses.objective import Need, Objective
 from idn.types import Look, Prediction
 
 
-def demand_met(objective: Objective, answers: bool, perceptual: bool, judges: bool, attributes: bool) -> None:
+def demand_met(objective: Objective, answers: bool, perceptual: bool, discriminator: bool, attributes: bool) -> None:
     """Raise UserError if a term asks for something that this training does not have.
 
     answers: whether somebody knows what the swap should be.
     perceptual: whether a network makes perceptual maps.
-    judges: whether there is a discriminator.
+    discriminator: whether there is one.
     attributes: whether the network that learns has an encoder of attributes.
     """
-    teacher, judge = "a teacher, which this training does not have", "a discriminator"
+    teacher = None if answers else "a teacher, which this training does not have"
+    verdict = None if discriminator else "a discriminator"
     lacking: dict[Need, str | None] = {
-        "answer": None if answers else teacher,
-        "pasted": None if answers else teacher,
+        "answer": teacher,
+        "pasted": teacher,
         "perceptual": None if perceptual else "a network that makes perceptual maps",
-        "verdict": None if judges else judge,
-        "target_verdict": None if judges else judge,
+        "verdict": verdict,
+        "target_verdict": verdict,
         "attributes": None if attributes else "a network with an encoder of attributes",
     }
     for need, what in lacking.items():
@@ -45,16 +46,16 @@ def look(
 
     face: (N, 1, S, S), where the generated face is pasted into `answer`, (N, 3, S, S).
     needs: what the terms ask for.
-    validates: they look at the swap in any case.
+    validates: the encoder looks at the swap in any case.
     """
 
-    def seen(picture: Tensor) -> Look:
+    def seen(picture: Tensor, asked: bool = True) -> Look:
         features = encoder(picture)
-        maps = perceptual(picture, features) if perceptual is not None and "perceptual" in needs else ()
+        maps = perceptual(picture, features) if asked and "perceptual" in needs else ()
         return Look(features.embedding.float(), maps)
 
     if validates or "seen" in needs:
-        swap = seen(prediction.image)
+        swap = seen(prediction.image, "seen" in needs)
         prediction = prediction._replace(embedding=swap.embedding, perceptual=swap.perceptual)
     if "pasted" in needs:
         generated = prediction.image if prediction.generated is None else prediction.generated

@@ -104,7 +104,7 @@ class SwapTraining(FiniteGuard):
             self.objective,
             answers=self.supervisor.answers,
             perceptual=self.perceptual is not None,
-            judges=self.adversary is not None,
+            discriminator=self.adversary is not None,
             attributes=hasattr(self.network, "attributes"),
         )
         if self.adversary is not None and "verdict" not in self.objective.needs:
