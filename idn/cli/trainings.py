@@ -140,7 +140,7 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         schedule=build(cfg.schedule),
         module=build(cfg.distillation, _partial_=True, clip=cfg.trainer.gradient_clip_val),
         discriminator=None if cfg.get("discriminator") is None else build(cfg.discriminator, _partial_=True),
-        judge=_judge(cfg, data),
+        recogniser=_recogniser(cfg, data),
     )
     return StudentRun(module, data)
 
@@ -160,27 +160,27 @@ def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         schedule=build(cfg.schedule),
         module=build(cfg.teacher_training, _partial_=True, clip=cfg.trainer.gradient_clip_val),
         licence=cfg.licence,
-        judge=_judge(cfg, data),
+        recogniser=_recogniser(cfg, data),
     )
     return TeacherRun(module, data)
 
 
-def _judge(cfg: DictConfig, data: "SwapData") -> "IdentityEncoder | None":
+def _recogniser(cfg: DictConfig, data: "SwapData") -> "IdentityEncoder | None":
     """The encoder that only validates, if there is one that knows such faces.
 
     Its random initial weights come from a generator of their own: a run learns the same with it and without.
     """
     import torch
 
-    if cfg.get("judge") is None:
+    if cfg.get("recogniser") is None:
         return None
     with torch.random.fork_rng(devices=[]):
-        judge = build(cfg.judge)
-    if not (data.photographs and getattr(judge, "drawn_only", False)):
-        return judge
+        recogniser = build(cfg.recogniser)
+    if not (data.photographs and getattr(recogniser, "drawn_only", False)):
+        return recogniser
     print(
-        "the judge knows drawn faces only and says nothing of photographs: judge=mobilefacenet judge.weights=FILE "
-        "takes another encoder than the one that teaches, judge=null none",
+        "the recogniser knows drawn faces only and says nothing of photographs: recogniser=mobilefacenet "
+        "recogniser.weights=FILE takes another encoder than the one that teaches, recogniser=null none",
         file=sys.stderr,
     )
     return None

@@ -18,13 +18,13 @@ from idn.types import IdentityFeatures
 
 BUNDLED = Path(__file__).parent / "weights" / "procedural_mobilefacenet.safetensors"
 """The encoder of procedural faces that comes with the package."""
-BUNDLED_JUDGE = BUNDLED.with_name("procedural_judge.safetensors")
+BUNDLED_RECOGNISER = BUNDLED.with_name("procedural_recogniser.safetensors")
 """A second one, of another seed, size and crop, which never teaches: it tells what the first was talked into."""
 
 _FORMAT = "idn-mobilefacenet-1"
 _CONFIG = ("width", "embedding_dim", "input_size", "template")
 """Arguments of `MobileFaceNet` that a file keeps, in their order."""
-_KNOWN = {"83d3411b": "procedural_mobilefacenet", "6ce8618c": "procedural_judge"}
+_KNOWN = {"83d3411b": "procedural_mobilefacenet", "6ce8618c": "procedural_recogniser"}
 """What encoders that come with the package are called, by the digest of their tensors."""
 
 
@@ -99,11 +99,11 @@ class TrainedMobileFaceNet(Frozen):
         return self.net(images)
 
 
-class ProceduralJudge(TrainedMobileFaceNet):
+class ProceduralRecogniser(TrainedMobileFaceNet):
     """The bundled encoder of procedural faces that does not teach. crop_template: as in `TrainedMobileFaceNet`."""
 
     def __init__(self, crop_template: str) -> None:
-        super().__init__(BUNDLED_JUDGE, crop_template)
+        super().__init__(BUNDLED_RECOGNISER, crop_template)
         self.drawn_only = True
 
 

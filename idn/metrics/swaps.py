@@ -11,7 +11,7 @@ from idn.metrics.metric import Metric
 from idn.types import IdentityEncoder, SwapBatch
 
 
-class Judged(NamedTuple):
+class Recognised(NamedTuple):
     """How like their sources N pictures are, by an encoder that had no say in the training: cosines, (N,) each."""
 
     swap: Tensor
@@ -21,14 +21,16 @@ class Judged(NamedTuple):
     """Of the teacher's pictures, where there are any."""
 
 
-def ask_judge(judge: IdentityEncoder | None, batch: SwapBatch, swap: Tensor, answer: Tensor | None) -> Judged | None:
+def ask_recogniser(
+    recogniser: IdentityEncoder | None, batch: SwapBatch, swap: Tensor, answer: Tensor | None
+) -> Recognised | None:
     """What an encoder that does not teach says of swaps and answers, (N, 3, S, S) in [0, 1]; None without one."""
-    if judge is None:
+    if recogniser is None:
         return None
-    source = judge(batch.source).embedding
-    of_swap, of_target = (identity_cosine(judge(part).embedding, source) for part in (swap, batch.target))
-    of_answer = None if answer is None else identity_cosine(judge(answer).embedding, source)
-    return Judged(of_swap, of_target, of_answer)
+    source = recogniser(batch.source).embedding
+    of_swap, of_target = (identity_cosine(recogniser(part).embedding, source) for part in (swap, batch.target))
+    of_answer = None if answer is None else identity_cosine(recogniser(answer).embedding, source)
+    return Recognised(of_swap, of_target, of_answer)
 
 
 class SeenSwaps(NamedTuple):
@@ -50,7 +52,7 @@ class SeenSwaps(NamedTuple):
     """(N,): of the identities of `answer` and the sources."""
     trust: Tensor | None = None
     """(N,) in [0, 1]: in `answer`."""
-    judged: Judged | None = None
+    recognised: Recognised | None = None
     """What an encoder says that did not teach, where there is one."""
 
 
@@ -123,16 +125,16 @@ def _identity_target(seen: SeenSwaps) -> Tensor | None:
     return None if seen.target is None else identity_cosine(seen.target, seen.source)
 
 
-def _judge_swap(seen: SeenSwaps) -> Tensor | None:
-    return None if seen.judged is None else seen.judged.swap
+def _recogniser_swap(seen: SeenSwaps) -> Tensor | None:
+    return None if seen.recognised is None else seen.recognised.swap
 
 
-def _judge_teacher(seen: SeenSwaps) -> Tensor | None:
-    return None if seen.judged is None else seen.judged.answer
+def _recogniser_teacher(seen: SeenSwaps) -> Tensor | None:
+    return None if seen.recognised is None else seen.recognised.answer
 
 
-def _judge_target(seen: SeenSwaps) -> Tensor | None:
-    return None if seen.judged is None else seen.judged.target
+def _recogniser_target(seen: SeenSwaps) -> Tensor | None:
+    return None if seen.recognised is None else seen.recognised.target
 
 
 def _psnr_teacher(seen: SeenSwaps) -> Tensor | None:
@@ -184,14 +186,14 @@ SWAP_METRICS = (
     Metric("identity_teacher", "cosine of the teacher's picture to the source", None, _identity_teacher, True),
     Metric("identity_target", "cosine of the untouched target to the source", None, _identity_target),
     Metric(
-        "identity_judge",
+        "identity_recogniser",
         "cosine of the swap to the source, by an encoder that did not teach",
         "higher",
-        _judge_swap,
+        _recogniser_swap,
         column="identity, second encoder",
     ),
-    Metric("identity_judge_teacher", "the same of the teacher's picture", None, _judge_teacher),
-    Metric("identity_judge_target", "the same of the untouched target", None, _judge_target),
+    Metric("identity_recogniser_teacher", "the same of the teacher's picture", None, _recogniser_teacher),
+    Metric("identity_recogniser_target", "the same of the untouched target", None, _recogniser_target),
     Metric("psnr_truth", "dB to the exact swap, inside the face", "higher", _psnr_truth, column="PSNR to truth, dB"),
     Metric("ssim_truth", "similarity to the exact swap, inside the face", "higher", _ssim_truth),
     Metric("psnr_teacher", "dB to the teacher", "higher", _psnr_teacher),

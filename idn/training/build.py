@@ -38,12 +38,12 @@ def check_acquainted(data: SwapData, encoder: IdentityEncoder) -> None:
         raise OptionError("photographs", False, wanted, encoder)
 
 
-def check_judge(judge: IdentityEncoder | None, encoder: IdentityEncoder) -> None:
+def check_recogniser(recogniser: IdentityEncoder | None, encoder: IdentityEncoder) -> None:
     """Raise UserError if the encoder that shall only validate is the one that teaches, in another file perhaps."""
-    if judge is not None and same_mark(describe_encoder(judge), describe_encoder(encoder)):
+    if recogniser is not None and same_mark(describe_encoder(recogniser), describe_encoder(encoder)):
         raise UserError(
-            f"the judge has the weights of the encoder that teaches, {encoder.name}, and would praise what it taught: "
-            "take another one, or none"
+            f"the recogniser has the weights of the encoder that teaches, {encoder.name}, and would praise what it "
+            "taught: take another one, or none"
         )
 
 
@@ -78,7 +78,7 @@ def build_distillation(
     schedule: Callable[[Optimizer], LRScheduler],
     module: Callable[..., SwapTraining],
     discriminator: Callable[[], nn.Module] | None = None,
-    judge: Any = None,
+    recogniser: Any = None,
 ) -> tuple[SwapTraining, SwapData]:
     """What a distillation trains, and what it trains on.
 
@@ -90,12 +90,12 @@ def build_distillation(
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
     module: SwapTraining with its options, such as `partial(SwapTraining, ema_decay=0.999)`.
     discriminator: constructor of one, where the student learns adversarially as well.
-    judge: frozen identity encoder that only validates, or None.
+    recogniser: frozen identity encoder that only validates, or None.
 
     Returns the module and the data as this teacher wants them. Raises UserError for parts that do not fit each other,
-    a judge with the weights of the encoder among them.
+    a recogniser with the weights of the encoder among them.
     """
-    check_judge(judge, encoder)
+    check_recogniser(recogniser, encoder)
     data = introduce(data, encoder, teacher, trust)
     return module(
         network=fitting(student, encoder),
@@ -103,7 +103,7 @@ def build_distillation(
         encoder=encoder,
         perceptual=perceptual,
         discriminator=None if discriminator is None else discriminator(),
-        judge=judge,
+        recogniser=recogniser,
         objective=objective,
         optimizer=optimizer,
         schedule=schedule,
@@ -123,7 +123,7 @@ def build_teacher_training(
     schedule: Callable[[Optimizer], LRScheduler],
     module: Callable[..., SwapTraining],
     licence: str,
-    judge: Any = None,
+    recogniser: Any = None,
 ) -> SwapTraining:
     """What trains a swapper that may become a teacher.
 
@@ -135,11 +135,11 @@ def build_teacher_training(
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
     module: SwapTraining with its options.
     licence: of the weights that come out.
-    judge: frozen identity encoder that only validates, or None.
+    recogniser: frozen identity encoder that only validates, or None.
 
     Raises UserError if two of the parts do not fit each other.
     """
-    check_judge(judge, encoder)
+    check_recogniser(recogniser, encoder)
     check_acquainted(data, encoder)
     made = network(dim=encoder.embedding_dim)
     made.check_size(data.size)
@@ -147,7 +147,7 @@ def build_teacher_training(
         network=made,
         supervisor=PairSupervision(),
         discriminator=discriminator(),
-        judge=judge,
+        recogniser=recogniser,
         encoder=encoder,
         objective=objective,
         optimizer=optimizer,

@@ -47,7 +47,10 @@ def test_no_two_options_of_a_verb_differ_by_one_letter(verb: str) -> None:
         (["teacher"], "there is no verb 'teacher': did you mean teachers?"),
         (["quality"], "there is no verb 'quality': choose one of train, align"),
         (["identity"], "there is no verb 'identity': choose one of train, align"),
-        (["train", "identity=mobilefacenet"], "identity: did you mean judge=mobilefacenet or encoder=mobilefacenet?"),
+        (
+            ["train", "identity=mobilefacenet"],
+            "identity: did you mean recogniser=mobilefacenet or encoder=mobilefacenet?",
+        ),
         (["train", "identity.weights=x"], "there is no option identity.weights: "),
         (["train", "distill.ema_decay=0.9"], "did you mean distillation.ema_decay?"),
         (

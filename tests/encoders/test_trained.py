@@ -9,7 +9,7 @@ from idn.data.procedural import FaceRenderer, verification_pairs
 from idn.encoders.description import describe_encoder as marked
 from idn.encoders.description import same_mark
 from idn.encoders.mobilefacenet import MobileFaceNet
-from idn.encoders.trained import BUNDLED, BUNDLED_JUDGE, ProceduralJudge, TrainedMobileFaceNet, save_trained
+from idn.encoders.trained import BUNDLED, BUNDLED_RECOGNISER, ProceduralRecogniser, TrainedMobileFaceNet, save_trained
 from idn.errors import EncoderMismatch, ForeignFile, MissingFile
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.metrics.verification import verify
@@ -131,17 +131,19 @@ def test_the_bundled_encoder_is_small_and_loads_under_its_name_wherever_it_lies(
     assert encoder(torch.rand(1, 3, 64, 64)).embedding.isfinite().all()
 
 
-def test_the_bundled_judge_is_another_network_and_as_small():
-    assert BUNDLED_JUDGE.stat().st_size <= 0.7e6
-    judge, encoder = ProceduralJudge("ffhq"), TrainedMobileFaceNet(None, "ffhq")
-    assert judge.name == "MobileFaceNet procedural_judge" and judge.drawn_only
-    assert judge.embedding_dim != encoder.embedding_dim and judge.input_size != encoder.input_size
-    assert judge.template != encoder.template
-    assert not same_mark(marked(judge), marked(encoder)) and same_mark(marked(judge), marked(ProceduralJudge("mtcnn")))
+def test_the_bundled_recogniser_is_another_network_and_as_small():
+    assert BUNDLED_RECOGNISER.stat().st_size <= 0.7e6
+    recogniser, encoder = ProceduralRecogniser("ffhq"), TrainedMobileFaceNet(None, "ffhq")
+    assert recogniser.name == "MobileFaceNet procedural_recogniser" and recogniser.drawn_only
+    assert recogniser.embedding_dim != encoder.embedding_dim and recogniser.input_size != encoder.input_size
+    assert recogniser.template != encoder.template
+    assert not same_mark(marked(recogniser), marked(encoder)) and same_mark(
+        marked(recogniser), marked(ProceduralRecogniser("mtcnn"))
+    )
 
 
 def test_the_bundled_encoders_tell_strangers_apart():
     a, b, same = next(verification_pairs(FaceRenderer(), 96, 60, 20260101))
-    for encoder, auc in ((TrainedMobileFaceNet(None, "ffhq"), 0.99), (ProceduralJudge("ffhq"), 0.95)):
+    for encoder, auc in ((TrainedMobileFaceNet(None, "ffhq"), 0.99), (ProceduralRecogniser("ffhq"), 0.95)):
         first, second = encoder(torch.cat([a, b])).embedding.chunk(2)
         assert verify((first * second).sum(1), same, 5)["auc"] > auc, encoder.name

@@ -20,7 +20,7 @@ _MANY = 16
 _HOME = re.compile(r"""(^[^=]*=|[\[,'"]|file://)~(?=/|$|[\],'"])""")
 """A value, or a part of one, that begins in the user's home folder, behind what comes before it."""
 
-SWITCHES = ("callbacks", "logger", "judge", "discriminator", "experiment", "recipe")
+SWITCHES = ("callbacks", "logger", "recogniser", "discriminator", "experiment", "recipe")
 """Groups of which a run needs nothing; that of the last three is the default."""
 
 

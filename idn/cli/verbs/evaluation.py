@@ -34,6 +34,8 @@ def evaluate(cfg: DictConfig) -> None:
         nodes |= {name: _teacher_node(cfg, name) for name in usual if name not in nodes}
     methods = _methods(cfg, nodes, pair_set, encoder, device)
     landmarks, reason = _landmarks(cfg)
+    if cfg.get("recogniser") is None:
+        raise UserError("recogniser=null leaves nobody to say who is who: choose one, such as procedural or dlib")
     recogniser = build(cfg.recogniser)
     if pair_set.photographs and getattr(recogniser, "drawn_only", False):
         raise UserError(

@@ -14,7 +14,7 @@ from idn.errors import OptionError, UserError
 from idn.losses.adversarial import Scales
 from idn.losses.objective import Objective
 from idn.metrics.metric import measure
-from idn.metrics.swaps import SWAP_METRICS, ask_judge
+from idn.metrics.swaps import SWAP_METRICS, ask_recogniser
 from idn.training.checkpoint_io import check_encoder, leave_out, note_encoder, refill
 from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, differentiate, update
 from idn.training.modules.finite_guard import FiniteGuard
@@ -25,7 +25,7 @@ from idn.training.optimization.ema import MovingAverage
 from idn.training.optimization.optimizers import Build, gradient_scaler, rated, stepwise, unfused
 from idn.types import IdentityFeatures, Prediction, Supervision, SwapBatch, Verdict
 
-FROZEN = ("supervisor.", "encoder.", "judge.", "perceptual.", "adversary.discriminator.backbone.")
+FROZEN = ("supervisor.", "encoder.", "recogniser.", "perceptual.", "adversary.discriminator.backbone.")
 """Prefixes of what is never written into a checkpoint."""
 
 
@@ -47,7 +47,7 @@ class SwapTraining(FiniteGuard):
     discriminator: pictures to Verdict, for an adversarial term. It learns beside the network by the hinge (SimSwap,
         arXiv:2106.06340); optimization is manual then, and the trainer must not clip.
     discriminator_rate: its learning rate, relative to that of the optimizer.
-    judge: frozen identity encoder that has no say in the training: validation asks it, too.
+    recogniser: frozen identity encoder that has no say in the training: validation asks it, too.
     clip: largest norm of either network's gradient where there is a discriminator; None for no limit.
     real: "target" or "source", which picture of a pair the discriminator is shown as a photograph.
     scales: "mean" or "sum", what becomes of the discriminator's losses at several scales.
@@ -72,7 +72,7 @@ class SwapTraining(FiniteGuard):
         perceptual: nn.Module | None = None,
         discriminator: nn.Module | None = None,
         discriminator_rate: float = 0.08,
-        judge: nn.Module | None = None,
+        recogniser: nn.Module | None = None,
         clip: float | None = None,
         real: Real = "target",
         scales: Scales = "mean",
@@ -85,7 +85,7 @@ class SwapTraining(FiniteGuard):
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network
         self.adversary = None if discriminator is None else Adversary(discriminator, real, scales)
         self.automatic_optimization = self.adversary is None
-        self.supervisor, self.encoder, self.perceptual, self.judge = supervisor, encoder, perceptual, judge
+        self.supervisor, self.encoder, self.perceptual, self.recogniser = supervisor, encoder, perceptual, recogniser
         self.ema = MovingAverage(network, ema_decay)
         self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
         self.discriminator_rate, self.clip = discriminator_rate, clip
@@ -183,17 +183,17 @@ class SwapTraining(FiniteGuard):
         self._fit_to(seen.prediction)
         total, parts = self.objective(seen.prediction, seen.supervision, seen.supervised.trust, self.global_step)
         logged = {"loss": total.detach(), **{f"loss_{name}": value for name, value in parts.items()}}
-        judged = None
+        hinge = None
         if self.adversary is not None:
-            judged = self.adversary.hinge(seen.real, seen.prediction.verdict).mean()
-            logged["loss_discriminator"] = judged.detach()
+            hinge = self.adversary.hinge(seen.real, seen.prediction.verdict).mean()
+            logged["loss_discriminator"] = hinge.detach()
         self.log_dict(
             {f"{stage}/{name}": value for name, value in logged.items()},
             batch_size=len(batch.target),
             sync_dist=stage == "val",
         )
         self._log_metrics(stage, seen, batch)
-        return seen, total, judged
+        return seen, total, hinge
 
     def _fit_to(self, prediction: Prediction) -> None:
         """Leave out the terms of a fusion mask if the network has none, and say so once."""
@@ -207,8 +207,8 @@ class SwapTraining(FiniteGuard):
         with torch.no_grad():
             swaps = seen_swaps(seen, batch)
             if stage == "val":
-                judged = ask_judge(self.judge, batch, swaps.image, swaps.answer)
-                swaps = swaps._replace(target=self.encoder(batch.target).embedding, judged=judged)
+                recognised = ask_recogniser(self.recogniser, batch, swaps.image, swaps.answer)
+                swaps = swaps._replace(target=self.encoder(batch.target).embedding, recognised=recognised)
             for name, values in measure(SWAP_METRICS, swaps, training=stage == "train").items():
                 self.log(f"{stage}/{name}", values.mean(), batch_size=len(values), sync_dist=stage == "val")
 
@@ -220,17 +220,17 @@ class SwapTraining(FiniteGuard):
         overflow because 16-mixed precision scales them up are no reason to stop: that step is left out.
         """
         self.watch([self.network] if self.adversary is None else [self.network, self.adversary.discriminator])
-        seen, total, judged = self._step(batch, self.network, "train")
+        seen, total, hinge = self._step(batch, self.network, "train")
         self.demand_finite("loss", total)
-        if judged is not None:
-            self.demand_finite("loss of the discriminator", judged)
-            self._update_both(total, judged)
+        if hinge is not None:
+            self.demand_finite("loss of the discriminator", hinge)
+            self._update_both(total, hinge)
         trust = seen.supervised.trust
         return {"loss": total} | ({} if trust is None else {"trust": trust})
 
-    def _update_both(self, loss: Tensor, judged: Tensor) -> None:
+    def _update_both(self, loss: Tensor, hinge: Tensor) -> None:
         """One step of network and discriminator, each by its own loss."""
-        players = self.players(loss, judged)
+        players = self.players(loss, hinge)
         scaler = gradient_scaler(self)
         scale = 1.0 if scaler is None else scaler.get_scale()
         norms = differentiate(self, players, self.clip, scale)
@@ -240,9 +240,9 @@ class SwapTraining(FiniteGuard):
         update(self, scaler)
         self.ema.update(self.network)
 
-    def players(self, loss: Tensor, judged: Tensor) -> list[Player]:
+    def players(self, loss: Tensor, hinge: Tensor) -> list[Player]:
         """The two networks that train each other, with what each minimises and may change."""
-        pairs = (("network", self.network, loss), ("discriminator", self.adversary.discriminator, judged))
+        pairs = (("network", self.network, loss), ("discriminator", self.adversary.discriminator, hinge))
         return [Player(name, value, [p for p in net.parameters() if p.requires_grad]) for name, net, value in pairs]
 
     def optimizer_step(

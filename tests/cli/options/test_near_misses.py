@@ -29,7 +29,7 @@ def test_a_group_that_was_given_no_name_says_which_there_are(option, said):
     [
         ("train", "experiment=null"),
         ("train", "discriminator=null"),
-        ("train", "judge=null"),
+        ("train", "recogniser=null"),
         ("train-teacher", "recipe=null"),
     ],
 )

@@ -103,7 +103,7 @@ def test_photographs_are_judged_by_dlib_unless_another_is_asked(protocol: str) -
 
 
 def test_drawn_faces_are_judged_by_an_encoder_that_never_teaches() -> None:
-    assert composed("eval", ["out=x"])[0].recogniser["_target_"].endswith("ProceduralJudge")
+    assert composed("eval", ["out=x"])[0].recogniser["_target_"].endswith("ProceduralRecogniser")
 
 
 def test_without_dlib_drawn_faces_are_judged_without_landmarks_and_photographs_not_at_all(
@@ -118,3 +118,8 @@ def test_without_dlib_drawn_faces_are_judged_without_landmarks_and_photographs_n
     )
     status, _, err = idn_cli("eval", "out=other", "recogniser=dlib", *few)
     assert status == 2 and ".[eval]" in err and err.count("\n") == 1
+
+
+def test_an_evaluation_without_a_recogniser_is_refused(idn_cli) -> None:
+    status, out, err = idn_cli("eval", "out=report", "protocol.pairs=2", "recogniser=null")
+    assert status == 2 and "recogniser=null leaves nobody" in err and len((out + err).strip().splitlines()) == 1

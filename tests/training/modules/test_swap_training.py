@@ -15,7 +15,7 @@ from idn.losses.adversarial import AttributePreservation, HingeGenerator, WeakFe
 from idn.losses.distillation import BackgroundMask, IdentityLoss, PixelDistillation
 from idn.losses.objective import Objective
 from idn.metrics.metric import measure
-from idn.metrics.swaps import SWAP_METRICS, Judged, SeenSwaps
+from idn.metrics.swaps import SWAP_METRICS, Recognised, SeenSwaps
 from idn.training.discriminators import PatchDiscriminator
 from idn.training.modules.supervision import PairSupervision, TeacherSupervision
 from idn.training.modules.swap_training import SwapTraining
@@ -143,7 +143,7 @@ def test_only_metrics_that_can_be_known_are_measured(make_data: Make) -> None:
     batch = make_data().train[0]
     batch = batch._replace(landmarks=template_points("ffhq").float().expand(4, 5, 2))
     answers = {"answer": batch.truth, "answer_cosine": torch.ones(4), "trust": torch.ones(4)}
-    everything = pairs(batch, target=torch.eye(4, 8), judged=Judged(*torch.ones(3, 4)), **answers)
+    everything = pairs(batch, target=torch.eye(4, 8), recognised=Recognised(*torch.ones(3, 4)), **answers)
     measured = measure(SWAP_METRICS, everything)
     assert measured.keys() == {metric.name for metric in SWAP_METRICS} - {"loss"}
     assert torch.equal(measured["swap_gain"], torch.zeros(4)), "the target itself"
