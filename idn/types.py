@@ -19,7 +19,7 @@ class SwapBatch(NamedTuple):
     same: Tensor
     """(N,) bool: source and target show the same person."""
     truth: Tensor | None = None
-    """(N, 3, S, S): the exact swap, where the data can know it."""
+    """(N, 3, S, S): the exact swap, where the data can know it; the target in rows that `truth_known` leaves out."""
     source_identity: Tensor | None = None
     """(N, I): identity parameters of the source, for data made by the procedural renderer."""
     target_attributes: Tensor | None = None
@@ -33,6 +33,12 @@ class SwapBatch(NamedTuple):
     landmarks: Tensor | None = None
     """(N, 5, 2) in normalised coordinates: eyes, nose tip and mouth corners of the exact swap, or of the target where
     the data do not know that. NaN for pairs of which nobody knows them, None where that is so of all of them."""
+    truth_known: Tensor | None = None
+    """(N,) bool: rows whose `truth` is the exact swap. The others are never compared with it. None: all, where there is
+    a truth."""
+    source_is_photograph: Tensor | None = None
+    """(N,) bool: rows in which a discriminator is shown the source as the real picture, because the target was edited;
+    the target in the others. None: nobody says."""
     targets_per_identity: int = 1
     """k: rows m * k to m * k + k - 1 show one picture as their source, so that whatever asks who that is asks once."""
 
@@ -40,6 +46,13 @@ class SwapBatch(NamedTuple):
     def sources(self) -> Tensor:
         """(N / k, 3, S, S): every source once, k being `targets_per_identity`."""
         return self.source[:: self.targets_per_identity]
+
+    @property
+    def exact(self) -> Tensor:
+        """(N,) bool: rows whose exact swap is known, which is `truth`."""
+        if self.truth is None:
+            return torch.zeros_like(self.same)
+        return torch.ones_like(self.same) if self.truth_known is None else self.truth_known
 
     def to(self, device: torch.device | str) -> "SwapBatch":
         """The same pairs on another device. Lightning moves them by this, too.
@@ -63,8 +76,10 @@ class SwapBatch(NamedTuple):
 def join_batches(batches: Sequence[SwapBatch]) -> SwapBatch:
     """The pairs of several batches in one, in order; a field that the first one lacks stays None.
 
-    Where they have different numbers of targets per identity, each pair counts as one with a source of its own.
+    Which exact swaps are known stays so, if only some of them say it. Where they have different numbers of targets per identity, each pair counts as one with a source of its own.
     """
+    if any(batch.truth_known is not None for batch in batches):
+        batches = [batch._replace(truth_known=batch.exact) for batch in batches]
     columns = zip(*batches, strict=True)
     joined = [torch.cat(column) if isinstance(column[0], Tensor) else column[0] for column in columns]
     alike = len({batch.targets_per_identity for batch in batches}) == 1

@@ -44,6 +44,15 @@ def test_batches_are_joined_and_what_is_missing_stays_so() -> None:
     assert join_batches([some[0], some[1]._replace(targets_per_identity=4)]).targets_per_identity == 1
 
 
+def test_rows_with_a_known_truth_are_told_apart_alone_and_joined() -> None:
+    batch, some = pairs(), torch.tensor([True, False, False, True])
+    assert batch.exact.tolist() == [True] * 4 and batch._replace(truth=None).exact.tolist() == [False] * 4
+    partly = batch._replace(truth_known=some, source_is_photograph=~some)
+    assert torch.equal(partly.exact, some) and partly.take(slice(1, 4)).exact.tolist() == [False, False, True]
+    assert join_batches([batch, partly]).truth_known.tolist() == [True] * 4 + some.tolist()
+    assert join_batches([batch, batch]).truth_known is None
+
+
 def test_faces_are_repeated_in_rows_for_their_targets() -> None:
     maps = torch.rand(2, 4, 3, 3)
     faces = IdentityFeatures(torch.rand(2, 5), maps, (maps[:, :1],), torch.rand(2))
