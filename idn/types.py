@@ -76,7 +76,8 @@ class SwapBatch(NamedTuple):
 def join_batches(batches: Sequence[SwapBatch]) -> SwapBatch:
     """The pairs of several batches in one, in order; a field that the first one lacks stays None.
 
-    Which exact swaps are known stays so, if only some of them say it. Where they have different numbers of targets per identity, each pair counts as one with a source of its own.
+    Which exact swaps are known stays so, if only some of them say it. Where they have different numbers of targets per
+    identity, each pair counts as one with a source of its own.
     """
     if any(batch.truth_known is not None for batch in batches):
         batches = [batch._replace(truth_known=batch.exact) for batch in batches]
