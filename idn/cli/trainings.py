@@ -141,6 +141,7 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         module=build(cfg.distillation, _partial_=True, clip=cfg.trainer.gradient_clip_val),
         discriminator=None if cfg.get("discriminator") is None else build(cfg.discriminator, _partial_=True),
         recogniser=_recogniser(cfg, data),
+        start=cfg.start,
     )
     return StudentRun(module, data)
 

@@ -38,7 +38,11 @@ class StudentFile(NamedTuple):
 
         Told apart by name, by the sizes of what it gives and, where the file keeps it, by what it answers.
         """
-        wanted, given = self.encoder, describe_encoder(encoder)
+        self.check_description(describe_encoder(encoder))
+
+    def check_description(self, given: EncoderDescription) -> None:
+        """The same for the description of an encoder."""
+        wanted = self.encoder
         if wanted.name and wanted.name != given.name:
             fault = f"reads identities of {wanted.name}, not of {given.name}: give the encoder that it was trained with"
         elif wanted[:3] != given[:3]:
@@ -132,6 +136,27 @@ def load_student(path: str | Path) -> SwapStudent:
         ) from error
     load_strict(student, read_tensors(path), str(path))
     return student
+
+
+def _spoken(architecture: str, config: Mapping[str, Any]) -> str:
+    return f"{architecture} ({', '.join(f'{name}={value}' for name, value in config.items())})"
+
+
+def begin_with(student: SwapStudent, path: str | Path) -> dict[str, str]:
+    """Give a new student the weights of a file, to train them further.
+
+    student: built for the encoder that it shall read.
+    path: of a student of the same architecture and arguments, trained with the same encoder; other crops may be meant.
+    Returns the notes of that file, whose terms bind what becomes of it.
+    Raises UserError if the file is no student or another one, and EncoderMismatch for another encoder.
+    """
+    file = read_student_file(path)
+    file.check_description(student.encoder)
+    theirs, ours = _spoken(file.architecture, file.config), _spoken(student.architecture, student.config)
+    if theirs != ours:
+        raise ForeignFile(path, f"holds a {theirs}, and a {ours} shall be trained: choose the same")
+    load_strict(student, read_tensors(path), str(path))
+    return file.notes
 
 
 def build_network(name: str, recipe: Mapping[str, Any]) -> nn.Module:

@@ -1,6 +1,7 @@
 """Building a training from its parts: whoever has to know each other is introduced, and the student made to fit."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import nn
@@ -13,7 +14,7 @@ from idn.errors import OptionError, UserError
 from idn.losses.objective import Objective
 from idn.reweighting.trust import Trust
 from idn.students.protocol import SwapStudent
-from idn.students.student_file import save_student
+from idn.students.student_file import begin_with, save_student
 from idn.training.modules.supervision import PairSupervision, TeacherSupervision
 from idn.training.modules.swap_training import SwapTraining
 from idn.training.optimization.optimizers import Build
@@ -79,6 +80,7 @@ def build_distillation(
     module: Callable[..., SwapTraining],
     discriminator: Callable[[], nn.Module] | None = None,
     recogniser: Any = None,
+    start: str | Path | None = None,
 ) -> tuple[SwapTraining, SwapData]:
     """What a distillation trains, and what it trains on.
 
@@ -91,14 +93,17 @@ def build_distillation(
     module: SwapTraining with its options, such as `partial(SwapTraining, ema_decay=0.999)`.
     discriminator: constructor of one, where the student learns adversarially as well.
     recogniser: frozen identity encoder that only validates, or None.
+    start: file of a student whose weights are trained further, or None for new ones.
 
     Returns the module and the data as this teacher wants them. Raises UserError for parts that do not fit each other,
     a recogniser with the weights of the encoder among them.
     """
     check_recogniser(recogniser, encoder)
     data = introduce(data, encoder, teacher, trust)
+    network = fitting(student, encoder)
+    before = {} if start is None else begin_with(network, start)
     return module(
-        network=fitting(student, encoder),
+        network=network,
         supervisor=TeacherSupervision(teacher, trust),
         encoder=encoder,
         perceptual=perceptual,
@@ -108,6 +113,7 @@ def build_distillation(
         optimizer=optimizer,
         schedule=schedule,
         notes={"template": data.template, "size": str(data.size)},
+        before=before,
         write=save_student,
     ), data
 

@@ -1,5 +1,6 @@
 """Supervision: what a network that swaps is compared with, by a teacher with trust or by the pair itself."""
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -18,10 +19,30 @@ class Declared(Protocol):
     commercial: bool | None
 
 
+TERMS = ("teacher", "teacher_licence", "teacher_commercial_use")
+"""What a file says of the teacher behind it."""
+
+
 def terms(record: Declared) -> dict[str, str]:
     """The teacher behind a file, and the terms of its weights."""
     commercial = {True: "allowed", False: "forbidden", None: "unknown"}[record.commercial]
-    return {"teacher": record.name, "teacher_licence": record.licence, "teacher_commercial_use": commercial}
+    return dict(zip(TERMS, (record.name, record.licence, commercial), strict=True))
+
+
+def terms_of_both(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """`now`, or what is left of the terms of two trainings, one after the other: both names, the narrower permission.
+
+    before, now: as `terms` gives them, among other things; either may lack them.
+    """
+    first, then = before.get("teacher"), now.get("teacher")
+    if first in (None, then):
+        return dict(now)
+    if then is None:
+        return {key: before[key] for key in TERMS if key in before} | dict(now)
+    licences = dict.fromkeys(f"{one['teacher']}: {one.get('teacher_licence', 'unknown')}" for one in (before, now))
+    allowed = {one.get("teacher_commercial_use", "unknown") for one in (before, now)}
+    commercial = next((word for word in ("forbidden", "unknown") if word in allowed), "allowed")
+    return {**now, **dict(zip(TERMS, (f"{first}, then {then}", "; ".join(licences), commercial), strict=True))}
 
 
 class SupervisedBatch(NamedTuple):

@@ -20,7 +20,7 @@ from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, 
 from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.modules.needs import demand_met, look
 from idn.training.modules.observed import Observed, seen_swaps
-from idn.training.modules.supervision import Supervisor
+from idn.training.modules.supervision import Supervisor, terms_of_both
 from idn.training.optimization.ema import MovingAverage
 from idn.training.optimization.optimizers import Build, gradient_scaler, rated, stepwise, unfused
 from idn.types import IdentityFeatures, Prediction, Supervision, SwapBatch, Verdict
@@ -43,6 +43,7 @@ class SwapTraining(FiniteGuard):
         that learns.
     write: (network, path, notes) writes the file of the network.
     notes: what that file says beside its origin, such as size and template of the crops.
+    before: what the file says whose weights `network` has, if it does not begin anew.
     perceptual: frozen, feature maps for a perceptual term; `reads_encoder` if it needs what the encoder saw.
     discriminator: pictures to Verdict, for an adversarial term. It learns beside the network by the hinge (SimSwap,
         arXiv:2106.06340); optimization is manual then, and the trainer must not clip.
@@ -69,6 +70,7 @@ class SwapTraining(FiniteGuard):
         schedule: Callable[[Optimizer], LRScheduler],
         write: Callable[[nn.Module, str | Path, Mapping[str, str]], None],
         notes: Mapping[str, str] | None = None,
+        before: Mapping[str, str] | None = None,
         perceptual: nn.Module | None = None,
         discriminator: nn.Module | None = None,
         discriminator_rate: float = 0.08,
@@ -89,7 +91,7 @@ class SwapTraining(FiniteGuard):
         self.ema = MovingAverage(network, ema_decay)
         self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
         self.discriminator_rate, self.clip = discriminator_rate, clip
-        self.write, self.notes = write, dict(notes or {})
+        self.write, self.notes, self.before = write, dict(notes or {}), dict(before or {})
         self._check()
         if compile:
             self.network.compile()
@@ -272,7 +274,7 @@ class SwapTraining(FiniteGuard):
     def lineage(self) -> dict[str, str]:
         """Where the network comes from: who taught it, which encoder it reads, with their licences."""
         return {
-            **self.supervisor.lineage(),
+            **terms_of_both(self.before, self.supervisor.lineage()),
             "encoder": self.encoder.name,
             "encoder_licence": self.encoder.licence,
             "trained_with": f"idn-distill {idn.__version__}",
