@@ -2,32 +2,29 @@
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-import idn
 from idn.data.alignment.detector import Detector
-from idn.encoders.description import describe_encoder
 from idn.errors import UserError
 from idn.evaluation.landmarks import Landmarks
 from idn.evaluation.methods.method import Method, Swaps, check_names
 from idn.evaluation.metrics import Seen, measured
 from idn.evaluation.pairs.pair_set import Pairs, PairSet
 from idn.evaluation.parts import Part, Parts, strips
-from idn.evaluation.protocol import PROTOCOL, REVISION, Protocol
+from idn.evaluation.protocol import PROTOCOL, Models, Protocol, checksum, describe_protocol
 from idn.evaluation.recogniser import Gallery, Judge, check_independent, look_at_pairs
+from idn.evaluation.timeline import Past, Timeline, Track
 from idn.files.atomic import atomic_write
-from idn.files.digests import file_sha256, weights_digest
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_bool, require_int
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
@@ -98,9 +95,10 @@ class Evaluation:
         self._begin(protocol)
         parts = Parts(self.out)
         judge = Judge(gallery, [name.source_person for name in self.pair_set.names])
+        timeline = Timeline(self.pair_set.runs)
         for number, rows in self._chunks("judging"):
             if not parts.done(number):
-                parts.write(number, self._judged(rows, judge))
+                parts.write(number, self._judged(rows, judge, timeline))
         return protocol
 
     def _chunks(self, what: str) -> Iterator[tuple[int, range]]:
@@ -139,38 +137,52 @@ class Evaluation:
         facts += [self.pair_set.name, dict(self.pair_set.facts)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def _judged(self, rows: range, judge: Judge) -> Part:
-        """Every method on one chunk."""
-        clock = _Clock()
+    def _answer(self, rows: range, clock: "_Clock") -> "_Answered":
+        """What every method makes of one chunk, and where its landmarks are."""
         with clock("pairs"):
             pairs = self._load(rows)
-        batch = pairs.batch
         with clock("encoder"):
-            who = self.encoder(batch.source)
-        with clock("landmarks"):
-            points = None if self.landmarks is None else self.landmarks(batch.target, batch.landmarks)
-        answers: dict[str, Swaps] = {}
+            who = self.encoder(pairs.batch.source)
+        swaps: dict[str, Swaps] = {}
         for method in self.methods:
             with clock(method.name):
-                answers[method.name] = method.swap(pairs, who)
-        teacher = None if self.teacher is None else answers[self.teacher].image
+                swaps[method.name] = method.swap(pairs, who)
+        if self.landmarks is None:
+            return _Answered(pairs, swaps, None, {})
+        points, find = pairs.batch.landmarks, self.landmarks
+        with clock("landmarks"):
+            found = {name: find(mine.image, points) for name, mine in swaps.items()}
+            return _Answered(pairs, swaps, find(pairs.batch.target, points), found)
+
+    def _judged(self, rows: range, judge: Judge, timeline: Timeline) -> Part:
+        """Every method on one chunk."""
+        clock = _Clock()
+        if missed := timeline.missed(rows):
+            _follow(timeline, missed, self._answer(missed, clock))
+        answered = self._answer(rows, clock)
+        pasts = _follow(timeline, rows, answered)
+        teacher = None if self.teacher is None else answered.swaps[self.teacher].image
         found, features = [], {}
-        for name, swaps in answers.items():
+        for name, swaps in answered.swaps.items():
             with clock("recogniser"):
-                seen = self.recogniser(swaps.image)
-            with clock("landmarks"):
-                mine = None if points is None else self.landmarks(swaps.image, batch.landmarks)
+                looked = self.recogniser(swaps.image)
             with clock("metrics"):
-                known = judge(seen.embedding, rows)
-                answer = None if name == self.teacher else teacher
-                found_faces = self._found(swaps.image)
-                values = measured(Seen(swaps.image, batch, known, answer, mine, points, found_faces), swaps.problems)
-            found += _rows_of(name, pairs, swaps, values)
+                seen = Seen(
+                    image=swaps.image,
+                    batch=answered.pairs.batch,
+                    who=judge(looked.embedding, rows),
+                    answer=None if name == self.teacher else teacher,
+                    landmarks=answered.landmarks.get(name),
+                    target_landmarks=answered.target_landmarks,
+                    found=self._found(swaps.image),
+                    past=pasts.get(name),
+                )
+                found += _rows_of(name, answered.pairs, swaps, measured(seen, swaps.problems))
             kept = [row for row, problem in enumerate(swaps.problems) if problem is None]
-            features[name] = _pooled(seen.features)[kept]
+            features[name] = _pooled(looked.features)[kept]
         with clock("pictures"):
-            columns = [batch.source, batch.target, *map(_shown, answers.values())]
-            shown = strips(columns)
+            batch = answered.pairs.batch
+            shown = strips([batch.source, batch.target, *map(_shown, answered.swaps.values())])
         return Part(found, clock.seconds, features, shown)
 
     def _found(self, images: Tensor) -> Tensor | None:
@@ -180,33 +192,8 @@ class Evaluation:
         return torch.tensor([float(bool(self.detector(picture))) for picture in to_uint8(images).cpu()])
 
     def _protocol(self) -> Protocol:
-        described = {
-            "name": describe_encoder(self.recogniser).name,
-            "licence": self.recogniser.licence,
-            "sha256": checksum(self.recogniser),
-        }
-        said = []
-        if self.taught:
-            said.append(f"the recogniser taught {', '.join(self.taught)} and judges them: its numbers flatter them")
-        if self.landmarks is None:
-            said.append(f"no landmarks: {self.no_landmarks}")
-        pair_set = self.pair_set
-        return Protocol(
-            name=pair_set.name,
-            pairs=len(pair_set),
-            pairs_sha256=pair_set.digest(),
-            size=pair_set.size,
-            template=pair_set.template,
-            facts=pair_set.facts,
-            left_out=pair_set.left_out,
-            recogniser=described | {"taught": bool(self.taught)},
-            landmarks=None if self.landmarks is None else _landmark_facts(self.landmarks),
-            extractor={"features": "last map, averaged", **described},
-            reference="the sources and targets of these pairs",
-            revision=REVISION,
-            versions={"idn": idn.__version__, "torch": torch.__version__, "python": platform.python_version()},
-            said=tuple(said),
-        )
+        models = Models(self.recogniser, self.taught, self.landmarks, self.no_landmarks)
+        return describe_protocol(self.pair_set, models)
 
     def _begin(self, protocol: Protocol) -> None:
         """Store protocol and methods. Raises UserError if the folder holds parts of another evaluation."""
@@ -228,6 +215,29 @@ class Evaluation:
             draft.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
+class _Answered(NamedTuple):
+    """One chunk, and what all methods made of it."""
+
+    pairs: Pairs
+    swaps: Mapping[str, Swaps]
+    target_landmarks: Tensor | None
+    """(N, 68, 2), where they are looked for."""
+    landmarks: Mapping[str, Tensor]
+    """The same by method; empty where nobody looks."""
+
+
+def _follow(timeline: Timeline, rows: range, answered: _Answered) -> Mapping[str, Past]:
+    """What came before these frames, by method; nothing without landmarks, along which frames are compared."""
+    if answered.target_landmarks is None:
+        return {}
+    tracks = {}
+    for name, swaps in answered.swaps.items():
+        bad = torch.tensor([problem is not None for problem in swaps.problems])
+        points = answered.landmarks[name]
+        tracks[name] = Track(swaps.image, points.masked_fill(bad.to(points.device)[:, None, None], float("nan")))
+    return timeline.follow(rows, Track(answered.pairs.batch.target, answered.target_landmarks), tracks)
+
+
 class _Clock:
     """Adds up what takes how long."""
 
@@ -241,17 +251,6 @@ class _Clock:
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
 
 
-def checksum(encoder: IdentityEncoder) -> str:
-    """Of what an encoder computes with: its tensors, or the file that it names."""
-    return weights_digest(encoder) if isinstance(encoder, nn.Module) else describe_encoder(encoder).name
-
-
-def _landmark_facts(landmarks: Landmarks) -> Mapping[str, Any]:
-    path = getattr(landmarks, "path", None)
-    facts = {"name": type(landmarks).__name__, "licence": getattr(landmarks, "licence", "unknown")}
-    return facts if path is None else facts | {"sha256": file_sha256(path)}
-
-
 def _pooled(features: Tensor) -> Tensor:
     """(N, C, h, w) -> (N, C)."""
     return features.float().mean((2, 3)).cpu()
@@ -263,7 +262,7 @@ def _shown(swaps: Swaps) -> Tensor:
     return torch.where(none.view(-1, 1, 1, 1), 0.5, swaps.image)
 
 
-def _rows_of(name: str, pairs: Pairs, swaps: Swaps, values: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
+def _rows_of(name: str, pairs: Pairs, swaps: Swaps, values: Sequence[Mapping[str, float]]) -> list[dict[str, object]]:
     return [
         {
             "pair": pair.result,

@@ -5,6 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from idn.geometry.affine import fit_similarity
+
 
 class Landmarks(Protocol):
     """Finds 68 landmarks."""
@@ -81,6 +83,21 @@ def face_frame(landmarks: Tensor) -> Tensor:
     turn = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
     origin = points[:, list(_RIGID)].mean(1, keepdim=True)
     return ((points[:, list(_MOVING)] - origin) / unit) @ turn.mT
+
+
+def eye_distance(landmarks: Tensor) -> Tensor:
+    """Between the middles of the eyes, (N,), in the unit of the landmarks, (N, 68, 2)."""
+    left, right = (landmarks[:, list(eye)].mean(1) for eye in _EYES)
+    return (right - left).norm(dim=1)
+
+
+def rigid_move(landmarks: Tensor, onto: Tensor) -> Tensor:
+    """The similarity that takes a face from one frame to the next, (N, 2, 3), by landmarks that no expression moves.
+
+    landmarks, onto: (N, 68, 2). NaN where one of them is.
+    """
+    rigid = list(_RIGID)
+    return fit_similarity(landmarks[:, rigid].double(), onto[:, rigid].double())
 
 
 def expression_error(landmarks: Tensor, others: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from idn.evaluation.landmarks import expression_error, pose_error
 from idn.evaluation.recogniser import Answer
+from idn.evaluation.timeline import Past
 from idn.metrics.detail import detail_correlation, feature_discs, sharpness_ratio
 from idn.metrics.images import psnr, ssim, swap_gain
 from idn.types import SwapBatch
@@ -32,6 +33,8 @@ class Seen(NamedTuple):
     """(N, 68, 2) of the targets."""
     found: Tensor | None = None
     """(N,) float: 1 where a detector sees a face, where one was asked."""
+    past: Past | None = None
+    """The frames before, where the pictures are those of videos."""
 
 
 class EvaluationMetric(NamedTuple):
@@ -72,6 +75,16 @@ def _pose(seen: Seen) -> Tensor | None:
 
 def _expression(seen: Seen) -> Tensor | None:
     return None if seen.landmarks is None else expression_error(seen.landmarks, seen.target_landmarks)
+
+
+def _jitter(seen: Seen) -> Tensor | None:
+    return None if seen.past is None else seen.past.jitter(seen.landmarks, seen.target_landmarks)
+
+
+def _flicker(seen: Seen) -> Tensor | None:
+    if seen.past is None:
+        return None
+    return seen.past.flicker(seen.image, seen.batch.target, seen.target_landmarks, seen.batch.face)
 
 
 def _psnr_background(seen: Seen) -> Tensor:
@@ -134,6 +147,20 @@ METRICS = (
     EvaluationMetric("pose_error", "turn of the head against the target's, from landmarks", "degrees", "lower", _pose),
     EvaluationMetric(
         "expression_error", "brows, lids and mouth against the target's", "% of eye distance", "lower", _expression
+    ),
+    EvaluationMetric(
+        "jitter",
+        "landmarks that shake from frame to frame beside the target's; a copy has 0",
+        "% of eye distance",
+        "lower",
+        _jitter,
+    ),
+    EvaluationMetric(
+        "flicker",
+        "change from frame to frame of the difference to the target, along the face; a copy has 0",
+        "% of the range",
+        "lower",
+        _flicker,
     ),
     EvaluationMetric("psnr_background", "to the target, outside the face", "dB", "higher", _psnr_background),
     EvaluationMetric("ssim_background", "to the target, outside the face", "1 is equal", "higher", _ssim_background),

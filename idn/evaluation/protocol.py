@@ -1,13 +1,24 @@
 """The protocol of an evaluation: everything that its numbers depend on beside the methods, stored as JSON."""
 
 import json
-from collections.abc import Mapping
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+from torch import nn
+
+import idn
+from idn.encoders.description import describe_encoder
 from idn.errors import UserError
+from idn.evaluation.landmarks import Landmarks
+from idn.evaluation.pairs.pair_set import PairSet
 from idn.files.atomic import atomic_write
+from idn.files.digests import file_sha256, weights_digest
+from idn.types import IdentityEncoder
 
 PROTOCOL = "protocol.json"
 """Name of its file in the folder of an evaluation."""
@@ -22,7 +33,7 @@ class Protocol:
     """What stands beside every number of an evaluation."""
 
     name: str
-    """Of the pairs: procedural, folder, celeba_hq, faceforensics."""
+    """Of the pairs: procedural, folder, celeba_hq, faceforensics, videos."""
     pairs: int
     pairs_sha256: str
     """Of the names of all pairs in order, 16 digits."""
@@ -81,3 +92,66 @@ def _short(one: Any, other: Any) -> str:
         return ", ".join(f"{key} {one.get(key)} and {other.get(key)}" for key in keys)
     one, other = (value.get("name", value) if isinstance(value, dict) else value for value in (one, other))
     return f"{one} and {other}"
+
+
+class Models(NamedTuple):
+    """Who judges."""
+
+    recogniser: IdentityEncoder
+    taught: Sequence[str]
+    """Names of the methods that it taught."""
+    landmarks: Landmarks | None
+    no_landmarks: str
+    """Why there are none."""
+
+
+def describe_protocol(pair_set: PairSet, models: Models) -> Protocol:
+    """What stands beside the numbers of these pairs, judged by these models."""
+    described = {
+        "name": describe_encoder(models.recogniser).name,
+        "licence": models.recogniser.licence,
+        "sha256": checksum(models.recogniser),
+    }
+    return Protocol(
+        name=pair_set.name,
+        pairs=len(pair_set),
+        pairs_sha256=pair_set.digest(),
+        size=pair_set.size,
+        template=pair_set.template,
+        facts=pair_set.facts,
+        left_out=pair_set.left_out,
+        recogniser=described | {"taught": bool(models.taught)},
+        landmarks=None if models.landmarks is None else _landmark_facts(models.landmarks),
+        extractor={"features": "last map, averaged", **described},
+        reference="the sources and targets of these pairs",
+        revision=REVISION,
+        versions={"idn": idn.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        said=tuple(_said(pair_set, models)),
+    )
+
+
+def checksum(encoder: IdentityEncoder) -> str:
+    """Of what an encoder computes with: its tensors, or the file that it names."""
+    return weights_digest(encoder) if isinstance(encoder, nn.Module) else describe_encoder(encoder).name
+
+
+def _said(pair_set: PairSet, models: Models) -> list[str]:
+    """Sentences that every output repeats: what flatters, and what is not measured and why."""
+    said = []
+    if models.taught:
+        said.append(f"the recogniser taught {', '.join(models.taught)} and judges them: its numbers flatter them")
+    if models.landmarks is None:
+        said.append(f"no landmarks: {models.no_landmarks}")
+    elif pair_set.runs is not None:
+        longest = max(Counter(pair_set.runs).values())
+        if longest == 1:
+            said.append("no jitter and no flicker: every frame stands alone, and they take 3 and 2 successive frames")
+        elif longest == 2:
+            said.append("no jitter: it takes 3 successive frames, and there are 2 at a time")
+    return said
+
+
+def _landmark_facts(landmarks: Landmarks) -> Mapping[str, Any]:
+    path = getattr(landmarks, "path", None)
+    facts = {"name": type(landmarks).__name__, "licence": getattr(landmarks, "licence", "unknown")}
+    return facts if path is None else facts | {"sha256": file_sha256(path)}

@@ -9,10 +9,10 @@ import torch
 
 from idn.data.procedural import FaceRenderer
 from idn.errors import OptionError
-from idn.evaluation.pairs.faceforensics import video_pairs
 from idn.evaluation.pairs.folder import folder_pairs, read_list
 from idn.evaluation.pairs.pair_set import result_name
 from idn.evaluation.pairs.procedural import ProceduralPairs
+from idn.evaluation.pairs.videos import video_pairs
 from idn.files.photos import write_photo
 
 
@@ -104,7 +104,7 @@ def test_videos_are_paired_frame_by_frame_in_both_directions(tmp_path: Path) -> 
         crops(tmp_path / "c23" / video, *(f"{k:04d}.png" for k in range(20)))
     crops(tmp_path / "c23" / "099", "0000.png")
     (tmp_path / "test.json").write_text(json.dumps([["071", "054"], ["071", "099"], ["071", "gone"]]))
-    found = video_pairs(str(tmp_path / "c23"), str(tmp_path / "test.json"), 5, 32, "ffhq", "ffhq")
+    found = videos(tmp_path / "c23", frames=5, pairs_file=str(tmp_path / "test.json"))
     assert len(found) == 10 and found.names[0].target == "071/0002" and found.names[0].source == "054/0002"
     assert [pair.target.split("/")[1] for pair in found.names[:5]] == ["0002", "0006", "0010", "0014", "0018"]
     assert found.names[5].target_person == "054" and found.names[5].source_person == "071"
@@ -115,3 +115,51 @@ def test_videos_are_paired_frame_by_frame_in_both_directions(tmp_path: Path) -> 
 def test_results_of_frames_lie_in_a_folder_per_pair_of_videos() -> None:
     assert result_name("f01", "f02") == "f01_f02"
     assert result_name("c23/071/0003", "c23/054/0003") == "c23/071_054/0003"
+
+
+def clips(root: Path) -> Path:
+    """Three videos: 071 lacks its frame 4, 054 is whole, 099 is short."""
+    crops(root / "071", *(f"f{k}.png" for k in range(1, 13) if k != 4))
+    crops(root / "054", *(f"f{k}.png" for k in range(1, 13)))
+    crops(root / "099", "f1.png", "f2.png")
+    return root
+
+
+def videos(root: Path, **more):
+    options = {"frames": 2, "size": 32, "template": "ffhq", "stored_template": "ffhq"}
+    return video_pairs(str(root), **options | more)
+
+
+def test_successive_frames_lie_side_by_side_and_no_run_reaches_over_a_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("071_054\n054_099\n")
+    found = videos(clips(tmp_path / "clips"), successive=3, pairs_file=str(tmp_path / "list.txt"))
+    assert [name.target.split("/")[1] for name in found.names] == ["f1", "f2", "f3", "f8", "f9", "f10"]
+    assert [name.source.split("/")[1] for name in found.names] == ["f5"] * 3 + ["f11"] * 3
+    assert found.runs == [found.runs[0]] * 3 + [found.runs[3]] * 3 and found.runs[0] != found.runs[3]
+    assert sum(found.left_out.values()) == 1 and found.facts["successive"] == 3
+
+
+def test_every_frame_of_every_video_is_taken_in_order(tmp_path: Path) -> None:
+    found = videos(clips(tmp_path), frames=None, name="videos", seed=3)
+    mine = [k for k, name in enumerate(found.names) if name.target_person == "071"]
+    assert [found.names[k].target.split("/")[1] for k in mine] == [f"f{k}" for k in (1, 2, 3, *range(5, 13))]
+    assert len({found.runs[k] for k in mine[:3]}) == 1 and found.runs[mine[2]] != found.runs[mine[3]]
+    assert len({found.names[k].source for k in mine}) == 1, "one photograph of the source"
+    assert {name.target_person: name.source_person for name in found.names}.keys() == {"071", "054", "099"}
+    assert all(name.target_person != name.source_person for name in found.names)
+
+
+def test_a_frame_that_cannot_be_read_cuts_its_run(tmp_path: Path) -> None:
+    path = clips(tmp_path) / "054" / "f6.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.warns(UserWarning, match="left out"):
+        found = videos(tmp_path, frames=None)
+    mine = [found.runs[k] for k, name in enumerate(found.names) if name.target_person == "054"]
+    assert mine == [mine[0]] * 5 + [mine[-1]] * 6 and mine[0] != mine[-1]
+
+
+def test_one_video_alone_has_no_source(tmp_path: Path) -> None:
+    crops(tmp_path / "071", "f1.png", "f2.png")
+    with pytest.raises(OptionError) as error:
+        videos(tmp_path)
+    assert error.value.argument == "pairs_file"

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,6 +34,7 @@ class FolderPairs(PairSet):
     facts: see `PairSet`.
     left_out: see `PairSet`; pairs of photographs that cannot be read are added here.
     regions: where the face is; None lays a face shape over the landmarks.
+    runs: see `PairSet`, for every pair that is wanted; a pair that is left out cuts its run in two.
     Raises OptionError if fewer than two pairs are left.
     """
 
@@ -44,9 +46,11 @@ class FolderPairs(PairSet):
         facts: dict[str, Any],
         left_out: dict[str, int],
         regions: FaceRegions | None = None,
+        runs: Sequence[int] | None = None,
     ) -> None:
         damaged = {number for number in {n for pair in wanted for n in pair} if not _readable(folder, number)}
-        kept = [pair for pair in wanted if damaged.isdisjoint(pair)]
+        usable = [damaged.isdisjoint(pair) for pair in wanted]
+        kept = list(compress(wanted, usable))
         if len(kept) < len(wanted):
             left_out = {**left_out, "pairs with a photograph that cannot be read": len(wanted) - len(kept)}
         if len(kept) < 2:
@@ -54,7 +58,8 @@ class FolderPairs(PairSet):
         people = {number: who for who, numbers in folder.identities.items() for number in numbers}
         names = [PairName(*(_stem(folder.names[n]) for n in pair), *(_stem(people[n]) for n in pair)) for pair in kept]
         facts = {**facts, "pictures_sha256": _content(folder, kept)}
-        super().__init__(name, names, folder.size, folder.template, True, facts, left_out)
+        runs = None if runs is None else _cut(runs, usable)
+        super().__init__(name, names, folder.size, folder.template, True, facts, left_out, runs)
         self.folder, self._numbers = folder, kept
         self._regions = LandmarkRegions(folder.template) if regions is None else regions
 
@@ -168,6 +173,17 @@ def _numbered(wanted: Sequence[tuple[str, str]], folder: FaceFolder) -> tuple[li
     found = [(known.get(a), known.get(b)) for a, b in wanted]
     whole = [(a, b) for a, b in found if a is not None and b is not None]
     return whole, len(found) - len(whole)
+
+
+def _cut(runs: Sequence[int], usable: Sequence[bool]) -> list[int]:
+    """The runs of the pairs that are usable, numbered anew so that none goes on behind one that is not."""
+    holes, before, kept = 0, None, []
+    for run, good in zip(runs, usable, strict=True):
+        holes += run != before or not good
+        before = run
+        if good:
+            kept.append(holes)
+    return kept
 
 
 def _readable(folder: FaceFolder, number: int) -> bool:

@@ -41,6 +41,8 @@ class PairSet(ABC):
     photographs: whether they show real people, not drawn ones.
     facts: JSON-able; whatever else decides which pairs these are: seed, frames per video, the list.
     left_out: how many pictures or pairs are not among them, by reason.
+    runs: of frames of videos, by pair: those of one number, which lie side by side, have successive frames of one video
+        as targets; None where pictures follow each other by no order.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class PairSet(ABC):
         photographs: bool,
         facts: Mapping[str, Any],
         left_out: Mapping[str, int],
+        runs: Sequence[int] | None = None,
     ) -> None:
         self.name, self.names, self.size, self.template = name, names, size, template
         self.photographs, self.facts, self.left_out = photographs, dict(facts), dict(left_out)
+        self.runs = runs
 
     def __len__(self) -> int:
         """How many pairs there are."""

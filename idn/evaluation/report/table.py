@@ -1,7 +1,6 @@
-"""Tables of an evaluation: on the terminal, and a row per pair and method as CSV or, where pyarrow is, parquet."""
+"""Tables of an evaluation: on the terminal, and a row per pair and method as CSV."""
 
 import csv
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ def short(number: float) -> str:
 
 
 def write_pairs(judged: Judged) -> Path:
-    """pairs.csv, or pairs.parquet where pyarrow is installed: a row per pair and method. Returns its path."""
+    """pairs.csv: a row per pair and method. Returns its path."""
     columns = ["pair", "source_person", "target_person", "method", "problem", *(m.name for m in judged.metrics)]
     rows = [
         [pair, source, target, name, judged.problems[name][number] or ""]
@@ -75,13 +74,6 @@ def write_pairs(judged: Judged) -> Path:
         for name in judged.names
         for number, (pair, source, target) in enumerate(zip(judged.pairs, judged.people, judged.targets, strict=True))
     ]
-    if importlib.util.find_spec("pyarrow") is not None:
-        from pyarrow import parquet, table
-
-        path = judged.folder / "pairs.parquet"
-        with atomic_write(path) as draft:
-            parquet.write_table(table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))), draft)
-        return path
     path = judged.folder / "pairs.csv"
     with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -95,7 +95,7 @@ def test_folders_of_reports_may_be_typed_bare() -> None:
     assert _with_name(None, ["a"]) == ["a"] and _with_name("reports", ["reports=[a,b]"]) == ["reports=[a,b]"]
 
 
-@pytest.mark.parametrize("protocol", ["folder", "celeba_hq", "faceforensics"])
+@pytest.mark.parametrize("protocol", ["folder", "celeba_hq", "faceforensics", "videos"])
 def test_photographs_are_judged_by_dlib_unless_another_is_asked(protocol: str) -> None:
     words = ["out=x", f"protocol={protocol}"]
     assert composed("eval", words)[0].recogniser["_target_"].endswith("DlibEncoder")
