@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from idn.errors import EncoderMismatch, OptionError, UserError
 from idn.files.option_checks import require_one_of
 from idn.frozen import Frozen
-from idn.geometry.affine import in_pixels, invert_affine
+from idn.geometry.affine import in_pixels
 from idn.geometry.templates import TEMPLATES, between_templates
 from idn.geometry.warping import paste
 from idn.images import denormalize, resize
@@ -180,8 +180,8 @@ class FrozenTeacher(Frozen, ABC):
         size, template = target.shape[-1], self.record.target.template
         if template in (None, self.crop_template):
             return resize(images, size)
-        matrix = invert_affine(between_templates(template, self.crop_template))
-        return paste(target, images, in_pixels(matrix, size, images.shape[-1]))
+        cut = between_templates(self.crop_template, template)  # its own inverse is not the fit the other way round
+        return paste(target, images, in_pixels(cut, size, images.shape[-1]))
 
 
 def pick(batch: SwapBatch, source: IdentityFeatures, rows: slice | Tensor) -> tuple[SwapBatch, IdentityFeatures]:

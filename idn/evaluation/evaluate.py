@@ -21,6 +21,7 @@ from idn.evaluation.methods.method import Method, Swaps, check_names
 from idn.evaluation.metrics import Seen, measured
 from idn.evaluation.pairs.pair_set import Pairs, PairSet
 from idn.evaluation.parts import Part, Parts, strips
+from idn.evaluation.perceptual import Inception, Lpips
 from idn.evaluation.protocol import PROTOCOL, Models, Protocol, checksum, describe_protocol
 from idn.evaluation.recogniser import Gallery, Judge, check_independent, look_at_pairs
 from idn.evaluation.timeline import Past, Timeline, Track
@@ -29,7 +30,7 @@ from idn.files.folders import make_writable
 from idn.files.option_checks import require_bool, require_int
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.images import to_uint8
-from idn.types import IdentityEncoder
+from idn.types import IdentityEncoder, IdentityFeatures
 
 METHODS = "methods.json"
 """Name of the file that tells what was evaluated."""
@@ -47,6 +48,8 @@ class Evaluation:
     encoder: that serves students and teachers: their identities are what it sees.
     recogniser: that judges; it must not have taught.
     landmarks: finds 68 landmarks, None where nothing can; no_landmarks: the reason.
+    lpips: tells how far pictures are apart for people, None where nothing can; no_lpips: the reason.
+    extractor: whose features FID and KID compare; None takes the recogniser's.
     same_recogniser: take a recogniser that taught all the same, and say it in every output.
     detector: looks whether there is a face in a swap, None where nobody asks.
     out: folder, which is made. An evaluation that was stopped goes on there.
@@ -66,6 +69,9 @@ class Evaluation:
     device: torch.device | str = "cpu"
     landmarks: Landmarks | None = None
     no_landmarks: str = "not asked for"
+    lpips: Lpips | None = None
+    no_lpips: str = "not asked for"
+    extractor: Inception | None = None
     same_recogniser: bool = False
     detector: Detector | None = None
 
@@ -75,7 +81,7 @@ class Evaluation:
         check_names(self.methods)
         self.taught = check_independent(self.recogniser, self.methods, self.same_recogniser)
         make_writable("out", self.out)
-        for network in (self.encoder, self.recogniser):
+        for network in (self.encoder, self.recogniser, self.lpips, self.extractor):
             if isinstance(network, nn.Module):
                 network.to(self.device)
 
@@ -126,7 +132,7 @@ class Evaluation:
                 batch = self._load(rows).batch
                 source, target = self.recogniser(batch.source), self.recogniser(batch.target)
                 seen.append((source.embedding, target.embedding))
-                features.append(_pooled(target.features))
+                features.append(self._features(batch.target, target))
             found = {**look_at_pairs(seen)._asdict(), FEATURES: torch.cat(features)}
             write_tensors(path, found, {"key": key})
         kept = read_tensors(path)
@@ -135,6 +141,7 @@ class Evaluation:
     def _gallery_key(self) -> str:
         facts = [self.pair_set.digest(), self.pair_set.size, self.pair_set.template, checksum(self.recogniser)]
         facts += [self.pair_set.name, dict(self.pair_set.facts)]
+        facts += [None if self.extractor is None else self.extractor.facts]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _answer(self, rows: range, clock: "_Clock") -> "_Answered":
@@ -176,14 +183,21 @@ class Evaluation:
                     target_landmarks=answered.target_landmarks,
                     found=self._found(swaps.image),
                     past=pasts.get(name),
+                    lpips=self.lpips,
                 )
                 found += _rows_of(name, answered.pairs, swaps, measured(seen, swaps.problems))
             kept = [row for row, problem in enumerate(swaps.problems) if problem is None]
-            features[name] = _pooled(looked.features)[kept]
+            with clock("features"):
+                features[name] = self._features(swaps.image, looked)[kept]
         with clock("pictures"):
             batch = answered.pairs.batch
             shown = strips([batch.source, batch.target, *map(_shown, answered.swaps.values())])
         return Part(found, clock.seconds, features, shown)
+
+    def _features(self, images: Tensor, looked: IdentityFeatures) -> Tensor:
+        """What FID and KID compare, (N, C) on the CPU. looked: what the recogniser saw."""
+        found = looked.features.float().mean((2, 3)) if self.extractor is None else self.extractor(images)
+        return found.cpu()
 
     def _found(self, images: Tensor) -> Tensor | None:
         """(N,) float: 1 where the detector sees a face; None without one."""
@@ -192,8 +206,10 @@ class Evaluation:
         return torch.tensor([float(bool(self.detector(picture))) for picture in to_uint8(images).cpu()])
 
     def _protocol(self) -> Protocol:
-        models = Models(self.recogniser, self.taught, self.landmarks, self.no_landmarks)
-        return describe_protocol(self.pair_set, models)
+        landmarks, lpips = (self.landmarks, self.no_landmarks), (self.lpips, self.no_lpips)
+        return describe_protocol(
+            self.pair_set, Models(self.recogniser, self.taught, *landmarks, *lpips, self.extractor)
+        )
 
     def _begin(self, protocol: Protocol) -> None:
         """Store protocol and methods. Raises UserError if the folder holds parts of another evaluation."""
@@ -249,11 +265,6 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
-
-
-def _pooled(features: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, C)."""
-    return features.float().mean((2, 3)).cpu()
 
 
 def _shown(swaps: Swaps) -> Tensor:

@@ -35,6 +35,8 @@ class Seen(NamedTuple):
     """(N,) float: 1 where a detector sees a face, where one was asked."""
     past: Past | None = None
     """The frames before, where the pictures are those of videos."""
+    lpips: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    """Distance of two pictures in a region, where there is a network for it; see `Lpips`."""
 
 
 class EvaluationMetric(NamedTuple):
@@ -93,6 +95,15 @@ def _psnr_background(seen: Seen) -> Tensor:
 
 def _ssim_background(seen: Seen) -> Tensor:
     return ssim(seen.image, seen.batch.target, 1 - seen.batch.face)
+
+
+def _lpips_background(seen: Seen) -> Tensor | None:
+    return None if seen.lpips is None else seen.lpips(seen.image, seen.batch.target, 1 - seen.batch.face)
+
+
+def _lpips_truth(seen: Seen) -> Tensor | None:
+    truth = seen.batch.truth
+    return None if seen.lpips is None or truth is None else seen.lpips(seen.image, truth, seen.batch.face)
 
 
 def _sharpness(seen: Seen) -> Tensor:
@@ -164,6 +175,7 @@ METRICS = (
     ),
     EvaluationMetric("psnr_background", "to the target, outside the face", "dB", "higher", _psnr_background),
     EvaluationMetric("ssim_background", "to the target, outside the face", "1 is equal", "higher", _ssim_background),
+    EvaluationMetric("lpips_background", "to the target, outside the face", "LPIPS", "lower", _lpips_background),
     EvaluationMetric(
         "detail_correlation", f"fine detail inside the face, with {_RIGHT}", "correlation", "higher", _detail
     ),
@@ -182,6 +194,7 @@ METRICS = (
     ),
     EvaluationMetric("psnr_truth", "to the exact swap, inside the face", "dB", "higher", _psnr_truth),
     EvaluationMetric("ssim_truth", "to the exact swap, inside the face", "1 is equal", "higher", _ssim_truth),
+    EvaluationMetric("lpips_truth", "to the exact swap, inside the face", "LPIPS", "lower", _lpips_truth),
     EvaluationMetric("psnr_teacher", "to the first teacher", "dB", "higher", _psnr_teacher),
     EvaluationMetric("ssim_teacher", "to the first teacher", "1 is equal", "higher", _ssim_teacher),
     EvaluationMetric("fid", "Fréchet distance of the swaps' features to the targets'", "distance", "lower"),

@@ -16,6 +16,7 @@ from idn.encoders.description import describe_encoder
 from idn.errors import UserError
 from idn.evaluation.landmarks import Landmarks
 from idn.evaluation.pairs.pair_set import PairSet
+from idn.evaluation.perceptual import Inception, Lpips
 from idn.files.atomic import atomic_write
 from idn.files.digests import file_sha256, weights_digest
 from idn.types import IdentityEncoder
@@ -48,6 +49,8 @@ class Protocol:
     """Name, checksum, licence; and whom it taught."""
     landmarks: Mapping[str, Any] | None
     """The model of the 68 landmarks, and its terms; or why there are none."""
+    lpips: Mapping[str, Any] | None
+    """Which network's distance it is, and its checksum; None where it is not measured."""
     extractor: Mapping[str, Any]
     """Whose features FID and KID compare."""
     reference: str
@@ -103,6 +106,10 @@ class Models(NamedTuple):
     landmarks: Landmarks | None
     no_landmarks: str
     """Why there are none."""
+    lpips: Lpips | None
+    no_lpips: str
+    extractor: Inception | None
+    """Whose features FID and KID compare; None takes those of the recogniser."""
 
 
 def describe_protocol(pair_set: PairSet, models: Models) -> Protocol:
@@ -112,6 +119,7 @@ def describe_protocol(pair_set: PairSet, models: Models) -> Protocol:
         "licence": models.recogniser.licence,
         "sha256": checksum(models.recogniser),
     }
+    features = described if models.extractor is None else models.extractor.facts
     return Protocol(
         name=pair_set.name,
         pairs=len(pair_set),
@@ -122,7 +130,8 @@ def describe_protocol(pair_set: PairSet, models: Models) -> Protocol:
         left_out=pair_set.left_out,
         recogniser=described | {"taught": bool(models.taught)},
         landmarks=None if models.landmarks is None else _landmark_facts(models.landmarks),
-        extractor={"features": "last map, averaged", **described},
+        lpips=None if models.lpips is None else models.lpips.facts,
+        extractor={"features": "last map, averaged", **features},
         reference="the sources and targets of these pairs",
         revision=REVISION,
         versions={"idn": idn.__version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -148,6 +157,11 @@ def _said(pair_set: PairSet, models: Models) -> list[str]:
             said.append("no jitter and no flicker: every frame stands alone, and they take 3 and 2 successive frames")
         elif longest == 2:
             said.append("no jitter: it takes 3 successive frames, and there are 2 at a time")
+    if models.lpips is None:
+        said.append(f"no LPIPS: {models.no_lpips}")
+    for model in (models.lpips, models.extractor):
+        if model is not None and not model.facts["published_weights"]:
+            said.append(f"{model.facts['name']} has other weights than those that torchvision publishes")
     return said
 
 

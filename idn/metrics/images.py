@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 PSNR_CAP = 100.0
 """dB reported for images that differ by less than 1e-5 in the root mean square, identical ones among them."""
+
+_WINDOW = 11
 
 
 def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -24,10 +25,9 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     a, b: (N, C, H, W) with data range 1, H and W above 5. mask: (N, 1, H, W) weights in [0, 1] for the mean of the
     similarity map; windows still look beyond it; a sample whose mask is empty gives NaN. ValueError if shapes differ.
     """
-    values, full = structural_similarity_index_measure(
-        _same(a, b), b, data_range=1.0, reduction="none", return_full_image=True
-    )
-    return values if mask is None else _mean(full, mask)
+    from kornia.metrics import ssim as similarity  # takes seconds to import: validations need it, no step does
+
+    return _mean(similarity(_same(a, b).contiguous(), b.contiguous(), _WINDOW), mask)
 
 
 def absolute_error(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -52,6 +52,9 @@ def evaluate(cfg: DictConfig) -> None:
         device=device,
         landmarks=landmarks,
         no_landmarks=reason,
+        lpips=_with_weights(cfg.lpips),
+        no_lpips="lpips.weights names no file: torchvision's VGG16, AlexNet or SqueezeNet 1.1",
+        extractor=_with_weights(cfg.inception),
         same_recogniser=cfg.same_recogniser,
         detector=build(cfg.detector) if cfg.check_faces else None,
     )
@@ -138,6 +141,11 @@ def _landmarks(cfg: DictConfig) -> tuple[Any, str]:
         if cfg.landmarks.get("path") is not None:
             raise
         return None, str(error)
+
+
+def _with_weights(node: DictConfig | None) -> Any:
+    """What a network's config builds; None where it names no file."""
+    return None if node is None or node.weights is None else build(node)
 
 
 def _teacher_names(cfg: DictConfig) -> list[str]:
