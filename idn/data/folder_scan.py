@@ -60,9 +60,7 @@ def scan_crops(root: Path) -> Scan:
         raise OptionError("root", root, f"holds no pictures{there}: give a folder of face crops made by `idn align`")
     settings, records, unmatched = _manifest(root, found.names)
     new = [name for name in found.names if name not in records]
-    sizes = dict(zip(new, _each(lambda name: _size(root / name), new), strict=True))
-    broken = {name: size for name, size in sizes.items() if isinstance(size, str)}
-    odd = {name: f"{size[0]}x{size[1]}" for name, size in sizes.items() if name not in broken and size[0] != size[1]}
+    broken, odd = unfit_crops(root, new)
     if settings is None:
         _require_crops(root, broken, odd, len(new))
     usable = [name for name in found.names if name not in broken and name not in odd]
@@ -79,6 +77,14 @@ def scan_crops(root: Path) -> Scan:
     if not names:
         raise OptionError("root", root, f"holds no picture that can be used: {scan.report()}")
     return scan
+
+
+def unfit_crops(root: Path, names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Name -> reason of pictures whose beginning cannot be read, and name -> size of those that are not square."""
+    sizes = dict(zip(names, _each(lambda name: _size(root / name), names), strict=True))
+    broken = {name: size for name, size in sizes.items() if isinstance(size, str)}
+    odd = {name: f"{size[0]}x{size[1]}" for name, size in sizes.items() if name not in broken and size[0] != size[1]}
+    return broken, odd
 
 
 def _require_crops(root: Path, broken: dict[str, str], odd: dict[str, str], new: int) -> None:

@@ -1,27 +1,25 @@
 """Folder of face crops on disk: what it holds, who is on which photograph, and crops in the wanted framing."""
 
-import hashlib
 import math
 import re
 import sys
-import warnings
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
 
-from idn.data.alignment.manifest import Record, Settings
+from idn.data.alignment.manifest import Record
+from idn.data.crop_reader import CropReader
 from idn.data.folder_scan import scan_crops
+from idn.data.stable_draws import share_of
 from idn.errors import OptionError
 from idn.files.option_checks import require_number, require_one_of
-from idn.files.photos import SUFFIXES, UnreadablePhoto, printable, read_photo
-from idn.geometry.affine import transform_points
+from idn.files.photos import UnreadablePhoto, printable, read_photo
 from idn.geometry.head_pose import head_pose
-from idn.geometry.templates import TEMPLATES, between_templates
-from idn.geometry.warping import realign
-from idn.images import from_uint8, resize, to_uint8
+from idn.geometry.templates import TEMPLATES
 
 _LEAST_SPREAD = 0.01
 """Of landmarks about their mean, as a share of the crop: from closer ones nothing can be said about the face."""
@@ -84,13 +82,15 @@ class FaceFolder:
             raise OptionError("root", root, "is not a folder: give a folder of face crops made by `idn align`")
         self.scan = scan_crops(self.root)
         self.names = self.scan.names
-        self.flat = _is_flat(self.root, self.names, layout)
+        self.flat = is_flat(self.root, self.names, layout)
         self.identities = _identities(self.names, self.flat)
-        self.unreadable: dict[str, str] = {}
-        self._cache: dict[int, Tensor] | None = {} if cache else None
         self._stored = None if self.scan.settings is None else self.scan.settings.size
         self._landmarks = _known_landmarks(self.scan.records)
-        self.stored_template = self._framing(self.scan.settings, stored_template)
+        noted = None if self.scan.settings is None else self.scan.settings.template
+        self.stored_template = stored_framing(self.root, noted, stored_template)
+        self._reader = CropReader(self.root, size, template, self.stored_template, cache)
+        self.unreadable = self._reader.unreadable
+        """Name -> reason, of the pictures that could not be read so far."""
 
     def __len__(self) -> int:
         """How many photographs there are."""
@@ -111,27 +111,11 @@ class FaceFolder:
 
     def held_out(self, holdout: float) -> set[str]:
         """Names of the identities that are held out, see `split`."""
-        if holdout == 0:
-            raise OptionError(
-                "holdout", holdout, "leaves nobody to validate with: give a share of the identities, such as 0.05"
-            )
-        count = len(self.identities)
-        if count < 2 * _LEAST:
-            wanted = (
-                f"holds {count} {'identity' if count == 1 else 'identities'}, and four are needed: two to train with "
-            )
-            raise OptionError("root", self.root, f"{wanted}and two to validate with: add people")
-        order = sorted(self.identities, key=lambda name: (_share(name), name))
-        shares = [_share(name) for name in order]
-        held = max(_LEAST, bisect_left(shares, holdout))
-        if count - held < _LEAST:
-            wanted = f"leaves {count - held} of the {count} identities in {self.root} to train with, and two are needed"
-            raise OptionError("holdout", holdout, f"{wanted}: give {math.floor(shares[-_LEAST] * 100) / 100:.2f}")
-        return set(order[:held])
+        return hold_out(self.root, self.identities, holdout)
 
     def summary(self, holdout: float) -> str:
         """What a run takes from the folder, in one line: pictures, identities, landmarks, what is left out and why."""
-        held, asked = len(self.held_out(holdout)), sum(_share(name) < holdout for name in self.identities)
+        held, asked = len(self.held_out(holdout)), sum(share_of(name) < holdout for name in self.identities)
         least = f" (the least; holdout={holdout} is {asked})" if asked < held else ""
         points = sum(name in self._landmarks for name in self.names)
         known = "all" if points == len(self.names) else str(points or "none")
@@ -147,22 +131,7 @@ class FaceFolder:
         Raises UnreadablePhoto for a damaged or not square file, after counting it in `unreadable` (name -> reason) and
         warning once.
         """
-        if self._cache is not None and index in self._cache:
-            return self._cache[index]
-        name = self.names[index]
-        try:
-            pixels = read_photo(self.root / name)
-            if pixels.shape[1] != pixels.shape[2]:
-                raise UnreadablePhoto(f"{pixels.shape[2]}x{pixels.shape[1]} pixels: crops must be square")
-        except UnreadablePhoto as error:
-            if name not in self.unreadable:
-                self.unreadable[name] = str(error)
-                warnings.warn(printable(f"{self.root / name} is left out: {error}"), stacklevel=2)
-            raise
-        crop = self._framed(pixels)
-        if self._cache is not None:
-            self._cache[index] = crop
-        return crop
+        return self._reader(self.names[index])
 
     @property
     def knows_landmarks(self) -> bool:
@@ -174,7 +143,7 @@ class FaceFolder:
         points = self._landmarks.get(self.names[index])
         if points is None:
             return None
-        return transform_points(points.double(), between_templates(self.stored_template, self.template))
+        return self._reader.points(points)
 
     def poses(self) -> Tensor:
         """Yaw and pitch of every photograph in degrees, (len, 2), see `head_pose`; NaN where no manifest tells them."""
@@ -184,51 +153,16 @@ class FaceFolder:
             found[known] = head_pose(torch.stack([self._landmarks[self.names[number]] for number in known]))
         return found
 
-    def _framed(self, pixels: Tensor) -> Tensor:
-        """Stored crop -> delivered crop; reduced before the warp where that would skip pixels."""
-        if self.stored_template == self.template and pixels.shape[1] == self.size:
-            return pixels
-        crop = from_uint8(pixels[None])
-        if self.stored_template != self.template:
-            crop = resize(crop, min(crop.shape[-1], self._enough()))
-        return to_uint8(realign(crop, self.stored_template, self.template, self.size))[0]
-
-    def _enough(self) -> int:
-        """Side of a stored crop that shows the face in as many pixels as the delivered one."""
-        zoom = float(between_templates(self.stored_template, self.template)[:, :2].det().sqrt())
-        return math.ceil(round(self.size * zoom, 6))
-
-    def _framing(self, settings: Settings | None, given: str | None) -> str:
-        """Alignment template of the crops on disk: the one that the manifest or, without one, the user says.
-
-        Raises OptionError if they disagree or nobody says it.
-        """
-        if settings is not None:
-            if given not in (None, settings.template):
-                wanted = (
-                    f"contradicts {self.root}, which was aligned to {settings.template}: give that, or leave it out"
-                )
-                raise OptionError("stored_template", given, wanted)
-            return settings.template
-        if given is None:
-            raise OptionError(
-                "stored_template",
-                given,
-                f"must say how the faces of {self.root}, which was not made by idn align, are aligned: give one of "
-                f"{', '.join(sorted(TEMPLATES))}, or run idn align on it",
-            )
-        return given
-
     def tell_if_small(self) -> None:
         """Say on stderr if the crops on disk have too few pixels, so that those to deliver are enlarged.
 
         Looks at the manifest or, without one, at the first picture. Whoever builds the loaders calls it once.
         """
         stored = self._stored or self._first_side()
-        if stored is not None and stored < self._enough():
+        if stored is not None and stored < self._reader.enough():
             print(
                 f"{self.root} holds crops of {stored} px, which are enlarged: {self.size} px aligned to "
-                f"{self.template} need {self._enough()}, as idn align size={self._enough()} makes them",
+                f"{self.template} need {self._reader.enough()}, as idn align size={self._reader.enough()} makes them",
                 file=sys.stderr,
             )
 
@@ -238,6 +172,49 @@ class FaceFolder:
             return read_photo(self.root / self.names[0]).shape[-1]
         except UnreadablePhoto:
             return None
+
+
+def hold_out(root: Path, identities: Collection[str], holdout: float) -> set[str]:
+    """Names of those identities in a folder that are held out: a hash of the name decides, but two at least.
+
+    Raises OptionError if fewer than two remain to train with, and for a holdout of 0.
+    """
+    if holdout == 0:
+        raise OptionError(
+            "holdout", holdout, "leaves nobody to validate with: give a share of the identities, such as 0.05"
+        )
+    count = len(identities)
+    if count < 2 * _LEAST:
+        wanted = f"holds {count} {'identity' if count == 1 else 'identities'}, and four are needed: two to train with "
+        raise OptionError("root", root, f"{wanted}and two to validate with: add people")
+    order = sorted(identities, key=lambda name: (share_of(name), name))
+    shares = [share_of(name) for name in order]
+    held = max(_LEAST, bisect_left(shares, holdout))
+    if count - held < _LEAST:
+        wanted = f"leaves {count - held} of the {count} identities in {root} to train with, and two are needed"
+        raise OptionError("holdout", holdout, f"{wanted}: give {math.floor(shares[-_LEAST] * 100) / 100:.2f}")
+    return set(order[:held])
+
+
+def stored_framing(root: Path, noted: str | None, given: str | None, maker: str = "idn align") -> str:
+    """Alignment template of the crops in a folder: the one that its manifest or, without one, the user says.
+
+    noted: what the manifest of the verb `maker` says.
+    Raises OptionError if they disagree or nobody says it.
+    """
+    if noted is not None:
+        if given not in (None, noted):
+            wanted = f"contradicts {root}, which was aligned to {noted}: give that, or leave it out"
+            raise OptionError("stored_template", given, wanted)
+        return noted
+    if given is None:
+        raise OptionError(
+            "stored_template",
+            given,
+            f"must say how the faces of {root}, which was not made by {maker}, are aligned: give one of "
+            f"{', '.join(sorted(TEMPLATES))}, or run {maker} on it",
+        )
+    return given
 
 
 def _identities(names: list[str], flat: bool) -> dict[str, list[int]]:
@@ -254,7 +231,7 @@ def _known_landmarks(records: dict[str, Record]) -> dict[str, Tensor]:
     return {name: points for name, points in known.items() if (points - points.mean(0)).abs().amax() > _LEAST_SPREAD}
 
 
-def _is_flat(root: Path, names: list[str], layout: str) -> bool:
+def is_flat(root: Path, names: list[str], layout: str) -> bool:
     """Whether every photograph is its own identity."""
     require_one_of("layout", layout, ("auto", "flat", "identities"))
     if layout in ("flat", "identities"):
@@ -272,12 +249,3 @@ def _is_flat(root: Path, names: list[str], layout: str) -> bool:
         wanted = f"is not clear, the folders of {root} ({', '.join(folders[:3])}) are not named like persons"
         raise OptionError("layout", layout, f"{wanted}: give identities if each holds one person, or flat")
     return loose > 0 or all(len(f) == 5 and f.isdecimal() and f.endswith("000") for f in folders)
-
-
-def _share(name: str) -> float:
-    """A number in [0, 1) that depends on nothing but the name of an identity, without the ending of a picture.
-
-    So a picture in two formats is on one side in either.
-    """
-    stem = name[: -len(suffix)] if (suffix := PurePosixPath(name).suffix).lower() in SUFFIXES else name
-    return int.from_bytes(hashlib.blake2b(stem.encode("utf-8", "surrogateescape"), digest_size=8).digest()) / 2**64

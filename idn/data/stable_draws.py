@@ -2,8 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import torch
+
+from idn.files.photos import SUFFIXES
 
 
 def seed_of(text: str) -> int:
@@ -19,3 +22,12 @@ def below(limit: int, draw: torch.Generator) -> int:
 def one_of(values: Sequence[int], draw: torch.Generator) -> int:
     """One of several numbers."""
     return values[below(len(values), draw)]
+
+
+def share_of(name: str) -> float:
+    """A number in [0, 1) that depends on nothing but the name of an identity, without the ending of a picture.
+
+    So a picture in two formats is on one side in either.
+    """
+    stem = name[: -len(suffix)] if (suffix := PurePosixPath(name).suffix).lower() in SUFFIXES else name
+    return int.from_bytes(hashlib.blake2b(stem.encode("utf-8", "surrogateescape"), digest_size=8).digest()) / 2**64

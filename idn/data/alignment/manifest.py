@@ -4,14 +4,13 @@ The first line says how the crops were made; every other line is one photograph,
 appended, so a run that was killed leaves at most one torn line, the last, which the next run removes.
 """
 
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from idn.errors import DamagedFile, ForeignFile, OptionError
-from idn.files.photos import printable
+from idn.errors import ForeignFile, OptionError
+from idn.files.json_lines import JsonLines, read_json_lines
 from idn.geometry.templates import TEMPLATES
 
 NAME = "manifest.jsonl"
@@ -79,21 +78,6 @@ class Record:
             raise TypeError(f"a record of {self.photo} that idn align did not write")
 
 
-def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    """The complete lines of a manifest. Raises UserError for one that is not a JSON object."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                value = json.loads(line)
-            except ValueError:
-                value = None
-            if not isinstance(value, dict):
-                raise DamagedFile(path, f"is damaged in line {number}: delete that line, or the file to begin anew")
-            yield value
-
-
 def read_manifest(folder: Path) -> tuple[Settings | None, list[Record]]:
     """Settings and records of an aligned folder; (None, []) where there is no manifest.
 
@@ -103,7 +87,7 @@ def read_manifest(folder: Path) -> tuple[Settings | None, list[Record]]:
     path = folder / NAME
     if not path.is_file():
         return None, []
-    objects = list(_objects(path))
+    objects = read_json_lines(path)
     try:
         records = {record.photo: record for record in (Record(**o) for o in objects[1:])}
         return (Settings(**objects[0]) if objects else None), list(records.values())
@@ -145,33 +129,21 @@ class ManifestWriter:
 
     def __enter__(self) -> Self:
         """Remove a torn last line and open for appending. Raises OSError if the file cannot be written."""
-        path = self.folder / NAME
-        if path.exists():
-            content = path.read_bytes()
-            with path.open("r+b") as file:
-                file.truncate(content.rfind(b"\n") + 1)
-        self._file = path.open("a", encoding="utf-8")
+        self._lines = JsonLines(self.folder / NAME)
         if self._known is None:
-            self._line(asdict(self.settings))
+            self._lines.append(asdict(self.settings))
         return self
 
     def __exit__(self, *error: object) -> None:
         """Close the file."""
-        self._file.close()
+        self._lines.close()
 
     def append(self, record: Record) -> None:
         """Write one line and hand it to the operating system. Raises OSError if the disk refuses."""
-        self._line(asdict(record))
+        self._lines.append(asdict(record))
         self.records.append(record)
 
     def latest(self, photos: Collection[str]) -> list[Record]:
         """The last record of each of these photographs that has one."""
         wanted = set(photos)
         return list({record.photo: record for record in self.records if record.photo in wanted}.values())
-
-    def _line(self, value: dict[str, Any]) -> None:
-        line = json.dumps(value, ensure_ascii=False)
-        if printable(line) != line:  # a name that is no UTF-8
-            line = json.dumps(value)
-        self._file.write(f"{line}\n")
-        self._file.flush()

@@ -1,0 +1,1 @@
+"""FSTriplets (arXiv:2204.08339): source, target and result on disk, in the published folder layout."""
