@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "teacher_cache": {"files", "data", "metrics"},
     "teachers": {"files", "reweighting", "teacher_cache"},
     "swap": {"files", "data", "encoders", "students", "provenance"},
+    "demo": {"files", "data", "encoders", "students", "provenance", "swap"},
     "export": {"files", "data", "encoders", "students"},
     "evaluation": {"files", "data", "encoders", "metrics", "students", "export"},
     "training": {"files", "data", "encoders", "losses", "metrics", "provenance", "reweighting", "students"},

@@ -13,10 +13,9 @@ from safetensors.torch import save_file
 from idn.errors import OptionError, UnfitTensors, UserError
 from idn.files.folders import remove_unused
 from idn.hardware import keep_large_buffers
-from idn.images import from_uint8
 from idn.losses.perceptual_features import IdentityShallow, TimmFeatures
+from idn.provenance.detection import find_mark
 from idn.provenance.pictures import CAPTION_HEIGHT, label_columns, save_synthetic
-from idn.provenance.watermark import FOUND, evidence
 from idn.training.optimization.schedules import warmup_cosine
 from idn.types import IdentityFeatures
 from tests.raising import raises
@@ -58,11 +57,10 @@ def test_written_pictures_say_that_they_are_synthetic(tmp_path: Path) -> None:
     save_synthetic(picture, tmp_path / "deep" / "p.png", {"Step": "7"})
     with Image.open(tmp_path / "deep" / "p.png") as image:
         assert image.size == (5, 4) and image.text["Step"] == "7"
-        assert image.text["DigitalSourceType"].endswith("compositeSynthetic")
+        assert image.text["DigitalSourceType"].endswith("compositeWithTrainedAlgorithmicMedia")
     save_synthetic(np.full((192, 256, 3), 90, np.uint8), tmp_path / "flat.png", {})
     with Image.open(tmp_path / "flat.png") as image:
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-    assert evidence(from_uint8(pixels)) > FOUND
+        assert find_mark([np.array(image)]).found
 
 
 def test_timm_features_load_strictly_and_pass_gradients(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ fun saveSynthetic(picture: Bitmap, file: File) {
         setAttribute(
             ExifInterface.TAG_IMAGE_DESCRIPTION,
             "Contains faces made by a face-swapping network; they are not photographs of anybody. " +
-                "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic",
+                "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
         )
         saveAttributes()
     }

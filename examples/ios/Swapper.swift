@@ -189,7 +189,7 @@ func saveSynthetic(_ picture: CGImage, to file: URL) throws {
     let notes: [CFString: Any] = [
         kCGImagePropertyIPTCDictionary: [
             kCGImagePropertyIPTCExtDigitalSourceType:
-                "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
+                "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
         ],
         kCGImagePropertyPNGDictionary: [
             kCGImagePropertyPNGSoftware: "IDN (idn-distill)",

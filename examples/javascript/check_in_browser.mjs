@@ -86,7 +86,7 @@ async function main() {
     await page.goto(`http://127.0.0.1:${server.address().port}/index.html`);
     const files = { ...(source.length && { source }), target: [target, landmarks] };
     const png = await swapOnPage(page, product, files);
-    if (!png.includes("compositeSynthetic")) throw new Error("the picture does not say that it is synthetic");
+    if (!png.includes("compositeWithTrainedAlgorithmicMedia")) throw new Error("the picture does not say that it is synthetic");
     if (!compare(PNG.sync.read(png), PNG.sync.read(await readFile(expected)))) process.exitCode = 1;
   } finally {
     await browser.close();

@@ -12,6 +12,7 @@ import { PNG } from "pngjs";
 
 import { markSynthetic, parseLandmarks, readNpy, writeNpy } from "./files.js";
 import { Product } from "./swap.js";
+import { mark } from "./watermark.js";
 
 async function readPhoto(path) {
   const { width, height, data } = PNG.sync.read(await readFile(path));
@@ -19,7 +20,8 @@ async function readPhoto(path) {
   return { width, height, data };
 }
 
-function writePhoto(path, { width, height, data }) {
+function writePhoto(path, picture) {
+  const { width, height, data } = mark(picture);
   const png = PNG.sync.write({ width, height, data: Buffer.from(data.buffer) }, { colorType: 2 });
   return writeFile(path, markSynthetic(png));
 }

@@ -3,7 +3,7 @@
 /** What a written picture says about itself. */
 export const NOTES = {
   Software: "IDN (idn-distill)",
-  DigitalSourceType: "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic",
+  DigitalSourceType: "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
   Comment: "Contains faces made by a face-swapping network; they are not photographs of anybody.",
 };
 
@@ -50,8 +50,15 @@ function crc32(bytes) {
   return ~crc >>> 0;
 }
 
-function textChunk(key, value) {
-  const body = new TextEncoder().encode(`tEXt${key}\0${value}`);
+/** The same for programs that read XMP. */
+const XMP =
+  '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">' +
+  `<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="${NOTES.Software}" ` +
+  'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" ' +
+  `Iptc4xmpExt:DigitalSourceType="${NOTES.DigitalSourceType}"/></rdf:RDF></x:xmpmeta>`;
+
+function pngChunk(text) {
+  const body = new TextEncoder().encode(text);
   const chunk = new Uint8Array(body.length + 8);
   const view = new DataView(chunk.buffer);
   view.setUint32(0, body.length - 4);
@@ -60,10 +67,11 @@ function textChunk(key, value) {
   return chunk;
 }
 
-/** A PNG file with NOTES in it, right after its header. bytes: Uint8Array of a PNG file. */
+/** A PNG file with NOTES and XMP in it, right after its header. bytes: Uint8Array of a PNG file. */
 export function markSynthetic(bytes) {
   const headEnd = 33;
-  const chunks = Object.entries(NOTES).map(([key, value]) => textChunk(key, value));
+  const chunks = Object.entries(NOTES).map(([key, value]) => pngChunk(`tEXt${key}\0${value}`));
+  chunks.push(pngChunk(`iTXtXML:com.adobe.xmp\0\0\0\0\0${XMP}`));
   const parts = [bytes.subarray(0, headEnd), ...chunks, bytes.subarray(headEnd)];
   const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   parts.reduce((offset, part) => (out.set(part, offset), offset + part.length), 0);

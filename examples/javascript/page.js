@@ -2,6 +2,7 @@
 
 import { markSynthetic, parseLandmarks } from "./files.js";
 import { Product } from "./swap.js";
+import { mark } from "./watermark.js";
 
 const NAMES = ["left eye", "right eye", "nose", "left mouth corner", "right mouth corner"];
 const byId = (id) => document.getElementById(id);
@@ -89,7 +90,8 @@ async function openProduct({ target: { files } }) {
   byId("source").hidden = !product.takesIdentity;
 }
 
-async function show({ width, height, data }) {
+async function show(picture) {
+  const { width, height, data } = mark(picture);
   const canvas = byId("result");
   [canvas.width, canvas.height] = [width, height];
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);

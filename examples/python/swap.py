@@ -22,6 +22,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin
+from watermark import mark  # the file beside this one
 
 Floats = NDArray[np.floating]
 Bytes = NDArray[np.uint8]
@@ -34,10 +35,17 @@ MISFIT = 0.1
 """Largest root mean square error of the alignment, as a share of the side, that still looks like a face."""
 NOTES = {
     "Software": "IDN (idn-distill)",
-    "DigitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic",
+    "DigitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
     "Comment": "Contains faces made by a face-swapping network; they are not photographs of anybody.",
 }
 """What the written picture says about itself."""
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="{Software}" '
+    'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    'Iptc4xmpExt:DigitalSourceType="{DigitalSourceType}"/></rdf:RDF></x:xmpmeta>'
+).format(**NOTES)
+"""The same for programs that read XMP."""
 
 
 def fit_similarity(points: Floats, onto: Floats) -> Floats:
@@ -240,13 +248,14 @@ def find_landmarks(photo: Bytes, model: Path, longest: int = 640) -> Floats:
 
 
 def write_synthetic(picture: Bytes, path: Path) -> None:
-    """Write a PNG that says that it shows a synthetic face."""
+    """Write a PNG that says that it shows a synthetic face, in its metadata and by an invisible mark."""
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path} must end with .png, which keeps the note that the picture is synthetic")
     info = PngImagePlugin.PngInfo()
     for key, value in NOTES.items():
         info.add_text(key, value)
-    Image.fromarray(picture).save(path, pnginfo=info)
+    info.add_itxt("XML:com.adobe.xmp", XMP)
+    Image.fromarray(mark(picture)).save(path, pnginfo=info)
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:

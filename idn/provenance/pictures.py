@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from idn.images import from_uint8, to_uint8
-from idn.provenance.watermark import mark
+from idn.images import to_uint8
+from idn.provenance.metadata import Lineage
+from idn.provenance.stamp import Stamp
 
 CAPTION_HEIGHT = 18
-SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
-"""IPTC digital source type: a composite that contains synthetic elements."""
 
 
 def label_columns(columns: Mapping[str, Tensor], gap: int = 2) -> np.ndarray:
@@ -34,14 +32,6 @@ def label_columns(columns: Mapping[str, Tensor], gap: int = 2) -> np.ndarray:
 
 
 def save_synthetic(picture: np.ndarray, path: Path, notes: Mapping[str, str]) -> None:
-    """Write (H, W, 3) uint8 as PNG that says that it shows synthetic faces: in its metadata, which also holds `notes`,
-    and by an invisible mark (idn/provenance/watermark.py)."""
-    marked = to_uint8(mark(from_uint8(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None])))[0].permute(1, 2, 0)
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Software", "IDN (idn-distill)")
-    info.add_text("DigitalSourceType", SYNTHETIC)
-    info.add_text("Comment", "Contains faces made by a face-swapping network; they are not photographs of anybody.")
-    for key, value in notes.items():
-        info.add_text(key, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(marked.numpy()).save(path, pnginfo=info)
+    """Write (H, W, 3) uint8 in a format that can say that it shows synthetic faces, such as PNG: in its metadata and by
+    an invisible mark (idn/provenance/watermark.py). The metadata also hold `notes`; `model_sha256` is the network's."""
+    Stamp().save(picture, path, Lineage(notes.get("model_sha256"), notes))

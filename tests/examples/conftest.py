@@ -54,13 +54,15 @@ class Photo(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def client() -> ModuleType:
-    """examples/python/swap.py."""
+def client() -> Iterable[ModuleType]:
+    """examples/python/swap.py, which finds the files beside it."""
     pytest.importorskip("onnxruntime", reason="the Python client needs onnxruntime")
     spec = importlib.util.spec_from_file_location("example_swap", EXAMPLES / "python/swap.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES / "python")
+        spec.loader.exec_module(module)
+        yield module
 
 
 def write(folder: Path, networks: Iterable[Network], encoder: dict | None) -> Exported:

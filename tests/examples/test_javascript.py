@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from idn.provenance.pictures import SYNTHETIC
+from idn.provenance.metadata import SYNTHETIC, said_by_picture
+from idn.provenance.watermark import mark
 
 FOLDER = Path(__file__).parents[2] / "examples/javascript"
 PACKAGES = ("onnxruntime-web", "pngjs")
@@ -43,11 +44,11 @@ def save(photo: Any, folder: Path) -> tuple[Path, Path]:
 
 
 def assert_same_picture(path: Path, expected: np.ndarray) -> None:
-    """Two grey levels on 99.9 % of the pixels, and nowhere far off."""
+    """That with the mark: two grey levels on 99.9 % of the pixels, and nowhere far off."""
     with Image.open(path) as image:
         assert image.mode == "RGB"
-        assert image.text["DigitalSourceType"] == SYNTHETIC
-        difference = np.abs(np.asarray(image).astype(int) - expected).max(-1)
+        assert image.text["DigitalSourceType"] == said_by_picture(image)["DigitalSourceType"] == SYNTHETIC
+        difference = np.abs(np.asarray(image).astype(int) - mark(expected)).max(-1)
     assert (difference <= 2).mean() >= 0.999
     assert difference.max() <= 10
 

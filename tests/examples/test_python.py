@@ -15,7 +15,8 @@ from PIL import Image
 
 from idn.geometry import affine, templates, warping
 from idn.images import from_uint8
-from idn.provenance.pictures import SYNTHETIC
+from idn.provenance.metadata import SYNTHETIC, said_by_picture
+from idn.provenance.watermark import mark
 from tests.raising import raises
 
 CLIENT = Path(__file__).parents[2] / "examples/python/swap.py"
@@ -34,7 +35,7 @@ def test_needs_neither_torch_nor_this_package() -> None:
     names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     ours = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
-    assert ours == {"numpy", "onnxruntime", "PIL", "cv2"}
+    assert ours == {"numpy", "onnxruntime", "PIL", "cv2", "watermark"}
 
 
 def test_fit_is_the_least_squares_similarity(client: ModuleType) -> None:
@@ -143,7 +144,9 @@ def save(photo: Any, folder: Path, name: str) -> tuple[Path, Path]:
     return picture, landmarks
 
 
-def test_commands_of_a_product_for_anybody(anybody: Any, photo: Any, source: Any, tmp_path: Path) -> None:
+def test_commands_of_a_product_for_anybody(
+    client: ModuleType, anybody: Any, photo: Any, source: Any, tmp_path: Path
+) -> None:
     target, _ = save(photo, tmp_path, "target")
     person, person_points = save(source, tmp_path, "source")
     where = ("--product", anybody.folder, "--landmarks")
@@ -155,7 +158,11 @@ def test_commands_of_a_product_for_anybody(anybody: Any, photo: Any, source: Any
     with Image.open(tmp_path / "out.png") as out:
         assert out.text["DigitalSourceType"] == SYNTHETIC
         assert "not photographs of anybody" in out.text["Comment"]
-        changed = (np.asarray(out).astype(int) - photo.pixels).any(-1)
+        assert said_by_picture(out)["DigitalSourceType"] == SYNTHETIC
+        product = client.Product(anybody.folder)
+        swapped = product.swap(photo.pixels, photo.landmarks, np.load(tmp_path / "who.npy"))
+        np.testing.assert_array_equal(np.asarray(out), mark(swapped))
+    changed = (swapped.astype(int) - photo.pixels).any(-1)
     assert changed.mean() > 0.1
     assert not changed[:5].any() and not changed[:, :20].any()
 

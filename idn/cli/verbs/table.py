@@ -52,6 +52,13 @@ VERBS: dict[str, Verb] = {
     "compare": Verb(
         "put reports side by side, and say which differences are larger than chance", "evaluation", "compare", "reports"
     ),
+    "demo": Verb("open a local web page to try students on two pictures", "demo", "demo", "students"),
+    "provenance": Verb(
+        "read what pictures and videos say of where they come from: metadata, C2PA, invisible mark",
+        "provenance",
+        "provenance",
+        "files",
+    ),
     "install-converter": Verb(
         "set up a converter that needs other versions than the rest", "students", "install_converter"
     ),
