@@ -52,7 +52,7 @@ function strength({ width, height, data }, left, top) {
     }
   }
   const variance = (side ** 2 * squares - sum * sum) / side ** 4;
-  return Math.floor(clamp(24 + 1.5 * Math.sqrt(variance), 24, 48));
+  return Math.floor(clamp(19 + 2 * Math.sqrt(variance), 19, 48));
 }
 
 /** A copy of the picture with the mark in it. PSNR to the picture is 43 dB or more. */

@@ -36,7 +36,7 @@ def strengths(picture: NDArray[np.uint8]) -> NDArray[np.int16]:
     blocks = bright.reshape(len(bright) // side, side, -1, side)
     sums, squares = blocks.sum((1, 3)), (blocks * blocks).sum((1, 3))
     variance = (side**2 * squares - sums * sums) / side**4
-    wanted = np.floor(np.clip(24 + 1.5 * np.sqrt(variance), 24, 48))
+    wanted = np.floor(np.clip(19 + 2.0 * np.sqrt(variance), 19, 48))
     share = min(1.0, 29 / (np.square(wanted).sum() / wanted.size) ** 0.5)
     return np.floor(wanted * share + 0.5).astype(np.int16)
 

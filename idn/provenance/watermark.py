@@ -16,9 +16,9 @@ BLOCK = 16
 """Side of a block with one strength, in pixels."""
 STEP = 4
 """Every so many pixels, brightness is looked at to tell how lively a block is."""
-LEAST, MOST = 24, 48
+LEAST, MOST = 19, 48
 """Strength of the calmest and of the liveliest block, in 30/512 of a grey level (root mean square)."""
-LIVELY = 1.5
+LIVELY = 2.0
 """What a standard deviation of one grey level adds to the strength of a block."""
 LIMIT = 29
 """Strength of the whole picture (root mean square): lively pictures get less everywhere, so that PSNR is over 43 dB."""

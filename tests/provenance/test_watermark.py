@@ -121,7 +121,7 @@ def test_pixel_by_pixel(pictures: list[np.ndarray]) -> None:
             columns = [min(left + 4 * i, 88) for i in range(side)]
             bright = [int(np.array([77, 150, 29]) @ picture[r, c]) >> 8 for r in rows for c in columns]
             spread = np.sqrt((16 * sum(b * b for b in bright) - sum(bright) ** 2) / 256)
-            strengths[top, left] = int(min(24 + 1.5 * spread, 48))
+            strengths[top, left] = int(min(19 + 2.0 * spread, 48))
     share = min(1, LIMIT / (sum(s * s for s in strengths.values()) / len(strengths)) ** 0.5)
     expected = picture.astype(int)
     for y, x in np.ndindex(75, 90):
