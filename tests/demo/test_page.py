@@ -19,6 +19,8 @@ from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import save_student
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+PATIENCE = 240_000
+"""Milliseconds that a busy machine may take for one thing."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -60,7 +62,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     with playwright.sync_playwright() as tool:
-        started = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        started = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE)
         yield started
         started.close()
 
@@ -69,6 +71,7 @@ def browser() -> Iterator[Any]:
 def page(browser: Any, address: str) -> Iterator[Any]:
     """The page, which may ask nobody but the demo."""
     opened = browser.new_page(viewport={"width": 1100, "height": 1000})
+    opened.set_default_timeout(PATIENCE)
     asked, errors = [], []
     opened.on("request", lambda request: asked.append(request.url))
     opened.on("pageerror", lambda error: errors.append(str(error)))
