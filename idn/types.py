@@ -250,6 +250,6 @@ class Network(NamedTuple):
     shared: tuple[str, ...] = ()
     """Inputs that all pictures of a call share."""
     delicate: tuple[str, ...] = ()
-    """Outputs whose maps eight bits would spoil: int8 leaves alone what makes these and nothing else."""
+    """Outputs that eight bits would spoil: int8 leaves alone all that they hang on, shared with others or not."""
     recipe: Mapping[str, Any] | None = None
     """JSON-able: what the module is built from again with other weights; None if it cannot be."""

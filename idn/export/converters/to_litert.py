@@ -1,13 +1,15 @@
 """Writes a network as .tflite, in the environment of litert-torch: `python to_litert.py REQUEST`, a JSON object.
 
 folder: where the program is, see program.py, and, if the file shall compute in int8, `calibration.npz` with samples of
-every input; path: of the new file; inputs: shape of each by its name, in order; outputs: their names; bits: 32, or 16
-or 8 to store smaller weights for the same computation. Maps, (N, C, H, W) in the program, are (N, H, W, C) in the file.
+every input; path: of the new file; inputs: shape of each by its name, in order; outputs: their names; delicate: those
+that int8 must not reach; bits: 32, or 16 or 8 to store smaller weights for the same computation. Maps, (N, C, H, W) in
+the program, are (N, H, W, C) in the file.
 """
 
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,13 +78,23 @@ class Named(nn.Module):
 class Integers(Quantizer):
     """Convolutions and matrix products in int8 with constant weights, and what lies between them.
 
-    A layer whose output goes into a sigmoid stays in float32: its range is wide, and the sigmoid reads a small part.
+    A layer whose output goes into a sigmoid stays in float32: its range is wide, and the sigmoid reads a small part. So
+    does all that the outputs with the numbers `delicate` hang on.
     """
 
     global_config = SimpleNamespace(is_dynamic=False)
 
+    def __init__(self, delicate: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.delicate, self.spared = delicate, set()
+
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Say of every node what is int8."""
+        results = model.graph.output_node().args[0]
+        self.spared = {results[number] for number in self.delicate}
+        for node in reversed(model.graph.nodes):
+            if node in self.spared:
+                self.spared.update(node.all_input_nodes)
         for node in model.graph.nodes:
             if not self._integer(node):
                 continue
@@ -99,6 +111,8 @@ class Integers(Quantizer):
 
     def _integer(self, node: fx.Node) -> bool:
         """Whether all of a node is int8. What only moves numbers is, if all who read them are."""
+        if node in self.spared:
+            return False
         if node.target in LAYERS:
             return node.args[1].op == "get_attr" and all(user.target is not aten.sigmoid.default for user in node.users)
         if node.target in MOVERS:
@@ -111,12 +125,12 @@ class Integers(Quantizer):
         """Every annotation is of a kind that the converter knows."""
 
 
-def quantize(network: nn.Module, folder: Path) -> nn.Module:
+def quantize(network: nn.Module, folder: Path, integers: Integers) -> nn.Module:
     """`network` in int8, calibrated with the samples in `folder`."""
     stored = np.load(folder / CALIBRATION)
     columns = [torch.from_numpy(stored[name]) for name in stored.files]
     samples = [tuple(value[None] for value in row) for row in zip(*columns, strict=True)]
-    prepared = prepare_pt2e(torch.export.export(network, samples[0]).module(), Integers())
+    prepared = prepare_pt2e(torch.export.export(network, samples[0]).module(), integers)
     with torch.no_grad():
         for sample in samples:
             prepared(*sample)
@@ -144,7 +158,8 @@ def main(request: dict[str, Any]) -> None:
     folder, path = Path(request["folder"]), Path(request["path"])
     network, how = read_program(folder), None
     if (folder / CALIBRATION).exists():
-        network, how = quantize(network, folder), QuantConfig(pt2e_quantizer=Integers())
+        integers = Integers([request["outputs"].index(name) for name in request["delicate"]])
+        network, how = quantize(network, folder, integers), QuantConfig(pt2e_quantizer=integers)
     shapes = {name: [n, *size, c] for name, (n, c, *size) in request["inputs"].items()}
     named = Named(network, request["outputs"])
     inputs = {name: torch.zeros(shape) for name, shape in shapes.items()}

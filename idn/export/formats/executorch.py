@@ -142,14 +142,12 @@ def _quantised(network: Network, calibration: Sequence[Arrays]) -> nn.Module:
 
 
 def _delicate(graph: fx.Graph, network: Network) -> set[str]:
-    """Names of the nodes that int8 leaves alone: what makes delicate outputs and nothing else, as a mask whose maps are
-    so uneven that eight bits per map cost 8 dB, and what a sigmoid turns into pixels.
-    """
+    """Names of the nodes that int8 leaves alone: all that delicate outputs hang on, and what a sigmoid reads."""
     results = dict(zip(network.outputs, graph.output_node().args[0], strict=True))
     spared = {results[name] for name in network.delicate}
     for node in reversed(graph.nodes):
-        if node.users and all(user in spared for user in node.users):
-            spared.add(node)
+        if node in spared:
+            spared.update(node.all_input_nodes)
     spared.update(node.args[0] for node in graph.nodes if node.target == torch.ops.aten.sigmoid.default)
     return {node.name for node in spared}
 

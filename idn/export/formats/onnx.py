@@ -71,7 +71,7 @@ class OnnxFormat:
             if precision == "fp16":
                 model = _halve(model)
             elif precision == "int8":
-                model = _quantise(model, list(network.inputs), calibration)
+                model = _quantise(model, network, calibration)
         _tidy(model)
         onnx.checker.check_model(model, full_check=True)
         save(model, path)
@@ -169,18 +169,19 @@ def _halve(model: "ModelProto") -> "ModelProto":
     return halved.model
 
 
-def _quantise(model: "ModelProto", names: Sequence[str], calibration: Sequence[Arrays]) -> "ModelProto":
+def _quantise(model: "ModelProto", network: Network, calibration: Sequence[Arrays]) -> "ModelProto":
     """Static quantisation of the convolutions, in the form of quantise-dequantise pairs around each."""
     import onnx
     from onnxruntime import quantization as q
 
     class Reader(q.CalibrationDataReader):
         def __init__(self) -> None:
-            self._feeds = iter([dict(zip(names, arrays, strict=True)) for arrays in calibration])
+            self._feeds = iter([dict(zip(network.inputs, arrays, strict=True)) for arrays in calibration])
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             return next(self._feeds, None)
 
+    spared = _sensitive(model, network.delicate)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "quantised.onnx")
         q.quantize_static(
@@ -189,19 +190,39 @@ def _quantise(model: "ModelProto", names: Sequence[str], calibration: Sequence[A
             Reader(),
             quant_format=q.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=_sensitive(model),
+            nodes_to_exclude=spared,
             per_channel=True,
             activation_type=q.QuantType.QUInt8,
             weight_type=q.QuantType.QInt8,
             calibrate_method=q.CalibrationMethod.MinMax,  # percentiles gain 1 dB and keep every map of every example
         )
-        return onnx.load(path)
+        quantised = onnx.load(path)
+    _unround(quantised, set(spared))
+    return quantised
 
 
-def _sensitive(model: "ModelProto") -> list[str]:
-    """Names of the convolutions that int8 leaves alone: those of few channels, and those whose kernels are an input."""
+def _unround(model: "ModelProto", spared: set[str]) -> None:
+    """Let the convolutions of these names read maps before they are rounded for others who read them, too."""
+    maker = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        rounded = maker.get(node.input[0]) if node.name in spared else None
+        if rounded is not None and rounded.op_type == "DequantizeLinear":
+            node.input[0] = maker[rounded.input[0]].input[0]
+
+
+def _sensitive(model: "ModelProto", delicate: Sequence[str]) -> list[str]:
+    """Names of the convolutions that int8 leaves alone.
+
+    Those of few channels, those whose kernels are an input, and all that the outputs `delicate` hang on.
+    """
     channels = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
-    return [node.name for node in model.graph.node if node.op_type == "Conv" and channels.get(node.input[1], 0) < FEW]
+    wanted, spared = set(delicate), []
+    for node in reversed(model.graph.node):  # in topological order, as ONNX demands
+        if hangs := not wanted.isdisjoint(node.output):
+            wanted.update(node.input)
+        if node.op_type == "Conv" and (hangs or channels.get(node.input[1], 0) < FEW):
+            spared.append(node.name)
+    return spared
 
 
 def _tidy(model: "ModelProto") -> None:

@@ -56,7 +56,7 @@ class OpenVinoFormat:
         with quiet(), _unreported():
             model = _convert(network)
             if precision == "int8":
-                model = _quantise(model, calibration)
+                model = _quantise(model, network.delicate, calibration)
         _name_nodes(model, network.name)
         model.set_rt_info(precision, _PRECISION)
         _save(model, path, halved=precision == "fp16")
@@ -133,7 +133,7 @@ def _convert(network: Network) -> "Model":
     return model
 
 
-def _quantise(model: "Model", calibration: Sequence[Arrays]) -> "Model":
+def _quantise(model: "Model", delicate: Sequence[str], calibration: Sequence[Arrays]) -> "Model":
     """Quantisation after training, with the ranges that the calibration inputs reach."""
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -143,7 +143,7 @@ def _quantise(model: "Model", calibration: Sequence[Arrays]) -> "Model":
         nncf.Dataset(calibration, lambda arrays: dict(enumerate(arrays))),
         subset_size=len(calibration),
         preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(names=_sensitive(model)),
+        ignored_scope=nncf.IgnoredScope(names=_sensitive(model, delicate)),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,  # means of extremes lose 5 to 7 dB
             disable_bias_correction=True,  # gains nothing here, and takes other constants for biases
@@ -169,20 +169,35 @@ def _shield(model: "Model") -> None:
                 reader.replace_source_output(same.output(0))
 
 
-def _sensitive(model: "Model") -> list[str]:
-    """Names of the nodes that int8 leaves alone: convolutions of few channels or whose kernels are an input, and the
-    products and differences of whole maps, of the blend above all."""
+def _sensitive(model: "Model", delicate: Sequence[str]) -> list[str]:
+    """Names of the nodes that int8 leaves alone.
+
+    Convolutions of few channels or whose kernels are an input, those that the outputs `delicate` hang on, and the
+    products and differences of whole maps, of the blend above all.
+    """
+    spared = {node.get_friendly_name() for name in delicate for node in _before(model.output(name).get_node())}
     kept = []
     for node in model.get_ops():
-        kind = node.get_type_name()
+        kind, name = node.get_type_name(), node.get_friendly_name()
         if kind in ("Convolution", "GroupConvolution"):
             few = node.get_output_shape(0)[1] < FEW
-            chosen = few or not _constant(node.input_value(1).get_node())
+            chosen = few or name in spared or not _constant(node.input_value(1).get_node())
         else:
             chosen = kind in ("Multiply", "Subtract")
         if chosen:
-            kept.append(node.get_friendly_name())
+            kept.append(name)
     return kept
+
+
+def _before(node: Any) -> Iterator[Any]:
+    """A node and all whose numbers it depends on, each once; shapes are no numbers."""
+    left, seen = [node], set()
+    while left:
+        found = left.pop()
+        if found.get_friendly_name() not in seen and found.get_type_name() != "ShapeOf":
+            seen.add(found.get_friendly_name())
+            left += [value.get_node() for value in found.input_values()]
+            yield found
 
 
 def _constant(node: Any) -> bool:

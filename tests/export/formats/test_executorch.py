@@ -87,13 +87,13 @@ def test_a_file_computes_what_pytorch_computes(tiny: Path) -> None:
 
 @pytest.mark.parametrize(("precision", "most"), [("fp16", 2e-3), ("int8", 2e-2)])
 def test_other_precisions_are_near(tmp_path: Path, precision: str, most: float) -> None:
-    path = tmp_path / "swap.pte"
-    ExecuTorchFormat().write(TINY, path, precision, examples(TINY))
+    path, network = tmp_path / "swap.pte", TINY._replace(delicate=())
+    ExecuTorchFormat().write(network, path, precision, examples(TINY))
     assert 1e-5 < error(TINY, path) < most
     assert ExecuTorchFormat().open(path, 1)(TINY.inputs["target"].numpy())[0].dtype == np.float32
 
 
-def test_int8_leaves_alone_what_makes_the_mask_only(tmp_path: Path) -> None:
+def test_int8_leaves_alone_what_the_mask_hangs_on(tmp_path: Path) -> None:
     class Apart(Tiny):
         def forward(self, target: Tensor) -> tuple[Tensor, Tensor]:
             mask = torch.sigmoid(self.mask(self.first(target)))
@@ -112,9 +112,10 @@ def test_every_network_of_a_student(tmp_path: Path) -> None:
     path = tmp_path / "any.pte"
     swap = baked(student().bake(torch.randn(1, 16), torch.rand(1, 32, 7, 7)), 64)
     for network in (swap, *dynamic(student(), 64, ExecuTorchFormat.runtime_kernels)):
-        for precision, most in (("fp32", 1e-4), ("fp16", 1e-2), ("int8", 0.2)):
+        largest = max(float(np.abs(value).max()) for value in reference(network, examples(network))[0])
+        for precision, most in (("fp32", 1e-5), ("fp16", 2e-2), ("int8", 5e-2)):
             ExecuTorchFormat().write(network, path, precision, examples(network))
-            assert error(network, path) < most
+            assert error(network, path) < most * largest
 
 
 def test_an_encoder(tmp_path: Path) -> None:
