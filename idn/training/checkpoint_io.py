@@ -9,12 +9,14 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn, save
 
 from idn.encoders.description import describe_encoder, same_mark
-from idn.errors import EncoderMismatch
+from idn.errors import EncoderMismatch, OptionError
 from idn.files.atomic import atomic_write
 from idn.types import EncoderDescription, IdentityEncoder
 
 _ENCODER = "encoder"
 """Key of a checkpoint that holds name and mark of the identity encoder that is trained with."""
+_TEMPLATE = "template"
+"""Key of a checkpoint that holds the alignment template of its crops."""
 
 
 def leave_out(checkpoint: MutableMapping[str, Any], prefixes: tuple[str, ...]) -> None:
@@ -51,6 +53,18 @@ def check_encoder(checkpoint: Mapping[str, Any], encoder: IdentityEncoder) -> No
             wanted=wanted.name,
             given=given.name,
         )
+
+
+def note_template(checkpoint: MutableMapping[str, Any], template: str | None) -> None:
+    """Write down how the crops are aligned that it was trained on; None: nobody said."""
+    checkpoint[_TEMPLATE] = template
+
+
+def check_template(checkpoint: Mapping[str, Any], template: str | None) -> None:
+    """Raise OptionError if a checkpoint was trained on crops of another template; another size may be meant."""
+    wanted = checkpoint.get(_TEMPLATE)
+    if None not in (wanted, template) and wanted != template:
+        raise OptionError("template", template, f"is not that of the run to go on with, {wanted}: give the same crops")
 
 
 class WholeCheckpoints(TorchCheckpointIO):

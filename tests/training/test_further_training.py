@@ -1,4 +1,4 @@
-"""start=: a student of a file is trained further, with its weights, its terms and nothing else of its training."""
+"""Training that goes on: start= takes weights and terms of a student file, a checkpoint wants crops like its own."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import idn
-from idn.errors import EncoderMismatch, ForeignFile, MissingFile
+from idn.errors import EncoderMismatch, ForeignFile, MissingFile, OptionError
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import load_student, save_student
 from idn.training.modules.supervision import terms_of_both
@@ -60,3 +60,14 @@ def test_another_width_another_encoder_and_no_file_are_refused(begun: Path, tmp_
         idn.build("train", [*SMALL, f"start={foreign}"])
     with pytest.raises(MissingFile):
         idn.build("train", [*SMALL, "start=nothing.safetensors"])
+
+
+def test_a_checkpoint_wants_crops_of_its_own_template() -> None:
+    module, _ = idn.build("train", SMALL)
+    saved = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(saved)
+    module.on_load_checkpoint(dict(saved))
+    module.notes["template"] = "arcface_112_v2"
+    with pytest.raises(OptionError) as refused:
+        module.on_load_checkpoint(saved)
+    assert refused.value.argument == "template"

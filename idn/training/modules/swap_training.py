@@ -15,7 +15,7 @@ from idn.losses.adversarial import Scales
 from idn.losses.objective import Objective
 from idn.metrics.metric import measure
 from idn.metrics.swaps import SWAP_METRICS, ask_recogniser
-from idn.training.checkpoint_io import check_encoder, leave_out, note_encoder, refill
+from idn.training.checkpoint_io import check_encoder, check_template, leave_out, note_encoder, note_template, refill
 from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, differentiate, update
 from idn.training.modules.finite_guard import FiniteGuard
 from idn.training.modules.needs import demand_met, look
@@ -287,14 +287,17 @@ class SwapTraining(FiniteGuard):
         self.write(self.ema.network, path, notes | {"fraction": f"{fraction:g}"} | dict(more or {}))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen networks out, and note which encoder it is."""
+        """Leave the frozen networks out, and note which encoder it is, and which template."""
         leave_out(checkpoint, FROZEN)
         note_encoder(checkpoint, self.encoder)
+        note_template(checkpoint, self.notes.get("template"))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refill the frozen networks with what they hold now, so that the rest still loads strictly.
 
-        Raises EncoderMismatch for another identity encoder than that of the checkpoint.
+        Raises EncoderMismatch for another identity encoder than that of the checkpoint, and OptionError for another
+        template.
         """
         check_encoder(checkpoint, self.encoder)
+        check_template(checkpoint, self.notes.get("template"))
         refill(checkpoint, self, FROZEN)
