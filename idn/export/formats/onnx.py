@@ -27,6 +27,9 @@ FEW = 16
 """Convolutions with fewer output channels stay in float32 in int8 files: they hold next to no weights, and what they
 round is seen in the picture at once."""
 
+LARGE = 1024
+"""Numbers of a kernel from which int8 files keep it in eight bits where maps stay in float32."""
+
 
 @dataclass(frozen=True)
 class OnnxFormat:
@@ -198,6 +201,7 @@ def _quantise(model: "ModelProto", network: Network, calibration: Sequence[Array
         )
         quantised = onnx.load(path)
     _unround(quantised, set(spared))
+    _shrink(quantised, set(spared))
     return quantised
 
 
@@ -208,6 +212,29 @@ def _unround(model: "ModelProto", spared: set[str]) -> None:
         rounded = maker.get(node.input[0]) if node.name in spared else None
         if rounded is not None and rounded.op_type == "DequantizeLinear":
             node.input[0] = maker[rounded.input[0]].input[0]
+
+
+def _shrink(model: "ModelProto", spared: set[str]) -> None:
+    """Keep the larger kernels of the convolutions of these names in eight bits per output channel, too.
+
+    They are computed with in float32, and their rounding is far below what that of maps would be.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in [node for node in model.graph.node if node.name in spared]:
+        if (tensor := stored.get(node.input[1])) is None or np.prod(tensor.dims) < LARGE:
+            continue
+        kernel = numpy_helper.to_array(tensor)
+        scale = np.maximum(np.abs(kernel).max((1, 2, 3), keepdims=True) / 127, 1e-12).astype(np.float32)
+        whole = np.rint(kernel / scale).astype(np.int8)
+        small, number, factor = (f"{tensor.name}_{part}" for part in ("quantized", "number", "scale"))
+        model.graph.initializer.extend(map(numpy_helper.from_array, (whole, scale), (small, factor)))
+        model.graph.initializer.remove(tensor)
+        times = helper.make_node("Mul", [number, factor], [tensor.name], f"{tensor.name}_restored")
+        # ONNX Runtime leaves DequantizeLinear alone, and computes these two once
+        model.graph.node.insert(0, times)
+        model.graph.node.insert(0, helper.make_node("Cast", [small], [number], number, to=TensorProto.FLOAT))
 
 
 def _sensitive(model: "ModelProto", delicate: Sequence[str]) -> list[str]:

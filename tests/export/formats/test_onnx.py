@@ -65,7 +65,7 @@ def test_a_file_says_its_maker_and_nothing_of_the_machine(network: Network, writ
     assert (tmp_path / "again.onnx").read_bytes() == written.read_bytes()
 
 
-@pytest.mark.parametrize(("precision", "least", "share"), [("fp16", 50, 0.6), ("int8", 30, 0.8)])
+@pytest.mark.parametrize(("precision", "least", "share"), [("fp16", 50, 0.6), ("int8", 30, 0.7)])
 def test_smaller_precisions_come_close(
     network: Network, written: Path, tmp_path: Path, precision: str, least: float, share: float
 ) -> None:
@@ -81,9 +81,11 @@ def test_int8_leaves_alone_what_the_mask_hangs_on(network: Network, tmp_path: Pa
     path, crops = tmp_path / "swap.onnx", targets(*[(1, 3, 64, 64)] * 4)
     OnnxFormat().write(network, path, "int8", crops)
     mask, right = OnnxFormat().open(path, 1)(*crops[0])[1], reference(network, crops)[0][1]
-    assert np.abs(mask - right).max() < 1e-4
-    kept = {tensor.name for tensor in onnx.load(path).graph.initializer} & network.module.state_dict().keys()
-    assert any(name.startswith("encoder.0") for name in kept) and not any(name.startswith("decoder.1") for name in kept)
+    assert -10 * np.log10(np.square(mask - right).mean()) > 35  # their kernels alone are rounded
+    rounding = {node.input[0] for node in onnx.load(path).graph.node if node.op_type == "QuantizeLinear"}
+    read = {node.input[1]: node.input[0] for node in onnx.load(path).graph.node if node.op_type == "Conv"}
+    assert rounding and read["encoder.1.0.weight"] not in rounding
+    assert not {"decoder.1.1.weight", "decoder.1.2.weight"} & read.keys()  # their kernels come from integers
 
 
 def test_batch_and_size_may_stay_open(network: Network, tmp_path: Path) -> None:
