@@ -100,7 +100,7 @@ class Evaluation:
         protocol = self._protocol()
         self._begin(protocol)
         parts = Parts(self.out)
-        judge = Judge(gallery, [name.source_person for name in self.pair_set.names])
+        judge = Judge(gallery, self.pair_set.names)
         timeline = Timeline(self.pair_set.runs)
         for number, rows in self._chunks("judging"):
             if not parts.done(number):

@@ -67,6 +67,10 @@ def _identity_target(seen: Seen) -> Tensor:
     return seen.who.target
 
 
+def _identity_other(seen: Seen) -> Tensor | None:
+    return seen.who.other
+
+
 def _found(seen: Seen) -> Tensor | None:
     return seen.found
 
@@ -153,6 +157,13 @@ METRICS = (
     ),
     EvaluationMetric(
         "identity_target", "similarity to the target, centred likewise", "cosine", "lower", _identity_target
+    ),
+    EvaluationMetric(
+        "identity_other",
+        "similarity to other pictures of the source's person, which a paste of the source does not raise",
+        "cosine",
+        "higher",
+        _identity_other,
     ),
     EvaluationMetric("face_found", "swaps in which the detector sees a face", "share", "higher", _found),
     EvaluationMetric("pose_error", "turn of the head against the target's, from landmarks", "degrees", "lower", _pose),

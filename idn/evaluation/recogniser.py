@@ -10,6 +10,7 @@ from torch import Tensor
 from idn.encoders.description import describe_encoder, same_mark
 from idn.errors import UserError
 from idn.evaluation.methods.method import Method
+from idn.evaluation.pairs.pair_set import PairName
 from idn.types import IdentityEncoder
 
 
@@ -33,6 +34,8 @@ class Answer(NamedTuple):
     """(N,): cosine to the target."""
     hit: Tensor
     """(N,) float: 1 where no source of another person is nearer than those of the right one."""
+    other: Tensor | None = None
+    """(N,): mean cosine to the other pictures of the source's person among the pairs; NaN where there are none."""
 
 
 def centred(embeddings: Tensor, centre: Tensor) -> Tensor:
@@ -45,13 +48,18 @@ class Judge:
     """Says how much pictures look like sources and targets, by the embeddings of one recogniser.
 
     gallery: what it saw in the pairs.
-    people: of the source of every pair.
+    names: of every pair.
     """
 
-    def __init__(self, gallery: Gallery, people: Sequence[str]) -> None:
+    def __init__(self, gallery: Gallery, names: Sequence[PairName]) -> None:
         self.gallery = gallery
-        numbers = {person: number for number, person in enumerate(dict.fromkeys(people))}
-        self._people = torch.tensor([numbers[person] for person in people])
+        self._people = _numbered([name.source_person for name in names])
+        pictures = _numbered([*(name.source for name in names), *(name.target for name in names)])
+        people = _numbered([*(name.source_person for name in names), *(name.target_person for name in names)])
+        once = list({picture: place for place, picture in enumerate(pictures.tolist())}.values())
+        self._all = torch.cat([gallery.sources, gallery.targets])[once]
+        self._all_people, self._all_pictures = people[once], pictures[once]
+        self._own_people, self._own_pictures = people[: len(names)], pictures[: len(names)]
 
     def __call__(self, embeddings: Tensor, rows: range) -> Answer:
         """embeddings: (N, D), of pictures that were made of the pairs of these numbers."""
@@ -61,7 +69,20 @@ class Judge:
         mine = self._people[None] == self._people[here, None]
         best, other = (cosines.masked_fill(~which, -2).amax(1) for which in (mine, ~mine))
         own = (seen * self.gallery.sources[here]).sum(1)
-        return Answer(own, (seen * self.gallery.targets[here]).sum(1), (best > other).float())
+        to_target = (seen * self.gallery.targets[here]).sum(1)
+        return Answer(own, to_target, (best > other).float(), self._to_others(seen, here))
+
+    def _to_others(self, seen: Tensor, here: slice) -> Tensor:
+        """(N,): mean cosine to every other picture of the person on the source, each of them once."""
+        right = self._all_people[None] == self._own_people[here, None]
+        right &= self._all_pictures[None] != self._own_pictures[here, None]
+        return ((seen @ self._all.mT) * right).sum(1) / right.sum(1)
+
+
+def _numbered(names: Sequence[str]) -> Tensor:
+    """Equal names get equal numbers, from 0."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return torch.tensor([numbers[name] for name in names])
 
 
 def check_independent(recogniser: IdentityEncoder, methods: Sequence[Method], same_recogniser: bool) -> list[str]:

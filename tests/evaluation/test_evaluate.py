@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -167,6 +169,33 @@ def test_a_stopped_evaluation_goes_on_and_ends_alike(finished: Path, tmp_path: P
     assert again.calls == 3
     one, other = write_report(tmp_path), json.loads((finished / "metrics.json").read_text())
     assert json.loads(json.dumps(one["methods"])) == other["methods"] and one["protocol"]["facts"] == {"seed": 0}
+
+
+class Killed(Mixed):
+    """Its process is killed at the third chunk."""
+
+    def swap(self, pairs: Pairs, who: IdentityFeatures) -> Swaps:
+        if self.calls == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().swap(pairs, who)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_evaluation_goes_on_and_ends_alike(finished: Path, tmp_path: Path) -> None:
+    usual = [Mixed("whole", 1.0), Mixed("most", 0.7, spoil="t5"), Mixed("little", 0.2)]
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        evaluation(tmp_path, [*usual, Killed("copy", 0.0)]).run()
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert [Parts(tmp_path).done(number) for number in range(4)] == [True, True, False, False]
+    again = Mixed("copy", 0.0)
+    evaluation(tmp_path, [*usual, again]).run()
+    assert again.calls == 3, "the first try, and the two chunks that were missing"
+    one, other = read_judged(tmp_path), read_judged(finished)
+    for name in one.names:
+        assert one.column(name, "swap_gain") == pytest.approx(other.column(name, "swap_gain"), nan_ok=True)
 
 
 def test_a_detector_tells_in_which_swaps_there_is_no_face(tmp_path: Path) -> None:
