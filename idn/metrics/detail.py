@@ -59,7 +59,9 @@ def sharpness_ratio(swap: Tensor, answer: Tensor, face: Tensor) -> Tensor:
 def inset(face: Tensor) -> Tensor:
     """(N, 1, S, S) in [0, 1] -> the same without the outermost 3 px of 96, where a blur sees beyond the face."""
     reach = round(_INSET * SIGMA * face.shape[-1])
-    return 1 - F.max_pool2d(1 - face, 2 * reach + 1, stride=1, padding=reach)
+    side = 2 * reach + 1
+    rows = F.max_pool2d(1 - face, (side, 1), stride=1, padding=(reach, 0))  # a square's largest is that of its rows'
+    return 1 - F.max_pool2d(rows, (1, side), stride=1, padding=(0, reach))
 
 
 def feature_discs(landmarks: Tensor, size: int) -> Tensor:
