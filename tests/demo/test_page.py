@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,13 @@ def accept(page: Any) -> None:
     page.wait_for_selector("#work", state="visible")
 
 
+def says(page: Any, words: str) -> None:
+    """Wait until the page says so; by a locator, since the page lets nobody evaluate strings in it."""
+    page.locator("#status", has_text=words).wait_for()
+
+
 def saved(page: Any, tmp_path: Path) -> Path:
-    page.wait_for_function("document.getElementById('status').textContent.startsWith('Done')")
+    says(page, "Done")
     with page.expect_download() as download:
         page.click("#save")
     download.value.save_as(tmp_path / "swapped.png")
@@ -130,13 +136,15 @@ def test_files_and_camera_give_pictures_and_errors_are_told(page: Any, tmp_path:
     page.set_input_files("#source .file", tmp_path / "face.png")
     page.set_input_files("#target .file", tmp_path / "text.png")
     page.click("#swap")
-    page.wait_for_function("document.getElementById('status').textContent.includes('no picture')")
+    says(page, "no picture")
     page.set_input_files("#target .file", tmp_path / "face.png")
     page.click("#swap")
     assert Image.open(saved(page, tmp_path)).size == (64, 64)
     page.click("#source .camera")
-    page.wait_for_function("document.querySelector('#source video').videoWidth > 0")
+    until = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate("document.querySelector('#source video').videoWidth") and time.monotonic() < until:
+        page.wait_for_timeout(200)
     page.click("#source .camera")
     page.wait_for_selector("#source img", state="visible")
     page.click("#swap")
-    page.wait_for_function("/square/.test(document.getElementById('status').textContent)")
+    says(page, "square")

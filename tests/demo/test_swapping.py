@@ -77,7 +77,7 @@ def test_a_swap_of_photographs_pastes_into_them(swapping, swapper: Swapper, monk
     answer = swapping.swap("ours", png(pixels), png(pixels), aligned=False)
     result = np.asarray(opened(answer.picture)).astype(int)
     assert result.shape == pixels.shape and find_mark([result.astype(np.uint8)], resized=False).found
-    assert np.abs(result - pixels)[:20].max() <= 9  # the mark alone
+    assert np.abs(result - pixels)[:, :15].max() <= 9  # the mark alone
     assert np.abs(result - pixels)[90:150, 90:150].mean() > 5
 
 

@@ -79,11 +79,14 @@ async function begin() {
   const headers = { "Content-Type": "application/json" };
   ({ token } = await ask("consent", { method: "POST", headers, body: JSON.stringify({ accepted: byId("agree").checked }) }));
   students = await ask("students");
-  byId("student").replaceChildren(...students.map(({ name }) => new Option(name)));
+  byId("student").replaceChildren(...students.map(({ name }) => new Option(shortened(name), name)));
   choose();
   byId("notice").close();
   byId("work").hidden = false;
 }
+
+/** The end of a path: the file and its folder. */
+const shortened = (path) => path.split(/[\\/]/).slice(-2).join("/");
 
 /** A student of drawn faces takes crops alone. */
 function choose() {
