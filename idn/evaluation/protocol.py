@@ -25,7 +25,7 @@ PROTOCOL = "protocol.json"
 """Name of its file in the folder of an evaluation."""
 REVISION = 1
 """Counts what changes the meaning of a number: two reports of different revisions cannot be compared."""
-_MAY_DIFFER = ("versions", "said")
+_MAY_DIFFER = ("versions", "said", "not_measured")
 """Fields that do not decide whether numbers can be compared."""
 
 
@@ -59,7 +59,9 @@ class Protocol:
     versions: Mapping[str, str]
     """Of this package and the libraries."""
     said: tuple[str, ...] = ()
-    """Sentences that every output repeats."""
+    """Warnings that every output repeats."""
+    not_measured: tuple[str, ...] = ()
+    """What is not among the numbers, and why; every output repeats it."""
 
     def write(self, folder: Path) -> None:
         """Store it in the folder of an evaluation."""
@@ -74,7 +76,7 @@ class Protocol:
             raise UserError(f"{folder} holds no evaluation: give the folder that `idn eval` wrote")
         try:
             found = json.loads(path.read_text())
-            return cls(**found | {"said": tuple(found["said"])})
+            return cls(**found | {name: tuple(found[name]) for name in ("said", "not_measured")})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} was not written by this version of idn ({error}): evaluate again") from error
 
@@ -135,7 +137,8 @@ def describe_protocol(pair_set: PairSet, models: Models) -> Protocol:
         reference="the sources and targets of these pairs",
         revision=REVISION,
         versions={"idn": idn.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        said=tuple(_said(pair_set, models)),
+        said=tuple(_said(models)),
+        not_measured=tuple(_not_measured(pair_set, models)),
     )
 
 
@@ -144,25 +147,30 @@ def checksum(encoder: IdentityEncoder) -> str:
     return weights_digest(encoder) if isinstance(encoder, nn.Module) else describe_encoder(encoder).name
 
 
-def _said(pair_set: PairSet, models: Models) -> list[str]:
-    """Sentences that every output repeats: what flatters, and what is not measured and why."""
+def _said(models: Models) -> list[str]:
+    """What flatters, or is not what its name says."""
     said = []
     if models.taught:
         said.append(f"the recogniser taught {', '.join(models.taught)} and judges them: its numbers flatter them")
-    if models.landmarks is None:
-        said.append(f"no landmarks: {models.no_landmarks}")
-    elif pair_set.runs is not None:
-        longest = max(Counter(pair_set.runs).values())
-        if longest == 1:
-            said.append("no jitter and no flicker: every frame stands alone, and they take 3 and 2 successive frames")
-        elif longest == 2:
-            said.append("no jitter: it takes 3 successive frames, and there are 2 at a time")
-    if models.lpips is None:
-        said.append(f"no LPIPS: {models.no_lpips}")
     for model in (models.lpips, models.extractor):
         if model is not None and not model.facts["published_weights"]:
             said.append(f"{model.facts['name']} has other weights than those that torchvision publishes")
     return said
+
+
+def _not_measured(pair_set: PairSet, models: Models) -> list[str]:
+    missing = []
+    if models.landmarks is None:
+        missing.append(f"no landmarks: {models.no_landmarks}")
+    elif pair_set.runs is not None:
+        longest = max(Counter(pair_set.runs).values())
+        if longest == 1:
+            missing.append("no jitter and no flicker: every frame stands alone, they take 3 and 2 in a row")
+        elif longest == 2:
+            missing.append("no jitter: it takes 3 successive frames, and there are 2 at a time")
+    if models.lpips is None:
+        missing.append(f"no LPIPS: {models.no_lpips}")
+    return missing
 
 
 def _landmark_facts(landmarks: Landmarks) -> Mapping[str, Any]:

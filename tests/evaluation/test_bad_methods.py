@@ -1,4 +1,4 @@
-"""Swaps that are none: whatever a blur, a smear, a grey face, a tint, a paste or a copy wins, it is not the headline."""
+"""Swaps that are none: whatever a blur, a smear, a grey face, a tint, a paste or a copy wins, no headline is it."""
 
 from typing import NamedTuple
 

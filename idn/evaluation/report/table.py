@@ -35,6 +35,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console.print(table)
     for sentence in protocol["said"]:
         console.print(f"! {sentence}", style="bold", markup=False, highlight=False)
+    for sentence in protocol["not_measured"]:
+        console.print(sentence, markup=False, highlight=False)
     for name, pairs in summary["not_separated"].items():
         console.print(
             f"{name} does not separate {'; '.join(' and '.join(pair) for pair in pairs)}", markup=False, highlight=False
