@@ -110,6 +110,11 @@ def test_a_problem_is_counted_and_measured_by_nobody(finished: Path) -> None:
     assert most["to_teacher"]["psnr_truth"]["value"] < 1 and most["to_teacher"]["psnr_truth"]["count"] == COUNT - 1
 
 
+def test_the_terminal_says_why_pairs_have_no_picture(finished: Path, capsys) -> None:
+    write_report(finished)
+    assert "most: 1 without a picture (pixels that are no numbers)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_stands_beside_every_number_is_stored(finished: Path) -> None:
     protocol = Protocol.read(finished)
     assert (protocol.pairs, protocol.facts, protocol.left_out) == (COUNT, {"seed": 0}, {"damaged": 2})

@@ -22,9 +22,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         f"{protocol['recogniser']['name']}; in brackets {summary['intervals']}"
     )
     table = Table(title=title, title_justify="left")
-    table.add_column("metric")
+    table.add_column("metric", min_width=max(map(len, summary["metrics"]), default=0) + len(" ↑"))
     for method in summary["methods"]:
-        table.add_column(escape(method["name"]), justify="right")
+        table.add_column(escape(method["name"]), justify="right", overflow="fold")
     for name, metric in summary["metrics"].items():
         arrow = {"higher": "↑", "lower": "↓", "one": "→ 1"}[metric["better"]]
         cells = [cell(method["values"].get(name), protocol["pairs"]) for method in summary["methods"]]
@@ -35,12 +35,24 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console.print(table)
     for sentence in protocol["said"]:
         console.print(f"! {sentence}", style="bold", markup=False, highlight=False)
-    for sentence in protocol["not_measured"]:
+    for sentence in (*protocol["not_measured"], *map(_gaps, filter(_has_gaps, summary["methods"]))):
         console.print(sentence, markup=False, highlight=False)
     for name, pairs in summary["not_separated"].items():
         console.print(
             f"{name} does not separate {'; '.join(' and '.join(pair) for pair in pairs)}", markup=False, highlight=False
         )
+
+
+def _has_gaps(method: Mapping[str, Any]) -> bool:
+    return bool(method["problems"] or method.get("extra"))
+
+
+def _gaps(method: Mapping[str, Any]) -> str:
+    """Why pairs of a method have no picture, and which of its pictures nobody asked for."""
+    reasons = [f"{count} without a picture ({problem})" for problem, count in method["problems"].items()]
+    if extra := method.get("extra"):
+        reasons.append(f"{extra} pictures of other pairs, which are passed over")
+    return f"{method['name']}: {', '.join(reasons)}"
 
 
 def cell(value: Mapping[str, float] | None, pairs: int) -> str:
