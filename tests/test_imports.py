@@ -21,9 +21,9 @@ MAY_IMPORT = {
     "reweighting": {"files", "data", "metrics"},
     "teacher_cache": {"files", "data", "metrics"},
     "teachers": {"files", "reweighting", "teacher_cache"},
-    "swap": {"files", "data", "encoders", "students", "provenance"},
-    "demo": {"files", "data", "encoders", "students", "provenance", "swap"},
     "export": {"files", "data", "encoders", "students"},
+    "swap": {"files", "data", "encoders", "students", "provenance", "export"},
+    "demo": {"files", "data", "encoders", "students", "provenance", "swap"},
     "evaluation": {"files", "data", "encoders", "metrics", "students", "export"},
     "training": {"files", "data", "encoders", "losses", "metrics", "provenance", "reweighting", "students"},
 }

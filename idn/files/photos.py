@@ -186,6 +186,20 @@ def photo_size(path: Path) -> tuple[int, int]:
         raise UnreadablePhoto(printable(f"{type(error).__name__}: {error}")) from error
 
 
+def photo_frames(path: Path) -> int:
+    """How many pictures an animated GIF, WebP, PNG or AVIF holds; 1 for any other file.
+
+    Raises UnreadablePhoto where its beginning says nothing.
+    """
+    try:
+        with _open(path) as image:
+            return getattr(image, "n_frames", 1) if image.format in ("GIF", "WEBP", "PNG", "AVIF") else 1
+    except UnreadablePhoto:
+        raise
+    except Exception as error:  # readers raise whatever a damaged header brings about
+        raise UnreadablePhoto(printable(f"{type(error).__name__}: {error}")) from error
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[Image.Image]:
     """The beginning of a file, read by one of the formats of photographs, however large it says the picture is."""

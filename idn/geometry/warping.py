@@ -17,10 +17,10 @@ def warp(images: Tensor, matrix: Tensor, size: int, padding: str = "border") -> 
     Bilinear; `padding` as in `grid_sample` ("zeros", "border", "reflection"). Differentiable in the images. Shrinking
     by more than 2 should follow a `resize`, bilinear sampling does not average.
     """
-    return _sample(images, invert_affine(matrix.to(images.device, torch.float64)), (size, size), padding)
+    return sample(images, invert_affine(matrix.to(images.device, torch.float64)), (size, size), padding)
 
 
-def _sample(images: Tensor, back: Tensor, shape: tuple[int, int], padding: str) -> Tensor:
+def sample(images: Tensor, back: Tensor, shape: tuple[int, int], padding: str) -> Tensor:
     """(N, C, H, W) -> (N, C, *shape). back: float64 maps from output to input coordinates, (N, 2, 3) or (2, 3).
 
     One image for N maps is read N times.
@@ -72,7 +72,7 @@ def paste(pictures: Tensor, crops: Tensor, matrix: Tensor, mask: Tensor | None =
     """
     size, (height, width) = crops.shape[-1], pictures.shape[-2:]
     back = matrix.to(pictures.device, torch.float64)
-    left, top, right, bottom = _reach(back, size, width, height)
+    left, top, right, bottom = reach(back, size, width, height)
     if 4 * (right - left) * (bottom - top) < width * height:
         whole = pictures.clone()
         if right > left and bottom > top:
@@ -83,13 +83,13 @@ def paste(pictures: Tensor, crops: Tensor, matrix: Tensor, mask: Tensor | None =
     even = _even(size / float(back[..., 0].norm(dim=-1).min()))
     scaled = torch.cat([back[..., :2] * (back.new_tensor((width, height)) / size), back[..., 2:] / size], -1)
     image, share = (
-        _sample(resize(x, even) if size > 2 * even else x, scaled, (height, width), padding)
+        sample(resize(x, even) if size > 2 * even else x, scaled, (height, width), padding)
         for x, padding in ((crops, "border"), (feather(size, crops) if mask is None else mask, "zeros"))
     )
     return (share * image + (1 - share) * pictures).clamp(0, 1)
 
 
-def _reach(matrix: Tensor, size: int, width: int, height: int) -> tuple[int, int, int, int]:
+def reach(matrix: Tensor, size: int, width: int, height: int) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the part of a picture that crops may change, over all of a batch."""
     corners = matrix.new_tensor([(-1, -1), (size + 1, -1), (-1, size + 1), (size + 1, size + 1)])
     places = transform_points(corners, invert_affine(matrix)).flatten(0, -2)

@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 from idn.data.alignment.crop import Crop
 from idn.data.alignment.detector import Detector, YuNetDetector
+from idn.data.alignment.every_face import EveryFace
 from idn.encoders.trained import TrainedMobileFaceNet
-from idn.errors import EncoderMismatch, ForeignFile, OptionError, UserError
+from idn.errors import EncoderMismatch, ForeignFile, UserError
 from idn.files.photos import LargePhoto, UnreadablePhoto, as_pixels, read_photo
-from idn.geometry.warping import paste
 from idn.images import from_uint8, resize, to_uint8
 from idn.students.protocol import SwapStudent
 from idn.students.student_file import StudentFile, load_student, read_student_file
+from idn.swap.choose import make_choice
+from idn.swap.models.student import SIZE, StudentModel, check_framing
+from idn.swap.photo import Source, Swapping, swap_photo
 from idn.swap.source_identity import CROP, cut_person, look
 from idn.types import IdentityEncoder, IdentityFeatures
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 """A file, a PIL image, an array (H, W, 3) of uint8 RGB, or a tensor (3, H, W) or (1, 3, H, W) in [0, 1]."""
-
-_SIZE = 224
-"""Pixels of a crop where the file of a student does not say: those of the published one."""
 
 
 def load_swapper(
@@ -35,13 +35,10 @@ def load_swapper(
     if known.template is None:
         raise ForeignFile(file, "does not say how its crops are aligned: write it again with a `template` in its notes")
     seer = _bundled_encoder(known) if encoder is None else encoder
-    known.check_encoder(seer)
-    framing = getattr(seer, "crop_template", getattr(getattr(seer, "net", None), "crop_template", known.template))
-    if framing != known.template:
-        raise UserError(f"the encoder expects crops of {framing}, {file} works on {known.template}: build it for these")
+    check_framing(known, seer)
     unused = detector is None or getattr(seer, "drawn_only", False)  # photographs are refused for drawn faces
     finder = None if unused else YuNetDetector(str(detector))
-    size = _SIZE if known.size is None else known.size
+    size = SIZE if known.size is None else known.size
     return Swapper(load_student(file), seer, known.template, size, finder, device)
 
 
@@ -78,10 +75,10 @@ class Swapper:
         detector: Detector | None = None,
         device: str = "cpu",
     ) -> None:
-        if size < student.stride or size % student.stride:
-            raise OptionError("size", size, f"must be a multiple of {student.stride}")
+        resting = copy.deepcopy(student).requires_grad_(False).eval().cpu()
+        self._model = StudentModel("student", resting, encoder, template, size, {}, torch.device(device))
         self.student = student.requires_grad_(False).eval().to(device)
-        self.encoder = encoder.to(device) if isinstance(encoder, nn.Module) else encoder
+        self.encoder = self._model.encoder
         self.template, self.size, self.detector, self.device = template, size, detector, device
 
     def identity(self, source: Picture, aligned: bool = False) -> IdentityFeatures:
@@ -94,26 +91,44 @@ class Swapper:
         return look(self.encoder, self._crop(source, aligned, CROP, "the source").image.to(self.device))
 
     @torch.inference_mode()
-    def swap(self, source: Picture | IdentityFeatures, target: Picture, aligned: bool = False) -> Image.Image | Tensor:
+    def swap(
+        self,
+        source: Picture | IdentityFeatures,
+        target: Picture,
+        aligned: bool = False,
+        faces: str | int | list[int] = "largest",
+    ) -> Image.Image | Tensor:
         """Put the person of the source into the target.
 
         source: a picture, or what `identity` returned.
-        target: a picture; the largest face of a photograph is swapped, and pasted back into it.
+        target: a picture; faces of a photograph are swapped, and pasted back into it as `idn swap` does.
         aligned: whether the pictures are square crops in the framing of the student, such as `idn align` makes;
             then the result has `size` pixels.
+        faces: which ones of a photograph: "largest", "all", or numbers from the left, from 0 on.
         Returns an image, or a tensor (1, 3, H, W) in [0, 1] for a target that is a tensor. Raises UserError for
         pictures without a face that can be meant.
         """
         who = source if isinstance(source, IdentityFeatures) else self.identity(source, aligned)
-        crop = self._crop(target, aligned, self.size, "the target")
-        given = resize(from_uint8(crop.image)[None].to(self.device), self.size)
-        picture = self.student(given, who).image.float()
-        if not aligned:
-            photo = from_uint8(_pixels(target, "the target"))[None].to(self.device)
-            picture = paste(photo, picture, crop.matrix)
-        if isinstance(target, Tensor):
-            return picture
-        return Image.fromarray(to_uint8(picture)[0].permute(1, 2, 0).cpu().numpy())
+        if aligned:
+            crop = self._crop(target, aligned, self.size, "the target")
+            given = resize(from_uint8(crop.image)[None].to(self.device), self.size)
+            picture = self.student(given, who).image.float()
+            return picture if isinstance(target, Tensor) else _image(to_uint8(picture)[0])
+        pixels = self._swapped(who, target, faces)
+        return from_uint8(pixels)[None].to(self.device) if isinstance(target, Tensor) else _image(pixels)
+
+    def _swapped(self, who: IdentityFeatures, target: Picture, faces: str | int | list[int]) -> Tensor:
+        """(3, H, W) uint8: a photograph with another face."""
+        name = str(target) if isinstance(target, str | Path) else "the target"
+        pixels = _pixels(target, name)
+        finder = self._finder()
+        every = EveryFace(finder) if isinstance(finder, YuNetDetector) else finder
+        swapping = Swapping(self._model, [Source(self._model.person(who, None), who)], make_choice(faces, 1))
+        done = swap_photo(pixels, every, swapping)
+        if not done.swapped:
+            found = "no face" if not done.faces else f"no face of faces={faces}, only {done.faces} in all"
+            raise UserError(f"{name} shows {found}: give another photograph, or aligned=True if it is a crop already")
+        return done.pixels
 
     def bake(self, source: Picture | IdentityFeatures, aligned: bool = False) -> nn.Module:
         """A plain network of one identity, which needs neither encoder nor injection network.
@@ -134,7 +149,11 @@ class Swapper:
             if height != width:
                 raise UserError(f"{name} is {width} x {height} px: an aligned crop is square, leave aligned=True out")
             return Crop(pixels, torch.empty(0), 1.0, torch.eye(2, 3))
-        if getattr(self.encoder, "drawn_only", False):
+        return cut_person(pixels, self._finder(), self.template, size, name)
+
+    def _finder(self) -> Detector:
+        """What finds faces on photographs. Raises UserError if there is none, or if photographs are not for us."""
+        if self._model.drawn_only:
             raise UserError(
                 "this student and its encoder know drawn faces only, and those as crops: give aligned=True, or train "
                 "with an encoder of real people for photographs"
@@ -144,7 +163,12 @@ class Swapper:
                 'a photograph needs a face detector: idn.load(..., detector="yunet_final.pth"), or aligned=True if the '
                 "pictures are crops already"
             )
-        return cut_person(pixels, self.detector, self.template, size, name)
+        return self.detector
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    """(3, H, W) uint8 -> an image."""
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
 def _pixels(picture: Picture, name: str) -> Tensor:

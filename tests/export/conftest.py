@@ -12,19 +12,21 @@ from idn.students.mobilefaceswap.student import Student
 from idn.types import EncoderDescription, IdentityFeatures, Network
 
 
-def student(width: float = 0.25, seed: int = 0) -> Student:
+def student(width: float = 0.25, seed: int = 0, encoder: EncoderDescription | None = None) -> Student:
     """Of random weights, always the same, about as sensitive to rounding as a trained one.
 
     It has the statistics of one batch, and closing layers that do not saturate: those of a new student answer noise
     with black and white.
     """
     torch.manual_seed(seed)
-    made = Student(EncoderDescription(16, 32), width).train()
+    encoder = EncoderDescription(16, 32) if encoder is None else encoder
+    made = Student(encoder, width).train()
     norms = [module for module in made.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        who = IdentityFeatures(F.normalize(torch.randn(8, 16)), torch.rand(8, 32, 7, 7))
+        dim, channels, side = encoder[:3]
+        who = IdentityFeatures(F.normalize(torch.randn(8, dim)), torch.rand(8, channels, side, side))
         made(torch.rand(8, 3, 64, 64), who)
         for last in (made.idn.head.conv2, made.idn.fusion.last):
             last.weight.mul_(0.02)

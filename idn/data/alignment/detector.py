@@ -31,7 +31,7 @@ _NEAR = 100
 _SIDES, _REACH = (96, 160), 0.9
 """Close-ups that are turned to see which way a face stands: sides in pixels, the second where the first leaves doubts,
 and half width as a share of the face's longer side."""
-_CLEAR, _LEAD = 4.0, 1.0
+CLEAR, _LEAD = 4.0, 1.0
 """Log-odds, and their lead over every quarter turn, from which there is no doubt that a face stands as it was found."""
 _TILT = math.cos(math.radians(60))
 """Faces lean by less than 60 degrees; what leans more is one that the network sees where a turned one is."""
@@ -124,15 +124,15 @@ class YuNetDetector(Frozen):
             return [_enlarged(face, factor) for face in self(reduced(photo, factor))]
         faces = self._find(photo)
         evidence, lead = self._standing(photo, faces, _SIDES[:1])
-        if evidence > _CLEAR and lead > _LEAD:
+        if evidence > CLEAR and lead > _LEAD:
             return faces
         best = sum(self._standing(photo, faces, _SIDES))
         for turns in (1, 2, 3):
             turned = photo.rot90(turns, (1, 2))
-            found = self._search(turned, self.longest) or self._search(turned, self.longest // 2, margin=0.4)
+            found = self.search(turned, self.longest) or self.search(turned, self.longest // 2, margin=0.4)
             found.sort(key=lambda face: face.size, reverse=True)
             if (standing := sum(self._standing(turned, found, _SIDES))) > best:
-                best, faces = standing, [_turned_back(face, turns, *photo.shape[-2:]) for face in found]
+                best, faces = standing, [turned_back(face, turns, *photo.shape[-2:]) for face in found]
         return faces
 
     def _standing(self, photo: Tensor, faces: list[Face], sides: tuple[int, ...]) -> tuple[float, float]:
@@ -147,10 +147,10 @@ class YuNetDetector(Frozen):
         left, top = (int(v) for v in (middle - reach).tolist())
         near = from_uint8(square(photo, left, top, max(2, math.ceil(2 * reach)))[None])
         near = near.to(next(self.parameters()).device)
-        evidence = torch.stack([self._evidence(resize(near, side)) for side in sides]).mean(0)
+        evidence = torch.stack([self.evidence(resize(near, side)) for side in sides]).mean(0)
         return float(evidence[0]), float(evidence[0] - evidence[1:].max())
 
-    def _evidence(self, near: Tensor) -> Tensor:
+    def evidence(self, near: Tensor) -> Tensor:
         """(1, 3, S, S) in [0, 1] -> (4,) log-odds that there is a face, after 0 to 3 quarter turns."""
         out = self.net(to_bgr255(torch.cat([near.rot90(turns, (2, 3)) for turns in range(4)])))
         return _log_odds(out["conf"]).amax(1)
@@ -163,10 +163,10 @@ class YuNetDetector(Frozen):
         largest face, if it was small in its copy, is looked at again from near.
         """
         side = max(photo.shape[-2:])
-        faces = self._search(photo, self.longest) or self._search(photo, self.longest // 2, margin=0.4)
+        faces = self.search(photo, self.longest) or self.search(photo, self.longest // 2, margin=0.4)
         for zoom in (2, 4):
             if not faces and side > self.longest * zoom / 2:
-                faces = self._search(photo, self.longest * zoom)
+                faces = self.search(photo, self.longest * zoom)
         faces.sort(key=lambda face: face.size, reverse=True)
         if faces and faces[0].size * min(1.0, self.longest / side) < _NEAR / 2:
             faces[0] = self._nearer(photo, faces[0])
@@ -177,15 +177,18 @@ class YuNetDetector(Frozen):
         middle, reach = (face.box[:2] + face.box[2:]) / 2, 1.25 * float((face.box[2:] - face.box[:2]).max())
         left, top = (max(0, int(v)) for v in (middle - reach).tolist())
         right, bottom = (math.ceil(v) for v in (middle + reach).tolist())
-        found = self._search(photo[:, top:bottom, left:right], round(2.5 * _NEAR))
+        found = self.search(photo[:, top:bottom, left:right], round(2.5 * _NEAR))
         if not found:
             return face
         best = max(found, key=lambda other: other.size)
         shift = best.box.new_tensor((left, top))
         return best._replace(box=best.box + shift.repeat(2), landmarks=best.landmarks + shift)
 
-    def _search(self, photo: Tensor, longest: int, margin: float = 0.0) -> list[Face]:
-        """One attempt: the longer side shrunk to `longest` pixels, and a grey border of `margin` times that."""
+    def search(self, photo: Tensor, longest: int, margin: float = 0.0) -> list[Face]:
+        """One attempt: the longer side shrunk to `longest` pixels, and a grey border of `margin` times that.
+
+        photo: (3, H, W) uint8 RGB. Returns the faces that stand upright in it, the most certain first.
+        """
         height, width = photo.shape[-2:]
         scale = min(1.0, longest / max(height, width))
         h, w = max(1, round(height * scale)), max(1, round(width * scale))
@@ -193,20 +196,26 @@ class YuNetDetector(Frozen):
         pad = round(margin * max(h, w))
         right, bottom = -(w + 2 * pad) % 64 + pad, -(h + 2 * pad) % 64 + pad
         copy = F.pad(copy, (pad, right, pad, bottom), value=0.5 if pad else 0.0)
-        found = self._decode(copy)
+        found = self.decode(copy)[0]
         found[:, :14] = (found[:, :14] - pad) / found.new_tensor((w / width, h / height)).repeat(7)
         faces = [Face(row[:4], row[4:14].view(5, 2), float(row[14])) for row in found]
-        return [face for face in faces if _is_upright(face)]
+        return [face for face in faces if is_upright(face)]
 
-    def _decode(self, images: Tensor) -> Tensor:
-        """(1, 3, H, W) in [0, 1], sides multiples of 64 -> (K, 15) float64: box, landmarks, score; in its pixels.
+    def decode(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) in [0, 1], sides multiples of 64 -> N times (K, 15) float64: box, landmarks, score; in pixels of
+        the images. Nothing is left out for the way it stands.
 
         Neighbouring anchors that see the same face are averaged: alone, each is off by some percent of the face.
         """
         out = self.net(to_bgr255(images))
-        score = (out["conf"][0, :, 1] * out["iou"][0, :, 0].clamp(0, 1)).sqrt()
+        scores = (out["conf"][..., 1] * out["iou"][..., 0].clamp(0, 1)).sqrt()
+        priors = _priors(*images.shape[-2:]).to(images.device)
+        return [self._faces(out["loc"][row], scores[row], priors) for row in range(len(images))]
+
+    def _faces(self, loc: Tensor, score: Tensor, priors: Tensor) -> Tensor:
+        """(A, 14), (A,), (A, 3) of one image -> (K, 15) float64."""
         keep = score > self.threshold
-        raw, anchors = out["loc"][0, keep], _priors(*images.shape[-2:]).to(images.device)[keep]
+        raw, anchors = loc[keep], priors[keep]
         centre, side = anchors[:, :2], anchors[:, 2:]
         middle = centre + 0.1 * raw[:, :2] * side
         half = side * (0.2 * raw[:, 2:4]).clamp(max=math.log(64)).exp() / 2
@@ -227,13 +236,13 @@ def _log_odds(scores: Tensor) -> Tensor:
     return scores.clamp(min=1e-9).log().diff(dim=-1)[..., 0]
 
 
-def _is_upright(face: Face) -> bool:
+def is_upright(face: Face) -> bool:
     """Whether the mouth is below the eyes, as seen in the picture that was searched."""
     right, down = (face.landmarks[3:].mean(0) - face.landmarks[:2].mean(0)).tolist()
     return down > _TILT * math.hypot(right, down)
 
 
-def _turned_back(face: Face, turns: int, height: int, width: int) -> Face:
+def turned_back(face: Face, turns: int, height: int, width: int) -> Face:
     """A face of a photograph of that size after 1 to 3 quarter turns against the clock, where it is without them."""
     origin, x, y = {
         1: ((width, 0), (0, 1), (-1, 0)),

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,8 +11,8 @@ from idn.errors import UserError
 from idn.evaluation.methods.method import Method, Swaps, judged
 from idn.evaluation.methods.student import put_back
 from idn.evaluation.pairs.pair_set import Pairs
-from idn.export.card import checked_file, read_card
-from idn.export.formats import FORMATS, format_kind, format_named
+from idn.export.card import read_card
+from idn.export.chain import Chain, whole_chains
 from idn.geometry.warping import realign
 from idn.types import EncoderDescription, IdentityFeatures
 
@@ -39,19 +38,15 @@ class ExportedMethod(Method):
         template: str,
         threads: int = 1,
     ) -> None:
-        kind = format_named(records[0]["format"])
-        self._steps = [
-            (card["networks"][record["network"]], kind.open(checked_file(folder, record), threads))
-            for record in records
-        ]
+        self._chain = Chain(folder, card, records, threads)
         self.template, self.frame, self.size = template, card["template"]["name"], card["size"]
         self._crop = card["encoder"]["template"]["name"], card["encoder"]["size"]
         facts = {
             "kind": "exported",
-            "format": records[0]["format"],
-            "precision": records[0]["precision"],
-            "runtime": kind.runtime(),
-            "sha256": [record["sha256"] for record in records],
+            "format": self._chain.format,
+            "precision": self._chain.precision,
+            "runtime": self._chain.runtime,
+            "sha256": self._chain.digests,
         }
         super().__init__(name, facts, EncoderDescription(0, 0, name=card["encoder"]["name"]))
 
@@ -65,11 +60,7 @@ class ExportedMethod(Method):
 
     def _one(self, crop: Tensor, target: Tensor) -> Tensor:
         """(1, 3, s, s) of one pair."""
-        known = {"crop": crop.numpy(), "target": target.numpy()}
-        for network, runner in self._steps:
-            inputs = [np.ascontiguousarray(known[value["name"]]) for value in network["inputs"]]
-            outputs = runner(*inputs)
-            known |= {value["name"]: out for value, out in zip(network["outputs"], outputs, strict=True)}
+        known = self._chain({"crop": crop.numpy(), "target": target.numpy()})
         return torch.from_numpy(known["image"])
 
 
@@ -85,17 +76,7 @@ def exported_methods(name: str, folder: Path, template: str, run_programs: bool)
     card = read_card(folder)
     if card.get("product") != "dynamic":
         raise UserError(f"{folder} holds one person baked in, and pairs have many: export again with source=none")
-    chains: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-    for record in card["files"]:
-        known = record["format"] in FORMATS and record["runtime"] is not None
-        if known and (run_programs or not format_kind(record["format"]).runs_code):
-            chains.setdefault((record["format"], record["precision"]), {})[record["network"]] = record
-    order = list(card["networks"])
-    whole = {key: [chain[n] for n in order] for key, chain in chains.items() if set(order) <= set(chain)}
-    if not whole:
-        raise UserError(
-            f"{folder} holds no format with all of {', '.join(order)} that runs here: export one, such as onnx"
-        )
+    whole = whole_chains(folder, card, run_programs)
     several = len(whole) > 1
     return [
         ExportedMethod(f"{name} {' '.join(key)}" if several else name, folder, card, records, template)

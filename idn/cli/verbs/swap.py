@@ -1,0 +1,143 @@
+"""Verbs that use a student: `idn swap`."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from idn.cli.instantiate import build
+from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_bool, require_int, require_number, require_one_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from idn.swap.models.model import Model
+    from idn.swap.photo import Swapping
+
+
+def swap(cfg: DictConfig) -> None:
+    """Swap the faces of photographs and videos, and say what was done."""
+    from idn.files.photos import SUFFIXES
+    from idn.hardware import choose_device
+    from idn.swap.pictures import PictureWork, swap_folder, swap_picture, timed
+    from idn.swap.report import Report
+
+    _check(cfg)
+    target, out = Path(str(cfg.target)), Path(str(cfg.out))
+    if not target.exists():
+        raise OptionError("target", target, "is not there: check the path")
+    photo = target.is_file() and target.suffix.lower() in SUFFIXES
+    device = choose_device(cfg.device)
+    model = _model(cfg, device, photo)
+    swapping = _swapping(cfg, model)
+    detector = None if cfg.aligned else _detector(cfg, model, device)
+    report = Report(swapping.parts)
+    work = PictureWork(swapping, detector, cfg.overwrite, cfg.picture_format, report)
+    stop = timed(report)
+    if target.is_dir():
+        swap_folder(target, out, work)
+    else:
+        swap_picture(target, out, work)
+    stop()
+    report.notes.append(f"{model.name} in {model.runtime}")
+    report.show()
+
+
+def _check(cfg: DictConfig) -> None:
+    """Raise UserError for options that are missing or have impossible values."""
+    from idn.swap.pictures import WRITTEN
+    from idn.swap.runtimes import RUNTIMES
+
+    missing = [name for name in ("target", "out") if cfg[name] is None]
+    if cfg.weights is None and cfg.get("teacher") is None:
+        missing.insert(0, "weights")
+    if missing:
+        raise UserError(
+            f"idn swap needs {' and '.join(missing)}: write weights=STUDENT source=PHOTO target=PHOTO|FOLDER|VIDEO "
+            "out=FILE; `idn train` makes a student of drawn faces, and --help shows all options"
+        )
+    if cfg.weights is not None and cfg.get("teacher") is not None:
+        raise OptionError("weights", cfg.weights, "and a teacher are both given: choose one")
+    for name in ("aligned", "overwrite", "match_colour", "run_programs"):
+        require_bool(name, cfg[name])
+    require_int("threads", cfg.threads, 1)
+    require_int("batch", cfg.batch, 1)
+    require_number("least", cfg.least, 8)
+    require_one_of("runtime", cfg.runtime, RUNTIMES)
+    if cfg.size is not None:
+        require_int("size", cfg.size, 16, 4096)
+    if cfg.picture_format is not None:
+        require_one_of("picture_format", cfg.picture_format, WRITTEN)
+
+
+def _model(cfg: DictConfig, device: "torch.device", photo: bool) -> "Model":
+    """What swaps. photo: whether it is for one photograph, for which a network is not worth compiling."""
+    from idn.students.student_file import read_student_file
+    from idn.swap.models.exported import ExportedModel
+    from idn.swap.models.student import open_student
+
+    if cfg.weights is None:
+        return _teacher(cfg, device)
+    path = Path(str(cfg.weights))
+    if not path.exists():
+        raise OptionError("weights", path, "is not there: give student.safetensors of a training, or an export")
+    if path.is_dir() or path.suffix != ".safetensors" or (path.parent / "card.json").is_file():
+        return ExportedModel(path, cfg.run_programs, cfg.threads)
+    file = read_student_file(path)
+    cfg.data.template = file.template or cfg.data.template
+    runtime = "torch" if cfg.runtime == "auto" and photo else cfg.runtime
+    return open_student(path, build(cfg.encoder), device, runtime, cfg.threads, cfg.size)
+
+
+def _teacher(cfg: DictConfig, device: "torch.device") -> "Model":
+    from idn.swap.models.teacher import TeacherModel
+
+    name = str(HydraConfig.get().runtime.choices.get("teacher"))
+    cfg.data.size = cfg.size if cfg.size is not None else cfg.data.size
+    encoder, teacher = build(cfg.encoder), build(cfg.teacher)
+    try:
+        teacher.attach(None, encoder)
+    except AttributeError as error:
+        raise UserError(
+            f"teacher={name} knows the answers to its own pairs only: give the one that it asked"
+        ) from error
+    return TeacherModel(name, teacher, encoder, cfg.data.template, cfg.data.size, device)
+
+
+def _swapping(cfg: DictConfig, model: "Model") -> "Swapping":
+    """Model, people and choice of faces."""
+    from idn.swap.choose import make_choice
+    from idn.swap.photo import Swapping
+    from idn.swap.sources import listed_people, read_references, read_sources
+
+    people = [] if cfg.source is None else listed_people(_plain(cfg.source))
+    find = partial(_make_detector, cfg)
+    sources = read_sources(model, people, cfg.aligned, find)
+    like = None
+    if cfg.like is not None:
+        like = read_references(model, [path for photos in listed_people(_plain(cfg.like)) for path in photos], find)
+    choice = make_choice(_plain(cfg.faces), len(sources), like, cfg.threshold)
+    return Swapping(model, sources, choice, cfg.match_colour, cfg.batch)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _make_detector(cfg: DictConfig) -> Any:
+    return build(cfg.detector)()
+
+
+def _detector(cfg: DictConfig, model: "Model", device: "torch.device") -> Any:
+    """What finds all faces of targets. Raises UserError for a model that knows drawn faces only."""
+    from idn.data.alignment.every_face import EveryFace
+
+    if model.drawn_only:
+        raise UserError(
+            f"target={cfg.target} is no crop, and {model.name} reads an encoder that knows drawn faces only: give "
+            "crops with aligned=true, or a student of photographs with its encoder=... encoder.weights=FILE"
+        )
+    return EveryFace(_make_detector(cfg).to(device), float(cfg.least))

@@ -1,0 +1,1 @@
+"""What swaps the faces of crops: students, teachers and exported files, as one kind of thing."""
