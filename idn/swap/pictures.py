@@ -1,7 +1,7 @@
 """Files of pictures: one photograph, an aligned crop, or a folder with all its subfolders."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -135,14 +135,14 @@ def swap_folder(
     root: Path,
     out: Path,
     work: PictureWork,
-    tracked: Callable[[list[str]], Iterator[str]] = iter,
+    progress: Callable[[int, int], None] = lambda done, total: None,
     others: Callable[[Path, Path], None] | None = None,
     other_names: tuple[str, ...] = (),
 ) -> None:
     """Swap every photograph of a folder: same names and subfolders in another one.
 
     What fails is noted in the report and stops nobody, files that are there already are left alone.
-    tracked: passes names on, behind a progress bar.
+    progress: told how many files are done, and how many there are.
     others, other_names: what is done with files of other kinds, such as videos, target and output given, and their
         names relative to the folder.
     Raises OptionError for folders that cannot work, and UserError where nothing could be written.
@@ -153,7 +153,8 @@ def swap_folder(
     names = sorted([*list_photos(root).names, *other_names])
     if not names:
         raise OptionError("target", root, "holds no photographs or videos: check the path")
-    for name in tracked(names):
+    for done, name in enumerate(names):
+        progress(done, len(names))
         target, other = root / name, name in other_names
         path = out / (name if other else PurePosixPath(name).with_suffix(work.ending(Path(name))))
         try:

@@ -1,7 +1,7 @@
 """Verbs that use a student: `idn swap`."""
 
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,17 +12,21 @@ from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_bool, require_int, require_number, require_one_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from idn.swap.models.model import Model
     from idn.swap.photo import Swapping
+    from idn.swap.pictures import PictureWork
 
 
 def swap(cfg: DictConfig) -> None:
     """Swap the faces of photographs and videos, and say what was done."""
     from idn.files.photos import SUFFIXES
     from idn.hardware import choose_device
-    from idn.swap.pictures import PictureWork, swap_folder, swap_picture, timed
+    from idn.swap.pictures import PictureWork, out_file, swap_folder, swap_picture, timed
+    from idn.swap.progress import bar
     from idn.swap.report import Report
 
     _check(cfg)
@@ -37,13 +41,50 @@ def swap(cfg: DictConfig) -> None:
     report = Report(swapping.parts)
     work = PictureWork(swapping, detector, cfg.overwrite, cfg.picture_format, report)
     stop = timed(report)
-    if target.is_dir():
-        swap_folder(target, out, work)
-    else:
-        swap_picture(target, out, work)
+    with bar("frames" if target.is_file() else "files") as progress:
+        if photo:
+            swap_picture(target, out, work)
+        elif target.is_file():
+            _videos(cfg, work, progress)(target, out_file(target, out, target.suffix))
+        else:
+            videos = _found_videos(target)
+            swap_folder(target, out, work, progress, _videos(cfg, work, None) if videos else None, videos)
     stop()
     report.notes.append(f"{model.name} in {model.runtime}")
     report.show()
+
+
+def _found_videos(root: Path) -> tuple[str, ...]:
+    """Names of the videos of a folder, relative to it."""
+    from idn.video.reading import SUFFIXES
+
+    found = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return tuple(sorted(str(PurePosixPath(path)) for path in found if not any(p.startswith(".") for p in path.parts)))
+
+
+def _videos(
+    cfg: DictConfig, work: "PictureWork", progress: "Callable[[int, int], None] | None"
+) -> "Callable[[Path, Path], None]":
+    """What swaps a video, with the model and the people of the pictures. progress: told of frames."""
+    from idn.provenance.stamp import Stamp
+    from idn.swap.video.run import VideoWork
+
+    if cfg.aligned:
+        raise UserError(f"aligned=true is for crops, and target={cfg.target} holds a video: leave it out")
+    plan = {name: _plain(cfg[name]) for name in ("source", "faces", "like", "threshold", "match_colour", "least", "size")}
+    model = work.swapping.model
+    return VideoWork(
+        swapping=work.swapping,
+        everyone=work.detector,
+        following=build(cfg.following),
+        encoding=build(cfg.encoding),
+        stamp=Stamp(),
+        overwrite=cfg.overwrite,
+        resume=cfg.resume,
+        plan={**plan, "model": model.notes},
+        report=work.report,
+        progress=(lambda done, total: None) if progress is None else progress,
+    ).write
 
 
 def _check(cfg: DictConfig) -> None:
@@ -61,7 +102,7 @@ def _check(cfg: DictConfig) -> None:
         )
     if cfg.weights is not None and cfg.get("teacher") is not None:
         raise OptionError("weights", cfg.weights, "and a teacher are both given: choose one")
-    for name in ("aligned", "overwrite", "match_colour", "run_programs"):
+    for name in ("aligned", "overwrite", "match_colour", "run_programs", "resume"):
         require_bool(name, cfg[name])
     require_int("threads", cfg.threads, 1)
     require_int("batch", cfg.batch, 1)

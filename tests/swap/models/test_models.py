@@ -65,7 +65,7 @@ def test_every_runtime_gives_the_picture_of_pytorch(
     assert differing(swapped(open_student(file, TrainedMobileFaceNet(None, "ffhq"), CPU, runtime), crop), expected) <= 1
 
 
-@pytest.mark.parametrize("product", ["baked", "dynamic"])
+@pytest.mark.parametrize("product", [pytest.param("baked", marks=pytest.mark.slow), "dynamic"])
 def test_an_exported_student_gives_the_picture_of_the_student(
     product: str, file: Path, crop: torch.Tensor, expected: np.ndarray, tmp_path: Path, idn_cli
 ) -> None:
@@ -76,7 +76,7 @@ def test_an_exported_student_gives_the_picture_of_the_student(
     write_photo(tmp_path / "crop.png", to_uint8(crop), 95)
     who = f"source={tmp_path / 'crop.png'}" if product == "baked" else "source=none"
     out = tmp_path / "out"
-    status, _, err = idn_cli("export", f"weights={file}", who, "aligned=true", f"out={out}", "crops=1", "data.batch=1")
+    status, _, err = idn_cli("export", f"weights={file}", who, "aligned=true", f"out={out}", "crops=1", "data.batch=2")
     assert status == 0, err
     for path in (out, out / "swap.onnx"):
         model = ExportedModel(path, run_programs=False)
