@@ -186,14 +186,24 @@ def photo_size(path: Path) -> tuple[int, int]:
         raise UnreadablePhoto(printable(f"{type(error).__name__}: {error}")) from error
 
 
-def photo_frames(path: Path) -> int:
-    """How many pictures an animated GIF, WebP, PNG or AVIF holds; 1 for any other file.
+class PhotoHeader(NamedTuple):
+    """What the beginning of a file says of its picture."""
 
-    Raises UnreadablePhoto where its beginning says nothing.
-    """
+    frames: int
+    """How many pictures an animated GIF, WebP, PNG or AVIF holds; 1 for any other file."""
+    deep: bool
+    """Whether brightnesses have more than eight bits."""
+    transparent: bool
+    """Whether parts may be seen through."""
+
+
+def photo_header(path: Path) -> PhotoHeader:
+    """What a file says of itself. Raises UnreadablePhoto where its beginning says nothing."""
     try:
         with _open(path) as image:
-            return getattr(image, "n_frames", 1) if image.format in ("GIF", "WEBP", "PNG", "AVIF") else 1
+            frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "WEBP", "PNG", "AVIF") else 1
+            deep = image.mode.startswith(("I", "F"))
+            return PhotoHeader(frames, deep, "A" in image.getbands() or "transparency" in image.info)
     except UnreadablePhoto:
         raise
     except Exception as error:  # readers raise whatever a damaged header brings about

@@ -10,15 +10,14 @@ from torch import Tensor
 
 from idn.data.alignment.detector import Detector
 from idn.errors import FileError, OptionError, UserError
-from idn.files.atomic import atomic_write
-from idn.files.photos import list_photos
+from idn.files.photos import list_photos, photo_header
 from idn.images import from_uint8, resize, to_uint8
-from idn.provenance.pictures import save_synthetic
+from idn.provenance.stamp import KINDS, Stamp
 from idn.swap.photo import Swapping, swap_photo
 from idn.swap.report import Report
 from idn.swap.sources import aligned_crop, open_photo
 
-WRITTEN = {"jpg": ".jpg", "jpeg": ".jpeg", "png": ".png", "webp": ".webp", "tif": ".tif", "tiff": ".tiff"}
+WRITTEN = {ending.removeprefix("."): ending for ending in KINDS}
 """Formats of pictures that are written, by what users type, with their endings."""
 
 
@@ -30,6 +29,8 @@ class PictureWork:
     detector: of faces; None for aligned crops, which are swapped as they are, in the size of the model.
     overwrite: whether files that are there already are replaced.
     picture_format: one of WRITTEN; None keeps the format of the target, or takes PNG where that cannot be written.
+    quality: of JPEG, WebP and AVIF, 1 to 100.
+    stamp: what results say about themselves.
     report: where it is counted.
     """
 
@@ -37,6 +38,8 @@ class PictureWork:
     detector: Detector | None
     overwrite: bool
     picture_format: str | None
+    quality: int
+    stamp: Stamp
     report: Report
 
     def ending(self, target: Path) -> str:
@@ -49,10 +52,15 @@ class PictureWork:
     def write(self, target: Path, out: Path) -> None:
         """Swap one file. Raises UserError for one that cannot be read, and where there is no face to swap."""
         pixels = open_photo(target)
+        header = photo_header(target)
+        if header.transparent:
+            self.report.notes.append(f"{target}: its transparent parts were laid over grey")
+        if header.deep:
+            self.report.notes.append(f"{target}: its brightnesses were brought to eight bits")
         self.report.pictures += 1
         done = self._crop(target, pixels) if self.detector is None else self._photo(target, pixels)
-        with self.swapping.parts.measured("encode"), atomic_write(out) as draft:
-            save_synthetic(done.permute(1, 2, 0).numpy(), draft, self.swapping.model.notes)
+        with self.swapping.parts.measured("encode"):
+            self.stamp.save(done.permute(1, 2, 0).contiguous().numpy(), out, self.swapping.model.lineage, self.quality)
         self.report.written.append(str(out))
 
     def _photo(self, target: Path, pixels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from idn.data.alignment.detector import Detector
 from idn.errors import FileError, OptionError, UserError
-from idn.files.photos import LargePhoto, UnreadablePhoto, photo_frames, read_photo
+from idn.files.photos import LargePhoto, UnreadablePhoto, photo_header, read_photo
 from idn.images import from_uint8
 from idn.swap.models.model import Model, average
 from idn.swap.photo import Source
@@ -104,7 +104,7 @@ def aligned_crop(path: Path, pixels: Tensor) -> Tensor:
 def open_photo(path: Path) -> Tensor:
     """(3, H, W) uint8 RGB, upright. Raises FileError for whatever cannot be read, and for animations."""
     try:
-        frames = photo_frames(path)
+        frames = photo_header(path).frames
         if frames > 1:
             raise FileError(
                 path, f"is an animation of {frames} frames: make a video of it first, as `ffmpeg -i IN OUT.mp4` does"

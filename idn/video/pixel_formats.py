@@ -13,7 +13,7 @@ PLANAR = {
     for kind, (across, down) in {"420": (2, 2), "422": (2, 1), "444": (1, 1), "440": (1, 2)}.items()
     for j, bits in (("", ""), ("j", ""), ("", "10le"), ("", "12le"))
 } | {"gray": (1, 1, 8), "gray10le": (1, 1, 10)}
-"""Formats whose planes are changed as they are: pixels of brightness per sample of colour, across and down, and bits."""
+"""Formats whose planes are changed as they are: pixels of brightness per sample of colour, across and down; bits."""
 
 
 def planes_of(frame: "VideoFrame", bits: int) -> list[NDArray[np.generic]]:

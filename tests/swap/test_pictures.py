@@ -8,6 +8,7 @@ from PIL import Image
 
 from idn.errors import FileError, OptionError, UserError
 from idn.files.photos import read_photo, write_photo
+from idn.provenance.stamp import Stamp
 from idn.swap.pictures import PictureWork, swap_folder, swap_picture
 from idn.swap.report import Report
 from tests.raising import raises
@@ -18,10 +19,16 @@ from tests.swap.test_photo import smooth, swapping
 def work(faces: int = 1, **options: object) -> PictureWork:
     many = swapping(Brighter(32, 1.0))
     found = Found([face(60, 40, 100)] * faces)
-    return PictureWork(
-        **{"swapping": many, "detector": found, "overwrite": False, "picture_format": None} | options,
-        report=Report(many.parts),
-    )
+    usual = {
+        "swapping": many,
+        "detector": found,
+        "overwrite": False,
+        "picture_format": None,
+        "quality": 95,
+        "stamp": Stamp(),
+        "report": Report(many.parts),
+    }
+    return PictureWork(**usual | options)
 
 
 @pytest.fixture
@@ -34,8 +41,8 @@ def test_a_photograph_is_written_with_what_it_is(photo: Path, tmp_path: Path) ->
     done = work()
     swap_picture(photo, tmp_path / "deep/out.png", done)
     with Image.open(tmp_path / "deep/out.png") as image:
-        assert "trainedAlgorithmicMedia" in str(image.info).replace("compositeSynthetic", "trainedAlgorithmicMedia")
-        assert image.text["model"] == "brighter" and image.size == (260, 200)
+        assert "DigitalSourceType" in image.text and "brighter" in image.text["model"] and image.size == (260, 200)
+        assert image.text["Model"] == f"sha256:{'0' * 64}"
     assert done.report.swapped == 1 and done.report.similarity and done.report.written
     done.report.table()
 
@@ -79,7 +86,9 @@ def test_every_kind_of_picture_is_taken(kind: str, tmp_path: Path) -> None:
     if kind == "turned.jpg":
         exif[0x0112] = 6
     made.save(tmp_path / kind, exif=exif)
-    swap_picture(tmp_path / kind, tmp_path / "out.png", work())
+    done = work()
+    swap_picture(tmp_path / kind, tmp_path / "out.png", done)
+    assert len(done.report.notes) == (kind in ("alpha.png", "deep.png"))
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == {"turned.jpg": (200, 260), "odd.webp": (201, 153)}.get(kind, (260, 200))
 

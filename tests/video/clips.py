@@ -24,7 +24,11 @@ def picture(index: int, size: tuple[int, int] = SIZE, shown: bool = True) -> np.
     pixels = np.stack([100 + 0 * x, 90 + x // 4, 110 + y // 4], -1).astype(np.uint8)
     if shown:
         cx, cy = centre(index)
-        pixels[round(cy) - SIDE // 2 : round(cy) + SIDE // 2, round(cx) - SIDE // 2 : round(cx) + SIDE // 2] = (220, 30, 30)
+        pixels[round(cy) - SIDE // 2 : round(cy) + SIDE // 2, round(cx) - SIDE // 2 : round(cx) + SIDE // 2] = (
+            220,
+            30,
+            30,
+        )
     return pixels
 
 
@@ -54,7 +58,9 @@ def write_clip(
             stream.set_display_rotation(turned)
         tone = container.add_stream("aac", rate=44100) if sound else None
         for index in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(index, size, shown(index)), "rgb24").reformat(format=pixel_format)
+            frame = av.VideoFrame.from_ndarray(picture(index, size, shown(index)), "rgb24").reformat(
+                format=pixel_format
+            )
             frame.pts, frame.time_base = round(times(index) / base), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -1,13 +1,11 @@
 """Reading, encoding in parts and joining: times, colours, turns and sound come out as they went in."""
 
-
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from idn.errors import DamagedFile, ForeignFile, MissingExtra, OptionError
-
 from idn.video.encoding import Encoding, PartWriter, fitting
 from idn.video.muxing import check_container, join
 from idn.video.reading import frames, read_info
@@ -58,7 +56,17 @@ def test_what_is_known_of_a_video_survives(name: str, tmp_path: Path) -> None:
     preset = "medium" if "b frames" in name else "ultrafast"
     through(path, out, Encoding(options={"preset": preset}))
     before, after = read_info(path), read_info(out)
-    for field in ("width", "height", "pixel_format", "time_base", "pixel_aspect", "display", "turns", "colours", "start"):
+    for field in (
+        "width",
+        "height",
+        "pixel_format",
+        "time_base",
+        "pixel_aspect",
+        "display",
+        "turns",
+        "colours",
+        "start",
+    ):
         assert getattr(after, field) == getattr(before, field), field
     assert shown_times(out) == shown_times(path)
     if CASES[name].get("sound", True):
@@ -68,9 +76,7 @@ def test_what_is_known_of_a_video_survives(name: str, tmp_path: Path) -> None:
 
 
 def test_odd_sides_are_made_even_for_h264_and_kept_elsewhere(tmp_path: Path) -> None:
-    path = write_clip(
-        tmp_path / "in.avi", 12, (161, 121), "mjpeg", "yuvj420p", base=Fraction(1, 25), sound=False
-    )
+    path = write_clip(tmp_path / "in.avi", 12, (161, 121), "mjpeg", "yuvj420p", base=Fraction(1, 25), sound=False)
     through(path, tmp_path / "out.mp4")
     assert (read_info(tmp_path / "out.mp4").width, read_info(tmp_path / "out.mp4").height) == (162, 122)
     assert shown_times(tmp_path / "out.mp4") == shown_times(path)
@@ -123,4 +129,3 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with raises(MissingExtra, extra="video"):
         read_info(tmp_path / "in.mp4")
-

@@ -16,7 +16,18 @@ av = pytest.importorskip("av", reason="videos need av")
 
 def info(pixel_format: str, matrix: int = 1, span: int = 1, size: tuple[int, int] = (96, 64)) -> VideoInfo:
     return VideoInfo(
-        Path("x"), *size, pixel_format, Fraction(1, 25), Fraction(25), 1, 0, Fraction(1), None, 0, (matrix, span, 0, 0), True
+        Path("x"),
+        *size,
+        pixel_format,
+        Fraction(1, 25),
+        Fraction(25),
+        1,
+        0,
+        Fraction(1),
+        None,
+        0,
+        (matrix, span, 0, 0),
+        True,
     )
 
 
@@ -32,7 +43,9 @@ def frame(colours: Colours, pixel_format: str, pixels: torch.Tensor) -> object:
     for index, (plane, values) in enumerate(zip(planes_of(made, colours.bits), colours.yuv(pixels), strict=False)):
         if index and (colours.across, colours.down) != (1, 1):
             smooth = torch.nn.functional.pad(values[None, None], (1, 1, 0, 0), "replicate")
-            weights = torch.tensor([0.25, 0.5, 0.25]).view(1, 1, 1, 3) if colours.across == 2 else torch.ones(1, 1, 1, 1)
+            weights = (
+                torch.tensor([0.25, 0.5, 0.25]).view(1, 1, 1, 3) if colours.across == 2 else torch.ones(1, 1, 1, 1)
+            )
             smooth = torch.nn.functional.conv2d(smooth, weights) if colours.across == 2 else values[None, None]
             values = torch.nn.functional.avg_pool2d(smooth[..., :: colours.across], (colours.down, 1))[0, 0]
         plane[...] = values.round().numpy().astype(plane.dtype)
@@ -57,7 +70,9 @@ def test_a_crop_has_the_colours_of_the_picture(pixel_format: str, span: int) -> 
     onto = torch.tensor([[1.0, 0, -20], [0, 1.0, -10]], dtype=torch.float64)
     found, expected = cut(planes, colours, onto, 40), waves()[:, 10:50, 20:60]
     if pixel_format.startswith("gray"):
-        expected = (expected * torch.tensor([colours.red, 1 - colours.red - colours.blue, colours.blue])[:, None, None]).sum(0)
+        expected = (
+            expected * torch.tensor([colours.red, 1 - colours.red - colours.blue, colours.blue])[:, None, None]
+        ).sum(0)
         expected = expected.expand(3, -1, -1)
     assert float((found - expected).abs().max()) < 0.03
 

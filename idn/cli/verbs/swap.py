@@ -39,7 +39,15 @@ def swap(cfg: DictConfig) -> None:
     swapping = _swapping(cfg, model)
     detector = None if cfg.aligned else _detector(cfg, model, device)
     report = Report(swapping.parts)
-    work = PictureWork(swapping, detector, cfg.overwrite, cfg.picture_format, report)
+    work = PictureWork(
+        swapping=swapping,
+        detector=detector,
+        overwrite=cfg.overwrite,
+        picture_format=cfg.picture_format,
+        quality=cfg.picture_quality,
+        stamp=build(cfg.provenance),
+        report=report,
+    )
     stop = timed(report)
     with bar("frames" if target.is_file() else "files") as progress:
         if photo:
@@ -66,19 +74,20 @@ def _videos(
     cfg: DictConfig, work: "PictureWork", progress: "Callable[[int, int], None] | None"
 ) -> "Callable[[Path, Path], None]":
     """What swaps a video, with the model and the people of the pictures. progress: told of frames."""
-    from idn.provenance.stamp import Stamp
     from idn.swap.video.run import VideoWork
 
     if cfg.aligned:
         raise UserError(f"aligned=true is for crops, and target={cfg.target} holds a video: leave it out")
-    plan = {name: _plain(cfg[name]) for name in ("source", "faces", "like", "threshold", "match_colour", "least", "size")}
+    plan = {
+        name: _plain(cfg[name]) for name in ("source", "faces", "like", "threshold", "match_colour", "least", "size")
+    }
     model = work.swapping.model
     return VideoWork(
         swapping=work.swapping,
         everyone=work.detector,
         following=build(cfg.following),
         encoding=build(cfg.encoding),
-        stamp=Stamp(),
+        stamp=work.stamp,
         overwrite=cfg.overwrite,
         resume=cfg.resume,
         plan={**plan, "model": model.notes},
@@ -106,6 +115,7 @@ def _check(cfg: DictConfig) -> None:
         require_bool(name, cfg[name])
     require_int("threads", cfg.threads, 1)
     require_int("batch", cfg.batch, 1)
+    require_int("picture_quality", cfg.picture_quality, 1, 100)
     require_number("least", cfg.least, 8)
     require_one_of("runtime", cfg.runtime, RUNTIMES)
     if cfg.size is not None:

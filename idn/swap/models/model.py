@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from idn.errors import UserError
+from idn.provenance.metadata import Lineage
 from idn.types import IdentityFeatures, SwapOutput
 
 
@@ -47,6 +48,11 @@ class Model(ABC):
     ) -> None:
         self.name, self.template, self.size, self.notes = name, template, size, dict(notes)
         self.runtime, self.fixed, self.drawn_only = runtime, fixed, drawn_only
+
+    @property
+    def lineage(self) -> Lineage:
+        """What pictures say of where they come from."""
+        return Lineage(self.notes.get("model_sha256"), {k: v for k, v in self.notes.items() if k != "model_sha256"})
 
     @abstractmethod
     def look(self, crops: Tensor) -> IdentityFeatures | None:

@@ -91,7 +91,7 @@ class VideoWork:
 
     def _made(self, info: VideoInfo, folder: WorkFolder, out: Path) -> None:
         run = _Run(self, info, folder)
-        lineage = Lineage(self.swapping.model.notes.get("model_sha256"), self.swapping.model.notes)
+        lineage = self.swapping.model.lineage
         try:
             run.encode()
         except KeyboardInterrupt:

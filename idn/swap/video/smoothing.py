@@ -1,4 +1,4 @@
-"""One-euro filter (doi:10.1145/2207676.2208639): landmarks without jitter when a face rests, without lag when it moves."""
+"""One-euro filter (doi:10.1145/2207676.2208639): landmarks without jitter at rest, and without lag in motion."""
 
 import math
 

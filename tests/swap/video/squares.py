@@ -25,19 +25,24 @@ def squares(pixels: Tensor) -> Face | None:
 
 
 class Squares:
-    """As EveryFace. hidden: calls of `in_close_ups` that see nothing, by number."""
+    """As EveryFace, asked once or twice a frame. hidden: frames in which it sees nothing, by number from 1 on."""
 
     def __init__(self, hidden: Sequence[int] = ()) -> None:
         self.hidden, self.searches, self.close_ups = hidden, 0, 0
+        self._frame, self._close = 0, False
 
     def __call__(self, photo: Tensor, turned: bool = True) -> list[Face]:
         self.searches += 1
-        face = None if self.close_ups in self.hidden else squares(from_uint8(photo))
+        self._frame += not self._close
+        self._close = False
+        face = None if self._frame in self.hidden else squares(from_uint8(photo))
         return [] if face is None else [face]
 
     def in_close_ups(self, crops: Tensor, matrices: Sequence[Tensor]) -> list[Face | None]:
         self.close_ups += 1
-        if self.close_ups in self.hidden:
+        self._frame += 1
+        self._close = True
+        if self._frame in self.hidden:
             return [None] * len(crops)
         found = []
         for crop, matrix in zip(crops, matrices, strict=True):

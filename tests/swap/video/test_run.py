@@ -59,9 +59,7 @@ def work(progress: Callable[[int, int], None] = lambda done, total: None, **opti
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """50 frames at uneven times, the square in all but the first 10."""
     path = tmp_path_factory.mktemp("clips") / "in.mp4"
-    return write_clip(
-        path, 50, times=lambda k: Fraction(k, 25) + Fraction(k % 3, 200), shown=lambda index: index >= 10
-    )
+    return write_clip(path, 50, times=lambda k: Fraction(k, 25) + Fraction(k % 3, 200), shown=lambda index: index >= 10)
 
 
 def brightened(path: Path, original: Path) -> list[bool]:
