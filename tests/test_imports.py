@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "pipeline": {"files", "metrics"},
     "reweighting": {"files", "data", "metrics"},
     "teacher_cache": {"files", "data", "metrics"},
+    "triplets": {"files", "data", "provenance"},
     "teachers": {"files", "reweighting", "teacher_cache"},
     "export": {"files", "data", "encoders", "students"},
     "video": {"files"},

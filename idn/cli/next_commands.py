@@ -121,6 +121,12 @@ def after_cache(cfg: DictConfig) -> str:
     return f"next: {command('train', *kept)}"
 
 
+def after_triplets(folder: str, photographs: bool) -> str:
+    """What to try with triplets. photographs: whether they show more than drawn faces."""
+    words = ["data=fstriplets", option("data.root", folder), "supervision=triplets"]
+    return f"next: {command('train', *words)}{f' {_REAL}' if photographs else ''}"
+
+
 def after_align(folder: str) -> str:
     """What to try with crops; only the user knows their encoder's file."""
     return f"next: {command('train', 'data=faces', option('data.root', folder))} {_REAL} teacher=blend"

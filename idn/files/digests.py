@@ -19,6 +19,11 @@ def file_sha256(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+def content_sha256(content: bytes) -> str:
+    """Checksum of what a file holds or will hold, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def weights_digest(network: nn.Module) -> str:
     """Checksum of what a network was given to compute with, the same on every device.
 

@@ -101,8 +101,13 @@ def _metadata(kind: str, lineage: Lineage) -> dict[str, Any]:
         return {"tiffinfo": {_XMP_TAG: packet}, "compression": "tiff_lzw"}
     if kind != "PNG":
         return {"xmp": packet}
+    return {"pnginfo": png_metadata(lineage)}
+
+
+def png_metadata(lineage: Lineage) -> PngImagePlugin.PngInfo:
+    """What a PNG says of where it comes from: texts, and XMP."""
     info = PngImagePlugin.PngInfo()
     for key, value in lineage.fields().items():
         info.add_text(key, value)
-    info.add_itxt("XML:com.adobe.xmp", packet.decode())
-    return {"pnginfo": info}
+    info.add_itxt("XML:com.adobe.xmp", xmp_packet(lineage).decode())
+    return info

@@ -28,6 +28,11 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "train": Verb("teach a 0.5M-parameter student to swap faces, from a frozen teacher", "training", "train"),
     "align": Verb("find the faces in a folder of photographs and crop them for training", "data", "align"),
+    "triplets": Verb(
+        "make sources, targets and exact results to train on, of drawn people, photographs or edited pictures",
+        "data",
+        "triplets",
+    ),
     "teachers": Verb(
         "list the teachers, what file each needs, and examine one before training", "teachers", "teachers"
     ),

@@ -144,7 +144,7 @@ def _check_folders(src: Path, dst: Path) -> PhotoList:
     return found
 
 
-def _crop_names(photos: list[str], known: dict[str, str], suffix: str) -> dict[str, str]:
+def crop_names(photos: list[str], known: dict[str, str], suffix: str) -> dict[str, str]:
     """Photograph -> crop, no two the same where the case of letters does not count either.
 
     known: crops of earlier runs, by photograph. The crop of any other has the path of its photograph with another
@@ -207,7 +207,7 @@ def align_folder(
 def _waiting(photos: list[str], records: list[Record], suffix: str) -> list[tuple[str, str]]:
     """Photographs that no earlier run has dealt with, with the names of their crops. records: of such runs."""
     done = {record.photo for record in records if record.status != "large"}
-    names = _crop_names(photos, {record.photo: record.crop for record in records if record.crop is not None}, suffix)
+    names = crop_names(photos, {record.photo: record.crop for record in records if record.crop is not None}, suffix)
     return [(photo, names[photo]) for photo in photos if photo not in done]
 
 

@@ -1,0 +1,1 @@
+"""Edits of photographs whose result is known, one per module."""
