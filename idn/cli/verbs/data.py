@@ -63,7 +63,7 @@ def _photographs(cfg: DictConfig, notes: list[str]) -> Any:
 
     chosen = {name: node for name, node in cfg.edits.items() if node is not None}
     edits = {name: build(node) for name, node in chosen.items() if "folder" not in node or node.folder is not None}
-    landmarks = None
+    faces, landmarks = _faces(cfg, str(cfg.src)), None
     if cfg.landmarks is not None:
         try:
             landmarks = build(cfg.landmarks)
@@ -72,7 +72,7 @@ def _photographs(cfg: DictConfig, notes: list[str]) -> Any:
                 raise
             lacking = [name for name, edit in edits.items() if edit.dense]
             notes.append(f"not made: {', '.join(lacking)} (68 landmarks are missing: {error})")
-    return Photographs(_faces(cfg, str(cfg.src)), edits, cfg.seed, landmarks, cfg.per_photograph)
+    return Photographs(faces, edits, cfg.seed, landmarks, cfg.per_photograph)
 
 
 def _edited_elsewhere(cfg: DictConfig) -> Any:
