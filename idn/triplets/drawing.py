@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 from torch import Tensor
 
 _FINE = 3
@@ -77,7 +77,7 @@ def strokes(
     widths: in pixels.
     tones: in [0, 1], of each line.
     """
-    tone = Image.new("L", (size * _FINE, size * _FINE), 128)
+    tone = Image.new("L", (size * _FINE, size * _FINE), 0)
     alpha = Image.new("L", tone.size, 0)
     pens = ImageDraw.Draw(tone), ImageDraw.Draw(alpha)
     for line, width, value in zip(lines, widths, tones, strict=True):
@@ -85,16 +85,13 @@ def strokes(
         for pen, fill in zip(pens, (round(255 * value), 255), strict=True):
             pen.line(path, fill=fill, width=max(1, round(width * _FINE)), joint="curve")
     shown = _reduced(alpha)
-    # the tone of what is covered only: premultiplied, so that the ground does not shine through at the edges
-    ground = np.asarray(tone, dtype=np.float32) * (np.asarray(alpha) > 0)
-    summed = torch.from_numpy(ground).view(size, _FINE, size, _FINE).mean((1, 3)) / 255
-    return (summed / shown.clamp_min(1e-3)).clamp(0, 1), shown
+    only = _reduced(ImageChops.multiply(tone, alpha))  # premultiplied: the ground does not shine through at the edges
+    return (only / shown.clamp_min(1e-3)).clamp(0, 1), shown
 
 
 def _reduced(canvas: Image.Image) -> Tensor:
-    side = canvas.size[0] // _FINE
-    fine = torch.from_numpy(np.asarray(canvas, dtype=np.float32) / 255)
-    return fine.view(side, _FINE, side, _FINE).mean((1, 3))
+    """(size, size) in [0, 1] of a canvas that is larger."""
+    return torch.from_numpy(np.array(canvas.reduce(_FINE))).float() / 255
 
 
 def curve(start: Tensor, bend: Tensor, end: Tensor, steps: int = 8) -> Tensor:

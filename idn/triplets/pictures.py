@@ -12,7 +12,7 @@ from idn.files.photos import digest
 from idn.images import to_uint8
 from idn.provenance.pictures import synthetic_metadata
 
-_LEVEL = 4
+_LEVEL = 2
 """Of compression: more takes twice the time for a twentieth less."""
 DRAWN = "A drawn face; it is no photograph of anybody."
 CHANGED = "A face that idn triplets changed; it is not as it was photographed."
