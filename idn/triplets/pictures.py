@@ -13,7 +13,7 @@ from idn.images import to_uint8
 from idn.provenance.pictures import synthetic_metadata
 
 _LEVEL = 2
-"""Of compression: more takes twice the time for a twentieth less."""
+"""Of compression: quick rather than small."""
 DRAWN = "A drawn face; it is no photograph of anybody."
 CHANGED = "A face that idn triplets changed; it is not as it was photographed."
 CHANGED_ELSEWHERE = "A face that another program changed; it is not as it was photographed."
