@@ -10,10 +10,13 @@ from torch import Tensor
 
 from idn.files.photos import digest
 from idn.images import to_uint8
-from idn.provenance.pictures import synthetic_metadata
+from idn.provenance.metadata import Lineage
+from idn.provenance.stamp import png_metadata
 
 _LEVEL = 2
 """Of compression: quick rather than small."""
+_COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
+"""IPTC digital source type: a composite with synthetic elements, which no trained network made."""
 DRAWN = "A drawn face; it is no photograph of anybody."
 CHANGED = "A face that idn triplets changed; it is not as it was photographed."
 CHANGED_ELSEWHERE = "A face that another program changed; it is not as it was photographed."
@@ -27,7 +30,8 @@ def encode(pixels: Tensor, comment: str | None, notes: Mapping[str, str] | None 
     """
     encoded = BytesIO()
     image = Image.fromarray((pixels if pixels.ndim == 2 else pixels.permute(1, 2, 0)).contiguous().numpy())
-    info = None if comment is None else synthetic_metadata(comment, notes or {})
+    said = {"DigitalSourceType": _COMPOSITE, "Comment": comment or "", **(notes or {})}
+    info = None if comment is None else png_metadata(Lineage(notes=said))
     image.save(encoded, "PNG", pnginfo=info, compress_level=_LEVEL)
     return encoded.getvalue()
 

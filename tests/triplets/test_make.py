@@ -16,6 +16,7 @@ from idn.data.fstriplets.manifest import MANIFEST, Record, Triplet, read_manifes
 from idn.data.procedural import FaceRenderer
 from idn.errors import FileError, OptionError, UserError
 from idn.files.photos import read_photo
+from idn.provenance.metadata import said_by_picture, says_synthetic
 from idn.triplets.drawn_people import DrawnPeople
 from idn.triplets.edit import Edit
 from idn.triplets.edited_elsewhere import EditedElsewhere
@@ -121,11 +122,11 @@ def test_the_manifest_knows_every_file_and_why_a_photograph_gave_none(whole: Pat
 def test_edited_and_drawn_pictures_say_so_and_photographs_do_not(whole: Path) -> None:
     for one in triplets(whole):
         with Image.open(whole / one.target) as picture:
-            assert "compositeSynthetic" in picture.text["DigitalSourceType"]
+            assert says_synthetic(said_by_picture(picture)) and "face" in picture.text["Comment"]
     with Image.open(whole / "vanilla/p0/0.png") as picture:
         assert picture.text == {}
     with Image.open(whole / "contact_sheet.png") as picture:
-        assert "compositeSynthetic" in picture.text["DigitalSourceType"] and picture.width > 112
+        assert says_synthetic(said_by_picture(picture)) and picture.width > 112
 
 
 def test_a_stopped_run_goes_on_to_the_same_bytes(whole: Path, photos: Path, tmp_path: Path, capsys) -> None:
