@@ -104,6 +104,8 @@ class SwapOutput(NamedTuple):
     has no such mask."""
     generated: Tensor | None = None
     """(N, 3, S, S) in [0, 1]: the generated picture before the fusion; None if the student has no fusion."""
+    scales: tuple[Tensor, ...] = ()
+    """(N, 3, s_i, s_i) in [0, 1] each: the swap at smaller sizes, from large to small, where the student makes it."""
 
 
 class IdentityFeatures(NamedTuple):

@@ -30,12 +30,17 @@ TEMPLATES: dict[str, Tensor] = {
             (313.08905, 371.15118),
         ],
     ),
+    "mobilefsgan": _native(256, [(26 + 203 / 111 * x, 26 + 203 / 111 * y) for x, y in _ARCFACE_V2]),
     "mtcnn": _native(
         512,
         [(187.2018, 239.277), (324.1236, 238.5236), (256.0979, 317.1387), (199.7597, 397.3055), (313.2374, 396.6792)],
     ),
 }
-"""Five points each, (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen in the image."""
+"""Five points each, (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen in the image.
+
+"mobilefsgan" is the crop of 256 px whose pixels 26 to 229 are one of "arcface_112_v2": what MobileFSGAN's training
+shows its recogniser. Where it aligns faces is not published; its recogniser was trained on crops like these.
+"""
 
 
 def template_points(name: str) -> Tensor:

@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from idn.encoders.arcface import ArcFaceEncoder, ArcFaceNet
 from idn.encoders.mobilefacenet import MobileFaceNet
+from idn.encoders.mobilefacenet_512 import MobileFaceNet512, MobileFaceNet512Encoder
 from idn.encoders.timm_encoder import TimmEncoder
 from idn.encoders.trained import TrainedMobileFaceNet, save_trained
 
@@ -21,12 +22,19 @@ def _arcface(folder):
     return ArcFaceEncoder(folder / "net.pt", "ffhq")
 
 
+def _mobilefacenet_512(folder):
+    torch.save(MobileFaceNet512().state_dict(), folder / "net.pth")
+    return MobileFaceNet512Encoder(folder / "net.pth", "ffhq")
+
+
 def _timm(folder):
     save_file(timm.create_model("test_vit", pretrained=False, num_classes=16).state_dict(), folder / "net.safetensors")
     return TimmEncoder("test_vit", folder / "net.safetensors", "ffhq", options={"num_classes": 16})
 
 
-@pytest.fixture(scope="module", params=[_trained, _arcface, _timm], ids=["trained", "arcface", "timm"])
+@pytest.fixture(
+    scope="module", params=[_trained, _arcface, _mobilefacenet_512, _timm], ids=lambda build: build.__name__
+)
 def encoder(request, tmp_path_factory):
     torch.manual_seed(0)
     return request.param(tmp_path_factory.mktemp("encoder"))

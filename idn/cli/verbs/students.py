@@ -153,9 +153,12 @@ def install_converter(cfg: DictConfig) -> None:
 
 
 def import_published(cfg: DictConfig) -> None:
-    """Turn the published MobileFaceSwap into a student file of this project."""
-    from idn.students.mobilefaceswap.published import import_student
+    """Turn a published MobileFaceSwap or a saved generator of MobileFSGAN into a student file of this project."""
+    from idn.students.mobilefaceswap import published as mobilefaceswap
+    from idn.students.mobilefsgan import published as mobilefsgan
 
     path_in, path_out = _path(cfg, "in"), _path(cfg, "out")
-    import_student(path_in, path_out)
-    print(f"student {path_out}: the injection network, head and fusion module of {path_in.name}")
+    generator = mobilefsgan.holds(path_in)
+    (mobilefsgan if generator else mobilefaceswap).import_student(path_in, path_out)
+    what = "the generator" if generator else "the injection network, head and fusion module"
+    print(f"student {path_out}: {what} of {path_in.name}")

@@ -68,5 +68,5 @@ VERBS: dict[str, Verb] = {
     "install-converter": Verb(
         "set up a converter that needs other versions than the rest", "students", "install_converter"
     ),
-    "import": Verb("read the published MobileFaceSwap checkpoint, without Paddle", "students", "import_published"),
+    "import": Verb("read a published MobileFaceSwap or a saved MobileFSGAN", "students", "import_published"),
 }
