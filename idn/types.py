@@ -213,6 +213,10 @@ class Prediction(NamedTuple):
     """(N, 3, S, S): the generated picture before the fusion; None where there is no fusion, and `image` is all."""
     pasted: Look | None = None
     """Of the face of `generated` in the picture of the answer: the part of the swap that the mask has no say in."""
+    scales: tuple[Tensor, ...] = ()
+    """The swap at smaller sizes, as in SwapOutput."""
+    scale_embeddings: tuple[Tensor, ...] = ()
+    """(N, D) each: identities of `scales`, L2-normalised."""
 
 
 class Supervision(NamedTuple):
@@ -232,6 +236,10 @@ class Supervision(NamedTuple):
     """Feature maps of `answer`, as in Prediction."""
     verdict: Verdict = Verdict()
     """A discriminator's, of `target`."""
+    known: Tensor | None = None
+    """(N,) bool: rows in which somebody knows `answer`, which is the target in the others. None: all."""
+    target_perceptual: tuple[Tensor, ...] = ()
+    """Feature maps of `target`, as in Prediction."""
 
 
 class Network(NamedTuple):

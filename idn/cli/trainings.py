@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.instantiate import build, build_pairs, run_dir
+from idn.cli.instantiate import asks_teacher, build, build_pairs, run_dir
 from idn.cli.next_commands import after_training, option, typed
 from idn.errors import OptionError, UserError
 
@@ -128,11 +128,13 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
     from idn.training.run_kinds import StudentRun
 
     data, encoder = build_pairs(cfg)
+    taught = asks_teacher(cfg.supervision)
     module, data = build_distillation(
         data=data,
         encoder=encoder,
-        teacher=build(cfg.teacher),
-        trust=build(cfg.reweight),
+        supervision=build(cfg.supervision),
+        teacher=build(cfg.teacher) if taught else None,
+        trust=build(cfg.reweight) if taught else None,
         student=build(cfg.student),
         perceptual=build(cfg.perceptual),
         objective=build(cfg.loss),

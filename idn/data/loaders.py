@@ -150,6 +150,7 @@ def procedural_data(
     seed: int,
     workers: int,
     targets_per_identity: int | None = 1,
+    truth_share: float = 1.0,
 ) -> SwapData:
     """Endless procedural faces; validation draws other people, all pairs of different ones.
 
@@ -157,13 +158,16 @@ def procedural_data(
     same_ratio: share of training pairs whose source and target are one person.
     targets_per_identity: training pairs in a row that have one source, see `targets_that_fit`. In validation every pair
         has its own.
+    truth_share: share of training pairs whose exact swap is known, as in a set of triplets; all are in validation.
     Raises OptionError if `template` is not the one in which the faces are drawn, and for numbers that cannot be.
     """
     check_template(renderer, template)
     require_int("seed", seed)
     require_int("val_batches", val_batches, 1)
     return SwapData(
-        ProceduralSwaps(renderer, size, batch, seed, same_ratio, targets_that_fit(targets_per_identity, batch)),
+        ProceduralSwaps(
+            renderer, size, batch, seed, same_ratio, targets_that_fit(targets_per_identity, batch), truth_share
+        ),
         ProceduralSwaps(renderer, size, batch, seed + VALIDATION_SEED, 0.0),
         val_batches,
         size,

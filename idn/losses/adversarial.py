@@ -8,27 +8,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idn.errors import OptionError, UserError
-from idn.files.option_checks import require_int, require_one_of
+from idn.files.option_checks import require_int, require_number, require_one_of
 from idn.images import normalize
 from idn.losses.objective import Need
 from idn.types import Prediction, Supervision, Verdict
 
 Norm = Literal["l1", "half_l2"]
 Form = Literal["linear", "hinge"]
-Scales = Literal["mean", "sum"]
-"""What becomes of the values that a discriminator has for each of its scales."""
+Scales = Literal["mean", "sum"] | Sequence[float]
+"""What becomes of the values that a discriminator has for each of its scales: their mean, their sum, or their sum after
+each was multiplied by a factor of its own."""
 
 
 class HingeDiscriminator(nn.Module):
-    """max(0, 1 - D(real)) + max(0, 1 + D(fake)) (arXiv:1705.02894), mean over positions; scales: then "mean" or "sum".
+    """max(0, 1 - D(real)) + max(0, 1 + D(fake)) (arXiv:1705.02894), mean over positions; then over scales.
 
-    This is what the discriminator minimises. Returns (N,). Raises UserError for other scales.
+    scales: "mean", "sum", or one factor per scale.
+
+    This is what the discriminator minimises. Returns (N,). Raises OptionError for other scales.
     """
 
     def __init__(self, scales: Scales = "mean") -> None:
         super().__init__()
-        require_one_of("scales", scales, get_args(Scales))
-        self.scales = scales
+        self.scales = _checked(scales)
 
     def forward(self, real: Verdict, fake: Verdict) -> Tensor:
         """Verdicts of N real and N made pictures. Raises ValueError if there is nothing to judge."""
@@ -41,7 +43,7 @@ class HingeGenerator(nn.Module):
 
     form: "linear", -D(swap), which always pulls (arXiv:1705.02894), or "hinge", max(0, 1 - D(swap)), which leaves
         positions alone that already pass for real by the margin, as GHOST has it.
-    scales: "mean" or "sum", what becomes of the values at several scales.
+    scales: "mean", "sum", or one factor per scale: what becomes of the values at several scales.
 
     Raises OptionError for others.
     """
@@ -51,8 +53,7 @@ class HingeGenerator(nn.Module):
     def __init__(self, form: Form = "linear", scales: Scales = "mean") -> None:
         super().__init__()
         require_one_of("form", form, get_args(Form))
-        require_one_of("scales", scales, get_args(Scales))
-        self.form, self.scales = form, scales
+        self.form, self.scales = form, _checked(scales)
 
     def forward(self, prediction: Prediction, supervision: Supervision) -> Tensor:
         """prediction.verdict.logits: (N, 1, h_i, w_i) each."""
@@ -136,8 +137,26 @@ def _per_sample(values: Tensor) -> Tensor:
     return values.float().flatten(1).mean(1)
 
 
+def _checked(scales: Scales) -> Scales:
+    """As given. Raises OptionError unless these are "mean", "sum" or factors from 0 on, not all of them 0."""
+    if isinstance(scales, str) or not isinstance(scales, Sequence):
+        require_one_of("scales", scales, ("mean", "sum"))
+        return scales
+    for factor in scales:
+        require_number("scales", factor, 0)
+    if not any(scales):
+        raise OptionError("scales", list(scales), "must hold a factor above 0")
+    return tuple(map(float, scales))
+
+
 def _over_scales(maps: Sequence[Tensor], how: Scales) -> Tensor:
     values = [_per_sample(one) for one in maps]
+    if not isinstance(how, str):
+        if len(how) != len(values):
+            judged = f"are {len(how)} factors for a discriminator that judges {len(values)} sizes"
+            raise OptionError("scales", list(how), f"{judged}: give one for each")
+        weighed = [factor * value for factor, value in zip(how, values, strict=True) if factor]
+        return sum(weighed[1:], weighed[0])
     return _mean(values) * (len(values) if how == "sum" else 1)
 
 

@@ -18,7 +18,7 @@ def _needs(of: Of, *others: Need) -> frozenset[Need]:
     """What a term asks for that looks at one of the two. Raises OptionError for anything else."""
     if of not in ("swap", "pasted"):
         raise OptionError("of", of, "must be swap or pasted")
-    return frozenset({"seen", *others} if of == "swap" else {"pasted", "answer", *others})
+    return frozenset({"seen" if of == "swap" else "pasted", *others})
 
 
 def _look(prediction: Prediction, of: Of) -> Look:

@@ -3,20 +3,33 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, get_args
 
+import torch
 from torch import Tensor, nn
 
 from idn.errors import OptionError
 from idn.files.option_checks import require_number
 from idn.types import Prediction, Supervision
 
-Need = Literal["answer", "seen", "pasted", "perceptual", "mask", "verdict", "target_verdict", "attributes"]
+Need = Literal[
+    "answer",
+    "seen",
+    "pasted",
+    "perceptual",
+    "target_perceptual",
+    "mask",
+    "scales",
+    "verdict",
+    "target_verdict",
+    "attributes",
+]
 """What a term may ask for, beside the picture, the source's identity, the target and the face, which are always there.
 
-answer: the picture that the swap should be.
+answer: the picture that the swap should be; the value of a term that asks for it is 0 in rows where nobody knows that.
 seen: what the encoder sees in the swap.
-pasted: what it sees in the generated face, pasted into the answer.
-perceptual: feature maps of what it looks at, and of the answer.
+pasted: what it sees in the generated face, pasted into the answer, or into the target where nobody knows that.
+perceptual, target_perceptual: feature maps of what it looks at, and of the answer or of the target.
 mask: of the fusion.
+scales: the swap at smaller sizes, and what the encoder sees there.
 verdict, target_verdict: a discriminator's, of the swap and of the target.
 attributes: maps of swap and target by the network's own encoder of attributes.
 """
@@ -102,11 +115,19 @@ class Objective(nn.Module):
 
         Returns the scalar to minimise and, per term, its mean before weight and trust.
         """
-        values = {name: term(prediction, supervision) for name, term in self.terms.items()}
+        values = {name: _value(term, prediction, supervision) for name, term in self.terms.items()}
         doubted = self.reweighted if trust is not None else ()
         scaled = {name: value * trust if name in doubted else value for name, value in values.items()}
         total = sum(self.weight(name, step) * value.mean() for name, value in scaled.items())
         return total, {name: value.detach().mean() for name, value in values.items()}
+
+
+def _value(term: nn.Module, prediction: Prediction, supervision: Supervision) -> Tensor:
+    """(N,): of a term; 0 in the rows without the answer that it compares with."""
+    value = term(prediction, supervision)
+    if supervision.known is None or "answer" not in _needs(term):
+        return value
+    return torch.where(supervision.known, value, torch.zeros_like(value))
 
 
 def _needs(term: nn.Module) -> frozenset[Need]:

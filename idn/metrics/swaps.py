@@ -1,7 +1,9 @@
 """Validation metrics of swapped pictures: what each is called, what it means, and how it is computed."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from idn.metrics.detail import detail_correlation, feature_discs, sharpness_ratio
@@ -52,6 +54,8 @@ class SeenSwaps(NamedTuple):
     """(N,): of the identities of `answer` and the sources."""
     trust: Tensor | None = None
     """(N,) in [0, 1]: in `answer`."""
+    taught: Tensor | None = None
+    """(N,) bool: rows in which `answer` is a teacher's. None: all, where there is an answer."""
     recognised: Recognised | None = None
     """What an encoder says that did not teach, where there is one."""
 
@@ -66,9 +70,22 @@ def _defined(seen: SeenSwaps, values: Tensor, wanted: Tensor | None = None) -> T
     return values if len(values) else None
 
 
-def _right(seen: SeenSwaps) -> Tensor | None:
-    """(N, 3, S, S): the exact swap, or the teacher's picture where the data do not know that."""
-    return seen.answer if seen.batch.truth is None else seen.batch.truth
+def _taught(seen: SeenSwaps) -> Tensor:
+    """(N,) bool: rows in which a teacher has answered."""
+    if seen.answer is None:
+        return torch.zeros_like(seen.batch.same)
+    return torch.ones_like(seen.batch.same) if seen.taught is None else seen.taught
+
+
+def _right(seen: SeenSwaps) -> tuple[Tensor, Tensor] | None:
+    """(N, 3, S, S): the exact swap, or the teacher's picture where the data do not know that; (N,) bool: rows in which
+    one of the two is there."""
+    exact, taught, truth = seen.batch.exact, _taught(seen), seen.batch.truth
+    if truth is None or seen.answer is None:
+        right = seen.answer if truth is None else truth
+    else:
+        right = torch.where(exact[:, None, None, None], truth, seen.answer)
+    return None if right is None else (right, exact | taught)
 
 
 def _gain(seen: SeenSwaps) -> Tensor | None:
@@ -76,7 +93,7 @@ def _gain(seen: SeenSwaps) -> Tensor | None:
     if seen.batch.truth is None:
         return None
     gain = swap_gain(seen.image, seen.batch.target, seen.batch.truth, seen.batch.face)
-    return _defined(seen, gain, ~seen.batch.same)
+    return _defined(seen, gain, ~seen.batch.same & seen.batch.exact)
 
 
 def _feature_gain(seen: SeenSwaps) -> Tensor | None:
@@ -85,40 +102,49 @@ def _feature_gain(seen: SeenSwaps) -> Tensor | None:
     if right is None or points is None:
         return None
     discs = feature_discs(points, seen.image.shape[-1]) * seen.batch.face
-    return _defined(seen, swap_gain(seen.image, seen.batch.target, right, discs), ~seen.batch.same)
+    return _defined(seen, swap_gain(seen.image, seen.batch.target, right[0], discs), ~seen.batch.same & right[1])
+
+
+def _against_right(seen: SeenSwaps, measure: Callable[..., Tensor], image: Tensor) -> Tensor | None:
+    """(K,): what a measure of two pictures and a mask says of an image, where somebody knows the right one."""
+    if (right := _right(seen)) is None:
+        return None
+    return _defined(seen, measure(image, right[0], seen.batch.face), right[1])
 
 
 def _detail(seen: SeenSwaps) -> Tensor | None:
-    right = _right(seen)
-    return None if right is None else _defined(seen, detail_correlation(seen.image, right, seen.batch.face))
+    return _against_right(seen, detail_correlation, seen.image)
 
 
 def _detail_target(seen: SeenSwaps) -> Tensor | None:
-    right = _right(seen)
-    return None if right is None else _defined(seen, detail_correlation(seen.batch.target, right, seen.batch.face))
+    return _against_right(seen, detail_correlation, seen.batch.target)
 
 
 def _sharpness(seen: SeenSwaps) -> Tensor | None:
-    right = _right(seen)
-    return None if right is None else _defined(seen, sharpness_ratio(seen.image, right, seen.batch.face))
+    return _against_right(seen, sharpness_ratio, seen.image)
 
 
 def _psnr_truth(seen: SeenSwaps) -> Tensor | None:
     truth = seen.batch.truth
-    return None if truth is None else _defined(seen, psnr(seen.image, truth, seen.batch.face))
+    return None if truth is None else _defined(seen, psnr(seen.image, truth, seen.batch.face), seen.batch.exact)
 
 
 def _ssim_truth(seen: SeenSwaps) -> Tensor | None:
     truth = seen.batch.truth
-    return None if truth is None else _defined(seen, ssim(seen.image, truth, seen.batch.face))
+    return None if truth is None else _defined(seen, ssim(seen.image, truth, seen.batch.face), seen.batch.exact)
 
 
 def _identity_swap(seen: SeenSwaps) -> Tensor | None:
     return None if seen.embedding is None else identity_cosine(seen.embedding, seen.source)
 
 
+def _by_teacher(seen: SeenSwaps, values: Tensor) -> Tensor | None:
+    """(N,) -> (K,): of the rows in which a teacher has answered. All of them wait for no device."""
+    return values if seen.taught is None else _defined(seen, values, seen.taught)
+
+
 def _identity_teacher(seen: SeenSwaps) -> Tensor | None:
-    return seen.answer_cosine
+    return None if seen.answer_cosine is None else _by_teacher(seen, seen.answer_cosine)
 
 
 def _identity_target(seen: SeenSwaps) -> Tensor | None:
@@ -130,7 +156,8 @@ def _recogniser_swap(seen: SeenSwaps) -> Tensor | None:
 
 
 def _recogniser_teacher(seen: SeenSwaps) -> Tensor | None:
-    return None if seen.recognised is None else seen.recognised.answer
+    known = seen.recognised
+    return None if known is None or known.answer is None else _by_teacher(seen, known.answer)
 
 
 def _recogniser_target(seen: SeenSwaps) -> Tensor | None:
@@ -138,11 +165,11 @@ def _recogniser_target(seen: SeenSwaps) -> Tensor | None:
 
 
 def _psnr_teacher(seen: SeenSwaps) -> Tensor | None:
-    return None if seen.answer is None else psnr(seen.image, seen.answer)
+    return None if seen.answer is None else _by_teacher(seen, psnr(seen.image, seen.answer))
 
 
 def _ssim_teacher(seen: SeenSwaps) -> Tensor | None:
-    return None if seen.answer is None else ssim(seen.image, seen.answer)
+    return None if seen.answer is None else _by_teacher(seen, ssim(seen.image, seen.answer))
 
 
 def _psnr_target(seen: SeenSwaps) -> Tensor:
@@ -150,7 +177,7 @@ def _psnr_target(seen: SeenSwaps) -> Tensor:
 
 
 def _trust(seen: SeenSwaps) -> Tensor | None:
-    return seen.trust
+    return None if seen.trust is None else _by_teacher(seen, seen.trust)
 
 
 _RIGHT = "the exact swap (the teacher's, where unknown)"

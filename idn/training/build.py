@@ -15,7 +15,7 @@ from idn.losses.objective import Objective
 from idn.reweighting.trust import Trust
 from idn.students.protocol import SwapStudent
 from idn.students.student_file import begin_with, save_student
-from idn.training.modules.supervision import PairSupervision, TeacherSupervision
+from idn.training.modules.supervision import PairSupervision, Supervisor
 from idn.training.modules.swap_training import SwapTraining
 from idn.training.optimization.optimizers import Build
 from idn.types import EncoderDescription, IdentityEncoder
@@ -70,8 +70,9 @@ def build_distillation(
     *,
     data: SwapData,
     encoder: Any,
+    supervision: Supervisor | Callable[[Any, Trust], Supervisor],
     teacher: Any,
-    trust: Trust,
+    trust: Trust | None,
     student: Callable[[EncoderDescription], SwapStudent],
     perceptual: nn.Module,
     objective: Objective,
@@ -82,11 +83,12 @@ def build_distillation(
     recogniser: Any = None,
     start: str | Path | None = None,
 ) -> tuple[SwapTraining, SwapData]:
-    """What a distillation trains, and what it trains on.
+    """What trains a student, and what it trains on.
 
     data: pairs of crops.
     encoder: frozen identity encoder, an IdentityEncoder.
-    teacher, trust: frozen, such as those in `teachers`; how far it is believed.
+    supervision: says what a swap should be; with a teacher, a constructor that only lacks that and the trust in it.
+    teacher, trust: frozen, such as those in `teachers`; how far it is believed. None where the data know all answers.
     student: a constructor that only lacks the description of the encoder, such as `partial(Student, width=0.5)`.
     perceptual, objective: maps that the perceptual loss compares; what the student minimises.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer.
@@ -99,12 +101,15 @@ def build_distillation(
     a recogniser with the weights of the encoder among them.
     """
     check_recogniser(recogniser, encoder)
-    data = introduce(data, encoder, teacher, trust)
+    if teacher is None:
+        check_acquainted(data, encoder)
+    else:
+        data, supervision = introduce(data, encoder, teacher, trust), supervision(teacher, trust)
     network = fitting(student, encoder)
     before = {} if start is None else begin_with(network, start)
     return module(
         network=network,
-        supervisor=TeacherSupervision(teacher, trust),
+        supervisor=supervision,
         encoder=encoder,
         perceptual=perceptual,
         discriminator=None if discriminator is None else discriminator(),

@@ -1,5 +1,6 @@
 """Discriminators: networks that tell swaps from photographs while a swapper is trained against them."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,6 +55,45 @@ class PatchDiscriminator(nn.Module):
         verdicts = []
         for scale, critic in enumerate(self.scales):
             verdicts.append(critic(F.avg_pool2d(x, 2**scale) if scale else x))
+        return Verdict(tuple(logits for logits, _ in verdicts), tuple(maps for _, maps in verdicts))
+
+
+class ThreeSizesDiscriminator(nn.Module):
+    """Judges the swap and its two smaller pictures, each by a patch discriminator of its own (arXiv:2204.08339).
+
+    width: channels of the first layer, doubled by every further one.
+    depth: halvings per size.
+
+    As published: spectral normalisation and, from the second layer on, BatchNorm. Raises OptionError for numbers below
+    1.
+    """
+
+    reads_scales = True
+    """It takes the smaller pictures of a swap, where the network makes them."""
+
+    SIZES = (256, 128, 64)
+    """Names of the three, in pixels where the swap has 256."""
+
+    def __init__(self, width: int = 16, depth: int = 4) -> None:
+        super().__init__()
+        for name, value in {"width": width, "depth": depth}.items():
+            require_int(name, value, 1)
+        for size in self.SIZES:
+            self.add_module(f"discriminator_{size}", _NormedCritic(width, depth))
+
+    def forward(self, images: Tensor, smaller: Sequence[Tensor] = ()) -> Verdict:
+        """images: (N, 3, S, S) RGB in [0, 1]. smaller: the same with S / 2 and S / 4 pixels, as the network made them;
+        without them, as for photographs, these are resized, bilinear with aligned corners."""
+        verdicts = []
+        for number, size in enumerate(self.SIZES):
+            if number == 0:
+                seen = images
+            elif smaller:
+                seen = smaller[number - 1]
+            else:
+                sides = [side >> number for side in images.shape[-2:]]
+                seen = F.interpolate(images, sides, mode="bilinear", align_corners=True)
+            verdicts.append(self.get_submodule(f"discriminator_{size}")(to_pm1(seen)))
         return Verdict(tuple(logits for logits, _ in verdicts), tuple(maps for _, maps in verdicts))
 
 
@@ -160,5 +200,29 @@ class _Critic(nn.Module):
         maps: list[Tensor] = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), _SLOPE)
+            maps.append(x)
+        return self.judge(x), tuple(maps)
+
+
+class _NormedCritic(nn.Module):
+    """Halvings, one layer that keeps the size, one number per position; all but the first and last with BatchNorm.
+
+    width: channels after the first halving, doubled by every layer. depth: halvings.
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        channels = [3, *(width * 2**level for level in range(depth + 1))]
+        strides = [2] * depth + [1]
+        layers = zip(pairwise(channels), strides, strict=True)
+        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride, 2)) for (a, b), stride in layers)
+        self.norms = nn.ModuleList([nn.Identity(), *(nn.BatchNorm2d(c) for c in channels[2:])])
+        self.judge = spectral_norm(nn.Conv2d(channels[-1], 1, 4, 1, 2))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(N, 3, S, S) in [-1, 1] -> logits (N, 1, h, w) and one map per layer."""
+        maps: list[Tensor] = []
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = F.leaky_relu(norm(layer(x)), _SLOPE)
             maps.append(x)
         return self.judge(x), tuple(maps)

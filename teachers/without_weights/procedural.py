@@ -96,7 +96,7 @@ class ProceduralTeacher(FrozenTeacher):
 
     def _truth(self, target: Tensor, batch: SwapBatch) -> Tensor:
         """The exact swap, as a tensor that may be changed."""
-        if batch.truth is not None:
+        if batch.truth is not None and (batch.truth_known is None or bool(batch.truth_known.all())):
             return batch.truth.clone()
         if batch.source_identity is None or batch.target_attributes is None:
             raise UserError("the procedural teacher needs data that knows the exact swap: take procedural faces")

@@ -27,10 +27,15 @@ class TruthTeacher(FrozenTeacher):
         self.freeze()
 
     def swap(self, target: Tensor, batch: SwapBatch, source: IdentityFeatures) -> Tensor:
-        """Return (N, 3, S, S) RGB in [0, 1]. Raises UserError if the batch does not know its truth."""
+        """Return (N, 3, S, S) RGB in [0, 1]. Raises UserError if the batch does not know its truth everywhere."""
         if batch.truth is None:
             raise UserError(
                 "these data do not know the exact swap of a pair, as those of rendered people do: choose other "
                 "data, or a teacher"
+            )
+        if batch.truth_known is not None and not bool(batch.truth_known.all()):
+            raise UserError(
+                "these data know the exact swaps of some pairs only: choose the supervision triplets in place of this "
+                "teacher"
             )
         return batch.truth

@@ -41,17 +41,21 @@ class ProceduralSwaps(Dataset[SwapBatch]):
         seed: int,
         same_ratio: float = 0.2,
         targets_per_identity: int = 1,
+        truth_share: float = 1.0,
     ) -> None:
         """Draw from a seed.
 
         size: of the crops.
         batch: samples of an item, at least 2.
         targets_per_identity: samples in a row that have one source.
-        Raises OptionError on a smaller batch, on a ratio outside [0, 1], and unless the batch shows two sources or
-        more with so many targets each.
+        truth_share: probability that the exact swap of a sample is known, as in a set of triplets. Nothing else that is
+            drawn depends on it.
+        Raises OptionError on a smaller batch, on a ratio or share outside [0, 1], and unless the batch shows two sources
+        or more with so many targets each.
         """
         require_int("batch", batch, 2)
         require_number("same_ratio", same_ratio, 0, 1)
+        require_number("truth_share", truth_share, 0, 1)
         require_divisor("targets_per_identity", targets_per_identity, "batch", batch, 2)
         self.renderer = renderer
         self.size = size
@@ -59,9 +63,10 @@ class ProceduralSwaps(Dataset[SwapBatch]):
         self.seed = seed
         self.same_ratio = same_ratio
         self.targets_per_identity = targets_per_identity
+        self.truth_share = truth_share
 
     def __getitem__(self, item: int) -> SwapBatch:
-        """Draw batch `item`: every field filled; `face` covers the target's face and that of the exact swap.
+        """Draw batch `item`: all that is known of drawn faces; `face` covers the target's face and that of the exact swap.
 
         No more pictures are drawn than for one target per identity: those that serve as no source are targets alone.
         Raises IndexError below 0.
@@ -76,12 +81,16 @@ class ProceduralSwaps(Dataset[SwapBatch]):
         identity = repeat_rows(people[::targets], targets)
         swap = self.renderer.render(identity, wanted, self.size)
         chosen = same.view(-1, 1, 1, 1)
+        target, known = torch.where(chosen, swap.image, base.image.roll(-1, 0)), None
+        if self.truth_share < 1:
+            known = torch.rand(self.batch, generator=generator) < self.truth_share
         return SwapBatch(
             source=repeat_rows(base.image[::targets], targets),
-            target=torch.where(chosen, swap.image, base.image.roll(-1, 0)),
+            target=target,
             face=torch.where(chosen, swap.face, torch.maximum(base.face.roll(-1, 0), swap.face)),
             same=same,
-            truth=swap.image,
+            truth=swap.image if known is None else torch.where(known.view(-1, 1, 1, 1), swap.image, target),
+            truth_known=known,
             source_identity=identity,
             target_attributes=wanted,
             landmarks=swap.landmarks,

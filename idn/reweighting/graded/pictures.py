@@ -152,7 +152,9 @@ def _known(made: GradedSwaps, images: Tensor) -> Grades:
     errors = differences = torch.full((n,), float("inf"))
     if batch.truth is not None:
         truth, face = batch.truth.cpu(), batch.face.cpu()
-        errors, differences = absolute_error(images, truth, face), 1 - ssim(images, truth, face)
+        exact, unknown = batch.exact.cpu(), errors
+        errors = torch.where(exact, absolute_error(images, truth, face), unknown)
+        differences = torch.where(exact, 1 - ssim(images, truth, face), unknown)
     labels = grades if made.labels is None else made.labels.cpu()
     return Grades(labels, grades, errors, differences, made.number * n + torch.arange(n))
 

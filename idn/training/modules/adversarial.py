@@ -16,8 +16,9 @@ from idn.training.multi_process import check_single
 from idn.types import SwapBatch, Verdict
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-Real = Literal["target", "source"]
-"""Which picture of a pair the discriminator is shown as a photograph."""
+Real = Literal["target", "source", "photograph"]
+"""Which picture of a pair the discriminator is shown as a photograph; "photograph": the one that the data say is one,
+which matters where targets were edited, and the target where they say nothing."""
 
 
 class Verdicts(NamedTuple):
@@ -32,9 +33,10 @@ class Verdicts(NamedTuple):
 class Adversary(nn.Module):
     """A discriminator and what it minimises, the hinge.
 
-    discriminator: pictures (N, 3, S, S) in [0, 1] -> Verdict.
-    real: "target" or "source", which picture of a pair it is shown as a photograph.
-    scales: "mean" or "sum", what becomes of its losses at several scales.
+    discriminator: pictures (N, 3, S, S) in [0, 1] -> Verdict; one that `reads_scales` also takes the same pictures at
+        smaller sizes.
+    real: "target", "source" or "photograph", which picture of a pair it is shown as a photograph.
+    scales: "mean", "sum" or one factor per scale, what becomes of its losses at several scales.
 
     Raises OptionError for another real or scales.
     """
@@ -45,19 +47,32 @@ class Adversary(nn.Module):
         self.discriminator, self.real = discriminator, real
         self.hinge = HingeDiscriminator(scales)
 
+    def judge(self, pictures: Tensor, smaller: Sequence[Tensor] = ()) -> Verdict:
+        """pictures: (N, 3, S, S) in [0, 1]. smaller: the same at smaller sizes, from large to small, where made."""
+        if getattr(self.discriminator, "reads_scales", False):
+            return self.discriminator(pictures, smaller)
+        return self.discriminator(pictures)
+
+    def _real(self, batch: SwapBatch) -> Tensor:
+        """(N, 3, S, S): what it is shown as photographs."""
+        if self.real == "photograph" and batch.source_is_photograph is not None:
+            return torch.where(batch.source_is_photograph[:, None, None, None], batch.source, batch.target)
+        return batch.source if self.real == "source" else batch.target
+
     def look(self, batch: SwapBatch, match_target: bool) -> Verdicts:
         """Judge the pictures of the data. match_target: whether the verdict on the targets is wanted, too.
 
         The swaps are judged before: autocast may keep what it cast at the first look, and a network that learns must
         look with gradient first.
         """
-        real = self.discriminator(batch.target if self.real == "target" else batch.source)
+        shown = self._real(batch)
+        real = self.judge(shown)
         if not match_target:
             return Verdicts(real, Verdict())
-        if self.real == "target":
+        if shown is batch.target:
             return Verdicts(real, real)
         with torch.no_grad():
-            return Verdicts(real, self.discriminator(batch.target))
+            return Verdicts(real, self.judge(batch.target))
 
 
 class Player(NamedTuple):

@@ -24,13 +24,17 @@ class Observed(NamedTuple):
 
 def seen_swaps(seen: Observed, batch: SwapBatch) -> SeenSwaps:
     """What the metrics are told that cost no further look. batch: the one that was observed."""
-    embedding = seen.prediction.embedding
+    embedding, supervised = seen.prediction.embedding, seen.supervised
+    taught = None if supervised.exact is None else ~supervised.exact
+    if taught is not None and supervised.known is not None:
+        taught = taught & supervised.known
     return SeenSwaps(
         image=seen.prediction.image.detach().clamp(0, 1),
         batch=batch,
         embedding=None if embedding is None else embedding.detach(),
         source=seen.source.embedding,
-        answer=seen.supervised.answer,
-        answer_cosine=seen.supervised.cosine,
-        trust=seen.supervised.trust,
+        answer=supervised.answer,
+        answer_cosine=supervised.cosine,
+        trust=supervised.trust,
+        taught=taught,
     )

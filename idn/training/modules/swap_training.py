@@ -18,7 +18,7 @@ from idn.metrics.swaps import SWAP_METRICS, ask_recogniser
 from idn.training.checkpoint_io import check_encoder, check_template, leave_out, note_encoder, note_template, refill
 from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, differentiate, update
 from idn.training.modules.finite_guard import FiniteGuard
-from idn.training.modules.needs import demand_met, look
+from idn.training.modules.needs import demand_met, leave_out_lacking, look, predict
 from idn.training.modules.observed import Observed, seen_swaps
 from idn.training.modules.supervision import Supervisor, terms_of_both
 from idn.training.optimization.ema import MovingAverage
@@ -35,10 +35,10 @@ class SwapTraining(FiniteGuard):
     network: (target, IdentityFeatures) -> SwapOutput, with `parameter_groups()`, and `rates` of learning for those,
         relative to that of the optimizer, 1 where none is given; a student (arXiv:2201.03808), or one of
         teachers.trainable, which may have an encoder of attributes.
-    supervisor: what the swaps should be: a teacher, the exact answer, or nothing but the pair.
+    supervisor: what the swaps should be: a teacher, exact answers, both, or nothing but the pair.
     encoder: frozen identity encoder.
-    objective: what the network minimises. Terms that need a fusion mask are left out, and a line says so, if the
-        network has none.
+    objective: what the network minimises. Terms that need a fusion mask or smaller pictures of the swap are left out,
+        and a line says so, if the network has none.
     optimizer, schedule: constructors that only lack the parameter groups, or the optimizer; made once for each network
         that learns.
     write: (network, path, notes) writes the file of the network.
@@ -50,8 +50,8 @@ class SwapTraining(FiniteGuard):
     discriminator_rate: its learning rate, relative to that of the optimizer.
     recogniser: frozen identity encoder that has no say in the training: validation asks it, too.
     clip: largest norm of either network's gradient where there is a discriminator; None for no limit.
-    real: "target" or "source", which picture of a pair the discriminator is shown as a photograph.
-    scales: "mean" or "sum", what becomes of the discriminator's losses at several scales.
+    real: "target", "source" or "photograph", which picture of a pair the discriminator is shown as a photograph.
+    scales: "mean", "sum" or one factor per scale, what becomes of the discriminator's losses at several scales.
     ema_decay: of the moving average.
     channels_last: keep the network's weights in that memory order.
     compile: compile the network in place.
@@ -125,7 +125,9 @@ class SwapTraining(FiniteGuard):
         supervised = self.supervisor.supervise(batch, source, self.encoder, self._reads_answer())
         with torch.no_grad():
             maps = self.perceptual(supervised.answer, supervised.seen) if "perceptual" in needs else ()
-        prediction = self._predict(network, batch, faces, supervised.answer, validates)
+            of_target = self._maps_of(batch.target) if "target_perceptual" in needs else ()
+        prediction = predict(network, batch, faces, needs, self.adversary)
+        prediction = look(prediction, batch.face, supervised.answer, needs, self.encoder, self.perceptual, validates)
         verdicts = Verdicts(None, Verdict())
         if self.adversary is not None:
             verdicts = self.adversary.look(batch, "target_verdict" in needs)
@@ -137,6 +139,8 @@ class SwapTraining(FiniteGuard):
             answer=supervised.answer,
             perceptual=maps,
             verdict=verdicts.target,
+            known=supervised.known,
+            target_perceptual=of_target,
         )
         return Observed(source, supervised, prediction, supervision, verdicts.real)
 
@@ -146,38 +150,13 @@ class SwapTraining(FiniteGuard):
         source = self.encoder(batch.sources)
         return source._replace(embedding=source.embedding.float(), shallow=())
 
+    def _maps_of(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Perceptual maps of pictures at which nobody has looked yet, (N, 3, S, S)."""
+        return self.perceptual(pictures, self.encoder(pictures) if self.perceptual.reads_encoder else None)
+
     def _reads_answer(self) -> bool:
         """Whether the perceptual maps are what the encoder sees in the answer."""
         return "perceptual" in self.objective.needs and self.perceptual.reads_encoder
-
-    def _predict(
-        self,
-        network: nn.Module,
-        batch: SwapBatch,
-        faces: IdentityFeatures,
-        answer: Tensor | None,
-        validates: bool,
-    ) -> Prediction:
-        """Swap, each face into as many targets in a row, then look at the pictures; gradients reach them.
-
-        A network that learns looks with gradient before it looks without: autocast may keep what it cast at the first
-        look, and that would have no gradient then.
-        """
-        needs, kept, of_target = self.objective.needs, (), ()
-        if "attributes" in needs:
-            out, of_target = network.swap_with_attributes(batch.target, faces)
-            kept = network.attributes(out.image)
-        else:
-            out = network(batch.target, faces)
-        prediction = Prediction(
-            image=out.image,
-            mask=out.mask,
-            verdict=Verdict() if self.adversary is None else self.adversary.discriminator(out.image),
-            attributes=kept,
-            target_attributes=of_target,
-            generated=out.generated,
-        )
-        return look(prediction, batch.face, answer, needs, self.encoder, self.perceptual, validates)
 
     def _step(self, batch: SwapBatch, network: nn.Module, stage: str) -> tuple[Observed, Tensor, Tensor | None]:
         """The one path from a batch to the losses of network and discriminator, for training and validation alike."""
@@ -198,11 +177,10 @@ class SwapTraining(FiniteGuard):
         return seen, total, hinge
 
     def _fit_to(self, prediction: Prediction) -> None:
-        """Leave out the terms of a fusion mask if the network has none, and say so once."""
-        if prediction.mask is None and (asking := self.objective.asking("mask")):
-            self.objective.leave_out(asking)
+        """Leave out the terms of a mask or of smaller pictures if the network has none, and say so once."""
+        for sentence in leave_out_lacking(self.objective, prediction):
             if self.trainer.is_global_zero:
-                print(f"this network has no fusion mask: the loss goes without {', '.join(asking)}")
+                print(sentence)
 
     def _log_metrics(self, stage: str, seen: Observed, batch: SwapBatch) -> None:
         """Log the mean of every metric that can be known; in training, of those that cost nothing."""
@@ -227,8 +205,14 @@ class SwapTraining(FiniteGuard):
         if hinge is not None:
             self.demand_finite("loss of the discriminator", hinge)
             self._update_both(total, hinge)
-        trust = seen.supervised.trust
-        return {"loss": total} | ({} if trust is None else {"trust": trust})
+        return {"loss": total} | self._trust(seen)
+
+    def _trust(self, seen: Observed) -> dict[str, Tensor]:
+        """Trust in the answers of the teacher, if any of them are his."""
+        trust, exact = seen.supervised.trust, seen.supervised.exact
+        if trust is not None and exact is not None:
+            trust = trust[~exact]
+        return {} if trust is None or not len(trust) else {"trust": trust}
 
     def _update_both(self, loss: Tensor, hinge: Tensor) -> None:
         """One step of network and discriminator, each by its own loss."""
@@ -258,7 +242,8 @@ class SwapTraining(FiniteGuard):
         """Losses and metrics of the average on held-out people. Returns `pictures`, by name, for the grid."""
         seen, _, _ = self._step(batch, self.ema.network, "val")
         swap = seen.prediction
-        pictures = {"teacher": seen.supervised.answer, "mask": swap.mask, "swap": swap.image.clamp(0, 1)}
+        taught = None if seen.supervised.cosine is None else seen.supervised.answer
+        pictures = {"teacher": taught, "mask": swap.mask, "swap": swap.image.clamp(0, 1)}
         return {"pictures": {name: picture for name, picture in pictures.items() if picture is not None}}
 
     def configure_optimizers(self) -> Any:
