@@ -1,8 +1,11 @@
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DistributedSampler
 
-from idn.data.loaders import targets_that_fit
+from idn.data.loaders import Endless, targets_that_fit
 from idn.data.procedural import FaceRenderer, ProceduralIdentities, ProceduralSwaps, verification_pairs
 from idn.errors import OptionError
 from tests.raising import raises
@@ -31,7 +34,8 @@ def test_swaps_are_a_pure_function_of_seed_and_item(faces: FaceRenderer) -> None
 def test_swaps_fill_every_field(faces: FaceRenderer) -> None:
     batch = ProceduralSwaps(faces, SIZE, 5, seed=0)[0]
     kept = {"cached_answer", "cached_cosine", "cached_quality"}  # only a teacher's cache knows these
-    assert {name for name, field in batch._asdict().items() if field is None} == kept
+    edited = {"truth_known", "source_is_photograph"}  # all swaps are known, and no picture is an edited one
+    assert {name for name, field in batch._asdict().items() if field is None} == kept | edited
     assert all(len(field) == 5 for field in batch if isinstance(field, Tensor))
     assert batch.source.shape == batch.target.shape == batch.truth.shape == (5, 3, SIZE, SIZE)
     assert batch.face.shape == (5, 1, SIZE, SIZE) and batch.same.dtype == torch.bool
@@ -132,6 +136,29 @@ def test_verification_pairs_are_half_same(faces: FaceRenderer) -> None:
     assert_equal(again, parts[0])
     other = next(iter(verification_pairs(faces, SIZE, pairs=8, seed=7, chunk=8)))
     assert not torch.equal(other[0], parts[0][0])
+
+
+def test_triplets_are_the_same_pairs_of_which_some_hide_their_swap(faces: FaceRenderer) -> None:
+    data = ProceduralSwaps(faces, SIZE, 8, 3, truth_share=0.5)
+    whole = ProceduralSwaps(faces, SIZE, 8, 3)
+    some = torch.cat([data[item].truth_known for item in range(6)])
+    assert 12 < some.sum() < 36 and torch.equal(data[2].truth_known, some[16:24])
+    batch, known = data[2], data[2].truth_known
+    assert torch.equal(batch.exact, known) and torch.equal(batch.truth[known], whole[2].truth[known])
+    assert torch.equal(batch.truth[~known], batch.target[~known])
+    same = [name for name in batch._fields if name not in ("truth", "truth_known")]
+    assert_equal([getattr(batch, name) for name in same], [getattr(whole[2], name) for name in same])
+    assert not ProceduralSwaps(faces, SIZE, 8, 3, truth_share=0.0)[0].exact.any()
+    with raises(OptionError, argument="truth_share", value=1.5):
+        ProceduralSwaps(faces, SIZE, 8, 3, truth_share=1.5)
+
+
+def test_no_epoch_repeats_the_order_of_another() -> None:
+    """As the published training does, whose sampler of several processes is never told which epoch it is."""
+    published = DistributedSampler(range(100), num_replicas=2, rank=0)
+    assert list(published) == list(published)
+    shares = [list(itertools.islice(Endless(rank, 2), 150)) for rank in (0, 1)]
+    assert sorted(shares[0] + shares[1]) == list(range(300)), "every item once, and none of them again"
 
 
 @pytest.mark.parametrize(("batch", "targets"), [(32, 4), (16, 4), (8, 2), (12, 2), (4, 1), (2, 1), (18, 2), (15, 1)])

@@ -7,7 +7,7 @@ import timm
 import torch
 
 from idn.errors import MissingFile, OptionError, UnfitTensors, UserError
-from idn.training.discriminators import PatchDiscriminator, ProjectedDiscriminator
+from idn.training.discriminators import PatchDiscriminator, ProjectedDiscriminator, ThreeSizesDiscriminator
 from idn.types import Verdict
 from tests.raising import raises
 
@@ -47,6 +47,40 @@ def test_a_patch_discriminator_looks_at_every_scale():
         [(4, 32, 32), (8, 16, 16), (16, 8, 8)],
         [(4, 16, 16), (8, 8, 8), (16, 4, 4)],
     ]
+
+
+def test_three_sizes_are_judged_by_three_networks_of_the_published_layers() -> None:
+    torch.manual_seed(0)
+    net, pictures = ThreeSizesDiscriminator(), images(2, 128)
+    names = ("discriminator_256", "discriminator_128", "discriminator_64")
+    assert [name for name, _ in net.named_children()] == list(names)
+    for name in names:
+        one = net.get_submodule(name)
+        shapes = [(c.in_channels, c.out_channels, c.kernel_size, c.stride, c.padding) for c in (*one.layers, one.judge)]
+        widths = [(3, 16), (16, 32), (32, 64), (64, 128), (128, 256), (256, 1)]
+        strides = [2, 2, 2, 2, 1, 1]
+        wanted = [(*both, (4, 4), (s, s), (2, 2)) for both, s in zip(widths, strides, strict=True)]
+        assert shapes == wanted and [type(norm).__name__ for norm in one.norms] == ["Identity", *["BatchNorm2d"] * 4]
+    verdict = net(pictures)
+    assert [x.shape[-1] for x in verdict.logits] == [11, 7, 5] and [len(maps) for maps in verdict.features] == [5] * 3
+    assert len({p.data_ptr() for p in net.parameters()}) == len(list(net.parameters())), "they share nothing"
+
+
+def test_smaller_pictures_are_judged_where_they_are_made_and_photographs_are_resized() -> None:
+    torch.manual_seed(0)
+    net, pictures = ThreeSizesDiscriminator(4, 2).eval(), images(2, 64)
+    resized = [
+        torch.nn.functional.interpolate(pictures, [side, side], mode="bilinear", align_corners=True)
+        for side in (32, 16)
+    ]
+    by_itself, told = net(pictures), net(pictures, resized)
+    assert all(map(torch.allclose, by_itself.logits, told.logits))
+    other = net(pictures, [torch.zeros_like(resized[0]), resized[1]])
+    equal = [torch.allclose(a, b) for a, b in zip(by_itself.logits, other.logits, strict=True)]
+    assert equal == [True, False, True]
+    for argument, options in {"width": (0, 4), "depth": (16, 0)}.items():
+        with raises(OptionError, argument=argument):
+            ThreeSizesDiscriminator(*options)
 
 
 def test_widths_stop_growing_at_eight_times_the_first():

@@ -50,8 +50,8 @@ class ProceduralSwaps(Dataset[SwapBatch]):
         targets_per_identity: samples in a row that have one source.
         truth_share: probability that the exact swap of a sample is known, as in a set of triplets. Nothing else that is
             drawn depends on it.
-        Raises OptionError on a smaller batch, on a ratio or share outside [0, 1], and unless the batch shows two sources
-        or more with so many targets each.
+        Raises OptionError on a smaller batch, on a ratio or share outside [0, 1], and unless the batch shows two
+        sources or more with so many targets each.
         """
         require_int("batch", batch, 2)
         require_number("same_ratio", same_ratio, 0, 1)
@@ -66,7 +66,7 @@ class ProceduralSwaps(Dataset[SwapBatch]):
         self.truth_share = truth_share
 
     def __getitem__(self, item: int) -> SwapBatch:
-        """Draw batch `item`: all that is known of drawn faces; `face` covers the target's face and that of the exact swap.
+        """Draw batch `item`, all that is known of drawn faces; `face` covers that of the target and of the exact swap.
 
         No more pictures are drawn than for one target per identity: those that serve as no source are targets alone.
         Raises IndexError below 0.

@@ -295,6 +295,15 @@ def test_the_discriminator_is_shown_the_picture_that_was_chosen(real: str, build
     torch.testing.assert_close(judged, module.adversary.hinge(expected, prediction.verdict).mean())
 
 
+def test_of_edited_pairs_the_discriminator_is_shown_what_the_data_call_a_photograph(build: Make, couples: Make) -> None:
+    batch, module = couples().train[0], build(real="photograph").eval()
+    source = torch.arange(len(batch.same)) % 2 == 0
+    shown = torch.where(source[:, None, None, None], batch.source, batch.target)
+    for told, expected in ((batch._replace(source_is_photograph=source), shown), (batch, batch.target)):
+        real = module.adversary.look(told, False).real
+        assert all(map(torch.allclose, real.logits, module.adversary.discriminator(expected).logits))
+
+
 def test_without_features_to_match_the_target_is_not_judged(build: Make, couples: Make) -> None:
     module, looks = build(real="source"), []
     module.adversary.discriminator.register_forward_pre_hook(lambda _, inputs: looks.append(len(inputs[0])))
