@@ -125,7 +125,7 @@ class Objective(nn.Module):
 def _value(term: nn.Module, prediction: Prediction, supervision: Supervision) -> Tensor:
     """(N,): of a term; 0 in the rows without the answer that it compares with."""
     value = term(prediction, supervision)
-    if supervision.known is None or "answer" not in _needs(term):
+    if "answer" not in _needs(term) or supervision.known is None:
         return value
     return torch.where(supervision.known, value, torch.zeros_like(value))
 
