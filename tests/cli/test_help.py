@@ -62,7 +62,8 @@ def test_options_have_the_names_that_users_type(wide) -> None:
 
 
 def test_experiments_are_those_of_the_verb(wide) -> None:
-    assert "experiment=null\n  or photos, photos_rehearsal, procedural_full" in help_text("train", [])
+    ours = "idn_both, idn_triplets, mobilefsgan, mobilefsgan_kd, mobilefsgan_small, photos, photos_rehearsal"
+    assert f"experiment=null\n  or {ours}, procedural_full" in help_text("train", [])
     assert "or paper_faceshifter, paper_simswap, pipeline_small" in help_text("pipeline", [])
 
 
