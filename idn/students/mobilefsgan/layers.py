@@ -77,11 +77,17 @@ class ConstantIdentityBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Mixes its input with an attribute map by a map of attention, which may take any value, then an AttributeBlock."""
+    """Mixes its input with an attribute map by a map of attention, which may take any value, then an AttributeBlock.
+
+    The published attention starts at random. Here it starts as one half everywhere: it multiplies maps by a sum of
+    themselves, block after block, and grows beyond all numbers where that sum is large.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv_attention = nn.Conv2d(width, 1, 1)
+        nn.init.zeros_(self.conv_attention.weight)
+        nn.init.constant_(self.conv_attention.bias, 0.5)
         self.basic_block = AttributeBlock(width)
 
     def forward(self, x: Tensor, attribute: Tensor) -> Tensor:

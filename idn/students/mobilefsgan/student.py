@@ -8,7 +8,7 @@ from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int
 from idn.images import to_01, to_pm1
 from idn.students.mobilefsgan.deployment import FSGANDeployment
-from idn.students.mobilefsgan.layers import IdentityBlock
+from idn.students.mobilefsgan.layers import DecoderBlock, IdentityBlock
 from idn.students.mobilefsgan.network import AttributeEncoder, Decoder, EncoderHead, IdentityEncoder
 from idn.students.protocol import SwapStudent
 from idn.types import EncoderDescription, IdentityFeatures, SwapOutput
@@ -22,7 +22,7 @@ class Student(SwapStudent, architecture="mobilefsgan"):
     encoder: of the identities, of which only the embedding is read; the published network reads 512 numbers.
     width: channels of every layer, 4 to 256; the published network has 64, and 2,517,781 parameters.
     rates: learning rates of its `parameter_groups`, relative to that of the optimizer; None for 1 everywhere, as
-        published.
+        published with rates of 1e-4.
     Raises OptionError for another width.
     """
 
@@ -61,12 +61,19 @@ class Student(SwapStudent, architecture="mobilefsgan"):
         return SwapOutput(image, scales=tuple(smaller))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters. "modulation": the linear layers that read the embedding, whose numbers are small because its
-        length is 1. "network": everything else."""
+        """All parameters, in groups of different sensitivity.
+
+        "modulation": the linear layers that read the embedding, whose numbers are small because its length is 1.
+        "attention": what mixes attributes into the identity, and makes maps explode where it is large. "network":
+        everything else.
+        """
         blocks = [module for module in self.modules() if isinstance(module, IdentityBlock)]
+        mixers = [module for module in self.modules() if isinstance(module, DecoderBlock)]
         modulation = [p for block in blocks for linear in (block.fc_mean, block.fc_var) for p in linear.parameters()]
-        known = {id(parameter) for parameter in modulation}
-        return {"modulation": modulation, "network": [p for p in self.parameters() if id(p) not in known]}
+        attention = [parameter for mixer in mixers for parameter in mixer.conv_attention.parameters()]
+        known = {id(parameter) for parameter in (*modulation, *attention)}
+        network = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return {"modulation": modulation, "attention": attention, "network": network}
 
     def deployment(self) -> FSGANDeployment:
         """Its own graphs: BatchNorms folded away, and one person's scales and shifts as constants."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from idn.errors import OptionError, UnfitTensors, UserError
 from idn.files.tensors import read_metadata
 from idn.students.count import parameters
+from idn.students.mobilefsgan.layers import DecoderBlock
 from idn.students.mobilefsgan.published import holds, import_generator, import_student
 from idn.students.mobilefsgan.student import Student
 from idn.students.student_file import load_student, read_student_file
@@ -107,8 +108,14 @@ def test_every_parameter_learns_from_its_three_pictures():
     silent = [name for name, p in student.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []
     groups = student.parameter_groups()
-    assert len(groups["modulation"]) == 9 * 4
+    assert len(groups["modulation"]) == 9 * 4 and len(groups["attention"]) == 12 * 2
     assert sum(map(len, groups.values())) == len(list(student.parameters()))
+
+
+def test_attention_starts_as_one_half_everywhere():
+    student = Student(EncoderDescription(16, 8), width=4)
+    for block in (module for module in student.decoder.children() if isinstance(module, DecoderBlock)):
+        assert torch.equal(block.conv_attention(torch.randn(1, 4, 5, 5)), torch.full((1, 1, 5, 5), 0.5))
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (64, 80), (100, 128)])
