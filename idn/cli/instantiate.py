@@ -150,11 +150,6 @@ def build_acquainted(cfg: DictConfig) -> Any:
     return encoder
 
 
-def asks_teacher(supervision: DictConfig) -> bool:
-    """Whether a config of the group `supervision` lacks a teacher and the trust in it; others know all answers."""
-    return bool(supervision.get("_partial_"))
-
-
 def assemble_frozen(cfg: DictConfig) -> tuple[Any, Any, Any, Any]:
     """The data, the identity encoder, the teacher and the trust in it, introduced to each other."""
     from idn.training.build import introduce

@@ -10,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.instantiate import asks_teacher, build, build_pairs, run_dir
+from idn.cli.config_tree import asks_teacher
+from idn.cli.instantiate import build, build_pairs, run_dir
 from idn.cli.next_commands import after_training, option, typed
 from idn.errors import OptionError, UserError
 
@@ -128,7 +129,7 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
     from idn.training.run_kinds import StudentRun
 
     data, encoder = build_pairs(cfg)
-    taught = asks_teacher(cfg.supervision)
+    taught = asks_teacher(cfg)
     module, data = build_distillation(
         data=data,
         encoder=encoder,

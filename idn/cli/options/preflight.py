@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
+from idn.cli.config_tree import asks_teacher
 from idn.cli.new_folder import timed
 from idn.cli.options.composition import composed
 from idn.cli.options.config_comments import comments, usage_of
@@ -101,9 +102,9 @@ def _said(error: OmegaConfBaseException) -> str:
 
 def _check_weights(verb: str, config: DictConfig, choices: Mapping[str, str | None]) -> None:
     """Raise UserError for published files that are not where they are looked for."""
-    said = []
+    said, needless = [], set() if asks_teacher(config) else {"teacher", "reweight"}
     for group, choice in choices.items():
-        node = config.get(group)
+        node = None if group in needless else config.get(group)
         if choice is not None and isinstance(node, DictConfig) and group not in ("callbacks", "logger"):
             said.append(missing_files(f"{group}={choice}", node, config.weights_dir))
     if said := list(filter(None, said)):

@@ -123,6 +123,13 @@ def test_files_that_are_there_are_not_missed(tmp_path: Path) -> None:
     assert missing_files("teacher=x", node, "weights") is None, "a file that the user named is the loader's to miss"
 
 
+def test_the_files_of_a_teacher_whom_nobody_asks_are_not_missed() -> None:
+    words = ["teacher=simswap_224", "weights_dir=nowhere"]
+    with raises(UserError, "latest_net_G.pth"):
+        check_needs("train", [*words, "supervision=both"])
+    check_needs("train", [*words, "supervision=triplets"])
+
+
 @pytest.mark.parametrize(("several", "name"), [(False, "run"), (True, "sweep")])
 def test_a_folder_that_cannot_be_made_is_refused(several: bool, name: str, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
