@@ -19,6 +19,10 @@ _BLACK = 0.5 / 255
 """Colours below are those of pixels that a warp has left empty."""
 
 
+VGG19_WEIGHTS = (0.0, 0.6, 0.8, 1.0, 1.2)
+"""Of the five maps of VGG-19, from fine to coarse, as published."""
+
+
 class IdentityMargin(nn.Module):
     """max(0, 1 - cos(z(swap), z(source)) - margin), at one of the sizes at which the swap is made.
 
@@ -73,7 +77,7 @@ class TargetPerceptual(nn.Module):
 
     needs: ClassVar[frozenset[Need]] = frozenset({"seen", "target_perceptual"})
 
-    def __init__(self, weights: Sequence[float] | None = None) -> None:
+    def __init__(self, weights: Sequence[float] | None = VGG19_WEIGHTS) -> None:
         super().__init__()
         for weight in weights or ():
             require_number("weights", weight, 0)

@@ -132,7 +132,7 @@ def test_features_of_the_target_are_weighed_map_by_map():
     ]
     expected = 0.6 * distances[0] + 1.2 * distances[1]
     torch.testing.assert_close(TargetPerceptual([0.6, 1.2])(prediction, supervision), expected)
-    torch.testing.assert_close(TargetPerceptual()(prediction, supervision), distances[0] + distances[1])
+    torch.testing.assert_close(TargetPerceptual(None)(prediction, supervision), distances[0] + distances[1])
     for weights in ([1.0], [0.0, 0.0]):
         with raises(OptionError, argument="weights"):
             TargetPerceptual(weights)(prediction, supervision)

@@ -158,7 +158,7 @@ def published_losses() -> Objective:
         "identity_half": IdentityMargin(scale=1),
         "identity_quarter": IdentityMargin(scale=2),
         "reconstruction": TripletReconstruction(),
-        "perceptual": TargetPerceptual(),
+        "perceptual": TargetPerceptual(None),
         "adversarial": HingeGenerator("hinge", [1.0, 0.02, 0.02]),
     }
     return Objective(terms, dict.fromkeys(terms, 1.0), ["reconstruction"])
