@@ -120,3 +120,7 @@ def shown(value: object) -> str:
 def extra_advice(extra: str) -> str:
     """What to type for an optional part. The package is on no index, where its name could be anybody's."""
     return f"`pip install '.[{extra}]'` in the checkout"
+
+
+class Hopeless(Exception):
+    """A run of a sweep that was ended early because others were better at the same step. Nothing is wrong with it."""

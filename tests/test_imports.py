@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "swap": {"files", "data", "encoders", "students", "provenance", "export", "video"},
     "demo": {"files", "data", "encoders", "students", "provenance", "swap"},
     "evaluation": {"files", "data", "encoders", "metrics", "students", "export"},
+    "sweeps": {"files", "metrics", "evaluation"},
     "training": {"files", "data", "encoders", "losses", "metrics", "provenance", "reweighting", "students"},
 }
 """Room -> the rooms it may import beside the ground floor, where modules import each other alone."""

@@ -78,28 +78,34 @@ def _obey_verb(verb: str, words: list[str]) -> None:
     from idn.cli.options.composition import forget
     from idn.cli.options.flags import SHOWING, check_dashes, separated
     from idn.cli.options.near_misses import check
-    from idn.cli.options.overrides import combinations, overrides
+    from idn.cli.options.overrides import combinations, overrides, searched
     from idn.cli.options.preflight import check_needs
+    from idn.cli.sweeps.begin import begun
 
     forget()
     register_resolvers()
     check_dashes(verb, words)
     flags, words = separated(words)
     words = _with_name(VERBS[verb].bare, words)
+    showing = any(flag.partition("=")[0] in SHOWING for flag in flags)
+    if any(word.startswith("sweep=") for word in words) and not {*flags} & {*SEVERAL, *HELP} and not showing:
+        flags.append("-m")  # a search space asks for several runs
     several = any(flag in SEVERAL for flag in flags)
     options = overrides(words, several)
     if any(flag in HELP for flag in flags):
         print(help_text(verb, options))
         return
-    runs = combinations(verb, options) if several else [options]
+    asked = searched(verb, options) if several else options
+    runs = combinations(verb, asked) if several else [options]
     for run in runs:
         check(verb, run)
     folder = []
-    if not any(flag.partition("=")[0] in SHOWING for flag in flags):
+    if not showing:
         for run in runs:
             check_needs(verb, run, several)
         folder = claimed(verb, runs[0], several)
-    launch(verb, [*flags, *options, *folder], several)  # argparse wants flags before the overrides
+    sweep = begun(verb, asked, [*runs[0], *folder]) if several and not showing else None
+    launch(verb, [*flags, *options, *folder], sweep)  # argparse wants flags before the overrides
 
 
 def _with_name(option: str | None, words: list[str]) -> list[str]:

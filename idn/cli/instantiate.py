@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 from idn.cli.options.errors import located, placed
+from idn.cli.run_names import run_name, run_tags, sweep_name
 from idn.errors import MissingExtra, OptionError, UserError
 
-EXTRAS = ("wandb", "tensorboard", "onnx")
+EXTRAS = ("wandb", "tensorboard", "mlflow", "onnx")
 """Optional modules; each is brought by the extra of its name."""
 
 PHOTOGRAPHS = "idn.data.photo_pairs.faces_data"
@@ -121,6 +122,9 @@ def register_resolvers() -> None:
     """What configs may ask for as ${name:...}."""
     OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
     OmegaConf.register_new_resolver("earlier_run", earlier_run, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
+    OmegaConf.register_new_resolver("run_tags", run_tags, replace=True)
 
 
 def run_dir() -> Path:

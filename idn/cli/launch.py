@@ -2,18 +2,14 @@
 
 import contextlib
 import errno
-import json
 import logging
-import math
 import os
 import re
 import sys
-import tempfile
-import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,11 +20,12 @@ from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import register_resolvers, run_dir
 from idn.cli.options.composition import write_home
 from idn.cli.options.errors import located, unwrapped
-from idn.cli.options.flags import SHOWING
 from idn.cli.output import drop_output, unread
+from idn.cli.sweeps.sweep import Sweep
 from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
 from idn.files.folders import remove_unused
+from idn.files.run_folder import DIFF, RECORD
 from idn.hardware import is_helper, keep_large_buffers
 
 LIBRARY_NOISE = (
@@ -45,7 +42,7 @@ EXPLAINED = (UserError, OmegaConfBaseException, OSError, RuntimeError)
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """What PyTorch says of a GPU, and of the machine, without any left."""
 
-DESCRIPTIONS = ("config/*", "metrics/hparams.yaml")
+DESCRIPTIONS = ("config/*", "metrics/hparams.yaml", RECORD, DIFF)
 """Files that every run has from its first moment; where there are no others, nothing has been done."""
 
 
@@ -73,61 +70,6 @@ def _of_config(error: OmegaConfBaseException) -> str:
     """What a value of a config is wrong about, such as a variable of the environment that is not set."""
     said = str(error.msg or error).splitlines()[0].removesuffix("'").rstrip(".")
     return f"{error.full_key}: {said}" if error.full_key else said
-
-
-class Outcome(NamedTuple):
-    """What became of a run of a sweep."""
-
-    options: list[str]
-    """Those in which it differs from the others."""
-    folder: str
-    reason: str | None
-    """Why it came to no result, if it did not."""
-
-    def line(self) -> str:
-        """What the end of the sweep says of it."""
-        return f"{' '.join(self.options) or 'a run'} in {self.folder}: {self.reason}"
-
-
-class Sweep:
-    """The runs of a sweep: one that fails is noted, and the others go on.
-
-    words: what was typed. notes: file of the outcomes, a line each, where launchers that work in other processes write
-    them, too.
-    """
-
-    def __init__(self, words: Sequence[str], notes: Path) -> None:
-        self.words, self.notes = words, notes
-
-    def tried(self, run: Callable[[], Any]) -> Any:
-        """The result of one run; NaN, which sweepers that search take for a failure, if it has none."""
-        options = [option for option in HydraConfig.get().overrides.task if option not in self.words]
-        try:
-            result = run()
-            self._note(Outcome(options, str(run_dir()), None))
-            return result
-        except Exception as error:  # whatever it is, the other runs go on
-            reason = explain(error)
-            if reason is None:
-                traceback.print_exc()
-                reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'see above'}"
-            failure = Outcome(options, str(run_dir()), reason)
-            self._note(failure)
-            print(f"idn: {failure.line()}", file=sys.stderr)
-            return math.nan
-
-    def _note(self, outcome: Outcome) -> None:
-        with self.notes.open("a") as file:
-            file.write(json.dumps(outcome) + "\n")
-
-    def check(self) -> None:
-        """Raise UserError, a line for each, if runs have failed, and if none has said how it ended."""
-        outcomes = [Outcome(*json.loads(line)) for line in self.notes.read_text().splitlines()]
-        if not outcomes and not any(word.partition("=")[0] in SHOWING for word in self.words):
-            raise UserError("no run has told how it ended: see what its launcher says of it")
-        if failures := [outcome for outcome in outcomes if outcome.reason is not None]:
-            lines = "".join(f"\n  {failure.line()}" for failure in failures)
-            raise UserError(f"{len(failures)} of {len(outcomes)} runs failed:{lines}")
 
 
 def guarded(task: Callable[[DictConfig], Any], sweep: Sweep | None = None) -> Callable[[DictConfig], Any]:
@@ -180,23 +122,15 @@ def _named(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
         raise known from error
 
 
-def _shared(words: Sequence[str]) -> Path | None:
-    """The folder of a sweep, which other machines that work on it have, too; None if the words do not name it."""
-    named = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("hydra.sweep.dir=")]
-    return Path(named[-1]).resolve() if named and Path(named[-1]).is_dir() else None
+def launch(verb: str, words: list[str], sweep: Sweep | None = None) -> None:
+    """Let Hydra run the task of a verb, as often as the words say. Raises UserError if a run of a sweep failed.
 
-
-def launch(verb: str, words: list[str], several: bool = False) -> None:
-    """Let Hydra run the task of a verb, as often as the words say. Raises UserError if a run of a sweep failed."""
+    sweep: the runs that the words ask for, if they ask for several.
+    """
     keep_large_buffers()
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     sys.argv = [f"idn {verb}", *words]
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
-    if not several:
-        start(guarded(VERBS[verb].task()))()
-        return
-    with tempfile.TemporaryDirectory(prefix=".idn-sweep.", dir=_shared(words)) as folder:
-        sweep = Sweep(words, Path(folder, "outcomes.jsonl"))
-        sweep.notes.touch()
-        start(guarded(VERBS[verb].task(), sweep))()
-        sweep.check()
+    start(guarded(VERBS[verb].task(), sweep))()
+    if sweep is not None:
+        sweep.finish()

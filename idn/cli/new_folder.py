@@ -15,16 +15,16 @@ from idn.hardware import is_helper
 def claimed(verb: str, options: Sequence[str], several: bool) -> list[str]:
     """An option that names the folder of a run, which is made here and is nobody else's.
 
-    options: which make a config; of a sweep, those of its first run. several: whether it is a sweep. Nothing where the
-    user named a folder, unless by `~` or in a variable, and for a verb that leaves none. Raises OSError if it cannot be
-    made.
+    options: which make a config; of a sweep, those of its first run. several: whether it is a sweep, whose folder is
+    always named. Nothing where the user named the folder of a run, unless by `~` or in a variable, and for a verb that
+    leaves none. Raises OSError if it cannot be made.
     """
     config, settings = composed(verb, options)
     if settings.output_subdir is None and not several:
         return []
     where = "sweep" if several else "run"
     pattern = str(settings[where]._get_node("dir")._value())
-    if not timed(settings, several) and "~" not in pattern and "${oc.env" not in pattern:
+    if not several and not timed(settings, several) and "~" not in pattern and "${oc.env" not in pattern:
         return []
     if is_helper():  # the first process of the run has its folder
         folder = tempfile.mkdtemp()

@@ -20,11 +20,17 @@ NEEDLESS = {"size", "template", "batch", "workers", "val_batches", "same_ratio",
 
 LAST = "checkpoints/last.ckpt"
 
+SWEEPING = ("sweep=", "metric=", "keep_losers=")
+"""Beginnings of options that say how a sweep searches, and nothing of its runs."""
+
 
 def typed() -> list[str]:
-    """The options of the run of Hydra's that is going on, as they were typed, and where else it looks for configs."""
+    """The options of the run of Hydra's that is going on, as they were typed, and where else it looks for configs.
+
+    Without those that only concern the sweep that it is a part of, if it is.
+    """
     chosen = HydraConfig.get().overrides
-    return [*search(chosen.hydra), *chosen.task]
+    return [*search(chosen.hydra), *(word for word in chosen.task if not word.startswith(SWEEPING))]
 
 
 def command(verb: str, *options: str) -> str:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ def run_training(verb: str, cfg: DictConfig) -> "Result":
     from idn.training.fit import fit, read_result
     from idn.training.loggers import closing
     from idn.training.multi_process import must_start, one_speaks
+    from idn.training.record import write_record
 
     bare = _checked_trainer(verb, cfg)
     if must_start(bare):
@@ -36,12 +37,35 @@ def run_training(verb: str, cfg: DictConfig) -> "Result":
         return read_result(run_dir())
     run = build_run(verb, cfg, typed(), run_dir())
     trainer = build_trainer(cfg)
+    _report_trial(cfg, trainer)
+    if trainer.is_global_zero:
+        resolved = OmegaConf.to_container(cfg, resolve=True)
+        write_record(run_dir(), [verb, *typed()], resolved, run.data)
     with closing(trainer.loggers), one_speaks(trainer):
         result = fit(trainer, run, run_dir(), cfg.resume)
     if trainer.is_global_zero:
         for line in after_training(verb, cfg, result.path):
             print(line)
     return result
+
+
+def _report_trial(cfg: DictConfig, trainer: "pl.Trainer") -> None:
+    """Let a search, if the run is one of its trials, end it early."""
+    from idn.cli.sweeps.search import current_trial
+    from idn.metrics.compared import usual_metric
+    from idn.training.callbacks.hopeless import StopHopeless
+
+    if (trial := current_trial()) is not None:
+        (metric,) = cfg.metric if OmegaConf.is_list(cfg.metric) else [cfg.metric]
+        choose = usual_metric if metric is None else lambda logged: _logged(str(metric), logged)
+        trainer.callbacks.append(StopHopeless(choose, trial.report))
+
+
+def _logged(metric: str, logged: Mapping[str, float]) -> str:
+    """The metric. Raises OptionError if a validation has not logged it."""
+    if metric not in logged:
+        raise OptionError("metric", metric, f"was not logged: choose one of {', '.join(sorted(logged))}")
+    return metric
 
 
 def build_trainer(cfg: DictConfig) -> "pl.Trainer":
@@ -52,9 +76,13 @@ def build_trainer(cfg: DictConfig) -> "pl.Trainer":
     """
     from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
 
+    from idn.cli.run_names import run_choices
+    from idn.training.dashboards import CHOICES
+
     loggers, callbacks = _members(cfg, "logger"), _members(cfg, "callbacks")
+    noted = {**OmegaConf.to_container(cfg, resolve=True), CHOICES: run_choices()}
     for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+        logger.log_hyperparams(noted)
     callbacks = [one for one in callbacks if loggers or not isinstance(one, LearningRateMonitor)]
     clipping = {} if cfg.get("discriminator") is None else {"gradient_clip_val": None}  # its training clips by itself
     interval, batches = cfg.trainer.val_check_interval, cfg.trainer.accumulate_grad_batches

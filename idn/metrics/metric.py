@@ -12,7 +12,7 @@ class Metric(NamedTuple):
     """What reports, tables and sweeps know about a number that a validation logs."""
 
     name: str
-    """It is logged as `val/NAME`."""
+    """It is logged as `STAGE/NAME`."""
     meaning: str
     """For people, with its unit."""
     better: Better | None
@@ -23,11 +23,13 @@ class Metric(NamedTuple):
     """Whether it is cheap enough to be measured on every training batch, too."""
     column: str | None = None
     """Head of its column in a table of several runs, for the few that stand there."""
+    stage: str = "val"
+    """When it is found: in a validation, or of what a run leaves, once it is `deployed`."""
 
     @property
     def key(self) -> str:
-        """Under which a validation logs it."""
-        return f"val/{self.name}"
+        """Under which it is logged."""
+        return f"{self.stage}/{self.name}"
 
 
 def measure(metrics: Sequence[Metric], seen: Any, training: bool = False) -> dict[str, Tensor]:

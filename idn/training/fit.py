@@ -1,7 +1,8 @@
 """Fit: one training run from start to end. Train, validate, save what was learned, say what came of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from idn.errors import OptionError
 from idn.files.run_folder import CHECKPOINTS, LAST, SUMMARY
+from idn.training.dashboards import card, dashboards
+from idn.training.modules.finite_guard import NotFinite
 from idn.training.report import write_summary
 from idn.training.resume import check_resume, start
 from idn.training.run_kinds import TrainingRun
@@ -43,12 +46,27 @@ def fit(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Path | N
     """
     check_resume(resume, trainer)
     run.begin(trainer)
-    metrics, path = complete(trainer, run, out, resume), out / run.product
+    with alerting(trainer):
+        metrics, path = complete(trainer, run, out, resume), out / run.product
     if trainer.is_global_zero:
         run.save(path, trainer, metrics)
         write_summary(out, run.summary(metrics))
+        lineage = run.lineage()
+        for dashboard in dashboards(trainer.loggers):
+            dashboard.log_product(path, card(run.product, lineage, metrics), lineage)
         run.report(path, trainer, metrics)
     return Result(path, metrics)
+
+
+@contextmanager
+def alerting(trainer: pl.Trainer) -> Iterator[None]:
+    """While this lasts, dashboards are told of a loss that is not finite."""
+    try:
+        yield
+    except NotFinite as error:
+        for dashboard in dashboards(trainer.loggers):
+            dashboard.alert("training stopped", str(error))
+        raise
 
 
 def read_result(out: Path) -> Result:

@@ -106,7 +106,8 @@ def _places(out: Path) -> dict[str, Path]:
 
 
 def _print_places(paths: Mapping[str, Path]) -> None:
-    """One line for every path that exists."""
+    """One line for every path that exists; of a checkpoint, how large it is."""
     for name, path in paths.items():
         if path.exists():
-            print(f"{name:<11}{path}")
+            size = f" ({path.stat().st_size / 1e9:.2f} GB, with the optimizer)" if name == "checkpoint" else ""
+            print(f"{name:<11}{path}{size}")

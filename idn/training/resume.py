@@ -1,6 +1,7 @@
 """Starting a run, from the beginning or from a checkpoint of an earlier one."""
 
 import pickle
+import sys
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from idn.errors import OptionError, UserError
-from idn.files.run_folder import CHECKPOINTS, LAST
+from idn.files.run_folder import CHECKPOINTS, LAST, states
 from idn.training.checkpoint_io import WholeCheckpoints
+from idn.training.dashboards import dashboards
 from idn.training.loggers import ResumableCsvLogger
-
-WANDB_RUN = "wandb_run"
-"""Key of a checkpoint that holds the id of the run of W&B to which it belongs."""
 
 _MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What those raise that find something in a checkpoint which they have not saved like that."""
@@ -49,6 +48,21 @@ def _check(checkpoint: Any) -> None:
     if type(step) is not int or step < 0 or not isinstance(checkpoint["state_dict"], Mapping):
         raise ValueError("no step, or no weights")
     Version(checkpoint["pytorch-lightning_version"])
+
+
+def newest_usable(folder: Path) -> Path | None:
+    """The newest checkpoint in the folder of a run that can be read, None if there is none.
+
+    Those that a kill or a full disk cut short are passed over, and a line says so.
+    """
+    for path in states(folder):
+        try:
+            read_checkpoint(path)
+        except OptionError as error:
+            print(f"passed over {path}: {error.wanted}", file=sys.stderr)
+        else:
+            return path
+    return None
 
 
 def check_resume(resume: str | Path | None, trainer: pl.Trainer) -> None:
@@ -112,10 +126,10 @@ class Resumption(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: MutableMapping[str, Any]
     ) -> None:
-        """Note which run of W&B it is, for the one that goes on."""
-        for logger in trainer.loggers:
-            if isinstance(logger, pl.loggers.WandbLogger):
-                checkpoint[WANDB_RUN] = logger.version
+        """Note which run of each dashboard it is, for the one that goes on."""
+        for dashboard in dashboards(trainer.loggers):
+            if dashboard.saved_as is not None:
+                checkpoint[dashboard.saved_as] = dashboard.version
 
 
 def _options(optimizer: Optimizer) -> Groups:

@@ -44,6 +44,10 @@ class TrainingRun(ABC):
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """Print what was reached and where everything is. path: of the product."""
 
+    def lineage(self) -> dict[str, str]:
+        """Where the product comes from: who taught it, which encoder it reads, their licences, what it is fed."""
+        return {}
+
     def summary(self, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What `summary.json` says of the run: the metrics of its last validation."""
         return dict(metrics)
@@ -71,6 +75,10 @@ class StudentRun(TrainingRun):
         fraction = trainer.global_step / trainer.max_steps
         self.module.save(path, fraction, {"metrics": json.dumps(dict(metrics))})
 
+    def lineage(self) -> dict[str, str]:
+        """See `TrainingRun.lineage`."""
+        return {**self.module.lineage(), **self.module.notes}
+
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
         print_student_report(metrics, path.parent, path, trainer)
@@ -91,6 +99,10 @@ class TeacherRun(TrainingRun):
     def save(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.save`."""
         self.module.save(path, trainer.global_step / trainer.max_steps)
+
+    def lineage(self) -> dict[str, str]:
+        """See `TrainingRun.lineage`."""
+        return {**self.module.lineage(), **self.module.notes}
 
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from idn.cli import launch
+from idn.cli.sweeps import sweep
 from idn.cli.verbs.table import VERBS, Verb
 from idn.errors import OptionError, UserError
 
@@ -53,21 +54,20 @@ def test_sweepers_are_told_of_a_failure_by_nan_and_other_processes_tell_us(
 ) -> None:
     """As launchers of plugins do it, which send the sweep there and get nothing back but the result."""
     overrides = SimpleNamespace(overrides=SimpleNamespace(task=["rounds=2", "seed=1"]))
-    monkeypatch.setattr(launch, "HydraConfig", SimpleNamespace(get=lambda: overrides))
-    monkeypatch.setattr(launch, "run_dir", lambda: tmp_path)
-    sweep = launch.Sweep(["seed=1"], tmp_path / "notes")
-    sweep.notes.touch()
+    monkeypatch.setattr(sweep, "HydraConfig", SimpleNamespace(get=lambda: overrides))
+    monkeypatch.setattr(sweep, "run_dir", lambda: tmp_path / "0")
+    runs = sweep.Sweep("bench", ["rounds"], tmp_path / "notes", launch.explain)
     with pytest.raises(UserError, match="no run has told how it ended"):
-        sweep.check()
+        runs.finish()
 
     def fails() -> None:
         raise UserError("no")
 
-    assert pickle.loads(pickle.dumps(sweep)).tried(lambda: 3) == 3
-    sweep.check()
-    assert math.isnan(pickle.loads(pickle.dumps(sweep)).tried(fails))
-    with pytest.raises(UserError, match=rf"^1 of 2 runs failed:\n  rounds=2 in {tmp_path}: no$"):
-        sweep.check()
+    assert pickle.loads(pickle.dumps(runs)).tried(lambda: 3) == 3
+    runs.finish()
+    assert math.isnan(pickle.loads(pickle.dumps(runs)).tried(fails))
+    with pytest.raises(UserError, match=rf"^1 of 1 runs failed:\n  rounds=2 in {tmp_path}/0: no$"):
+        runs.finish()
 
 
 def test_a_defect_in_one_run_of_a_sweep_keeps_its_traceback_and_stops_nobody(as_bench, idn_cli) -> None:

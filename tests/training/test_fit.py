@@ -116,7 +116,7 @@ def test_a_run_without_steps_is_refused(steps: int, verb: str, idn_cli, tmp_path
         ("train-encoder", "encoder_training.folds=1", "encoder_training.folds=1 must be a whole number, at least 2"),
         ("train-encoder", "encoder_training.margin=2", "encoder_training.margin=2 must be a number from 0 to 1.57"),
         ("train-encoder", "encoder_data.pairs=10", "encoder_training.folds=10 is more than the 5 verification pairs"),
-        ("train", "callbacks.last.every=0", "callbacks.last.every=0 must be at least 1"),
+        ("train", "callbacks.last.every=0", "callbacks.last.every=0 must be a whole number, at least 1"),
     ],
 )
 def test_values_that_cannot_be_get_one_sentence(verb: str, word: str, said: str, idn_cli) -> None:

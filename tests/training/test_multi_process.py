@@ -255,6 +255,7 @@ def test_two_processes_write_and_say_everything_once(two: tuple[Path, subprocess
     assert files == {
         "student.safetensors",
         "summary.json",
+        "run.json",
         "metrics/metrics.csv",
         "pictures/step_000002.png",
         "pictures/step_000004.png",

@@ -13,7 +13,7 @@ from idn.cli.options.overrides import parsed
 from idn.cli.options.types import check_ranges, check_typed, leaves, selected
 from idn.errors import UserError
 
-PLUGINS = {"sweeper": ("ax", "nevergrad", "optuna"), "launcher": ("joblib", "ray", "rq", "submitit")}
+PLUGINS = {"sweeper": ("ax", "nevergrad"), "launcher": ("joblib", "ray", "rq", "submitit")}
 """What Hydra's own project has in packages of their own, by the group that it belongs to."""
 
 _SHOWN = 3

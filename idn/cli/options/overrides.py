@@ -20,6 +20,9 @@ _MANY = 16
 _HOME = re.compile(r"""(^[^=]*=|[\[,'"]|file://)~(?=/|$|[\],'"])""")
 """A value, or a part of one, that begins in the user's home folder, behind what comes before it."""
 
+AUTO = "resume=auto"
+"""Goes on with the newest state in the folder of the run, or begins."""
+
 SWITCHES = ("callbacks", "logger", "recogniser", "discriminator", "experiment", "recipe")
 """Groups of which a run needs nothing; that of the last three is the default."""
 
@@ -30,7 +33,31 @@ def overrides(words: Sequence[str], several: bool) -> list[str]:
     The folder of a run becomes its newest checkpoint, `~` the user's home, and values with special characters are
     quoted. several: whether a comma separates values of different runs; otherwise one in a path is part of it.
     """
-    return [_quoted(_off(_checkpoint(_at_home(word))), several) for word in words]
+    words = _newest_state([_at_home(word) for word in words])
+    return [_quoted(_off(_beside_table(_checkpoint(word))), several) for word in words]
+
+
+def _newest_state(words: Sequence[str]) -> list[str]:
+    """The words with `resume=auto` become the newest state in the folder of the run that can be read, or null.
+
+    Raises UserError if no word names the folder.
+    """
+    if AUTO not in words:
+        return list(words)
+    named = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("hydra.run.dir=")]
+    if not named:
+        raise UserError(f"{AUTO} goes on in a folder that is named: add hydra.run.dir=DIR")
+    from idn.training.resume import newest_usable
+
+    found = newest_usable(Path(named[-1]))
+    return [f"resume={'null' if found is None else found}" if word == AUTO else word for word in words]
+
+
+def _beside_table(option: str) -> str:
+    """Dashboards, one or a list of them, with the table of numbers, which every run has unless it has no logger."""
+    found = re.fullmatch(r"logger=(\w+|\[[\w,]+\])", option)
+    names = [] if found is None else [name for name in found[1].strip("[]").split(",") if name]
+    return f"logger=[{','.join(dict.fromkeys(('csv', *names)))}]" if names and names != ["null"] else option
 
 
 def _off(option: str) -> str:
@@ -91,6 +118,20 @@ def combinations(verb: str, options: Sequence[str]) -> list[list[str]]:
     return [first, *others]
 
 
+def searched(verb: str, options: Sequence[str]) -> list[str]:
+    """The options, and before them those that a sweeper finds in its config, such as that of sweep=NAME.
+
+    What is typed replaces what the config says of the same option. Options that make no config are left as they are.
+    """
+    try:
+        settings = composed(verb, combinations(verb, options)[0])[1]
+    except (HydraException, ValueError):
+        return list(options)
+    typed = {option.lstrip("+~").partition("=")[0] for option in options}
+    space = settings.sweeper.get("params") or {}
+    return [*(f"{name}={value}" for name, value in space.items() if name.lstrip("+~") not in typed), *options]
+
+
 def _values(verb: str, option: str, options: Sequence[str]) -> list[str]:
     """The option once with each of its values, or with both ends of the interval that it stands for."""
     read = parsed(option)
@@ -111,11 +152,11 @@ def _values(verb: str, option: str, options: Sequence[str]) -> list[str]:
 def _check_searching(verb: str, option: str, options: Sequence[str]) -> None:
     """Raise UserError if an interval is given to the sweeper that only knows lists."""
     try:
-        settings = composed(verb, [other for other in options if other.lstrip("+~").startswith("hydra")])[1]
+        settings = composed(verb, [other for other in options if other.lstrip("+~").startswith(("hydra", "sweep="))])[1]
     except HydraException:  # of a sweeper that is not installed, which is told with the other options
         return
     if settings.sweeper._target_.endswith("BasicSweeper"):
         raise UserError(
-            f"{option} is to be searched in, which Hydra's own sweeper cannot: install one that can, such as "
-            "hydra-optuna-sweeper, and add hydra/sweeper=optuna; or give values, such as a,b or range(1,5)"
+            f"{option} is to be searched in, which Hydra's own sweeper cannot: add hydra/sweeper=optuna, "
+            "or give values, such as a,b or range(1,5)"
         )

@@ -16,6 +16,7 @@ from idn.cli.options.config_comments import comments, usage_of
 from idn.cli.options.types import leaves
 from idn.errors import UserError
 from idn.files.run_folder import holds_run
+from idn.sweeps.outcomes import NOTES
 
 TRAINING = ("train", "train-teacher", "train-scorer", "train-encoder")
 """Verbs whose folder holds a run."""
@@ -32,7 +33,7 @@ def check_needs(verb: str, options: Sequence[str], several: bool = False) -> Non
     _check_weights(verb, config, settings.runtime.choices)
     if (folder := _folder(config, settings, several)) is not None:
         _check_folder(f"hydra.{'sweep' if several else 'run'}.dir", folder)
-        if verb in TRAINING and not timed(settings, several):
+        if verb in TRAINING and not timed(settings, several) and not (several and goes_on(settings, folder)):
             _check_vacant(folder, several, config.get("resume"))
 
 
@@ -109,6 +110,11 @@ def _check_weights(verb: str, config: DictConfig, choices: Mapping[str, str | No
             said.append(missing_files(f"{group}={choice}", node, config.weights_dir))
     if said := list(filter(None, said)):
         raise UserError(f"{'; '.join(said)}; `idn teachers` lists what is there, docs/teachers.md where it comes from")
+
+
+def goes_on(settings: DictConfig, folder: Path) -> bool:
+    """Whether a sweep that can be resumed has begun in a folder. settings: Hydra's own."""
+    return "storage" in settings.sweeper and (folder / NOTES).is_file()
 
 
 def _folder(config: DictConfig, settings: DictConfig, several: bool) -> Path | None:

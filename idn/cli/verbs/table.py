@@ -65,6 +65,12 @@ VERBS: dict[str, Verb] = {
         "provenance",
         "files",
     ),
+    "rerun": Verb(
+        "train once more what a run's folder holds, with the same options and seed", "runs", "rerun", "folder"
+    ),
+    "sweep-report": Verb(
+        "rank the runs of a sweep, and show what mattered: one page, one table", "sweeps", "sweep_report", "folder"
+    ),
     "install-converter": Verb(
         "set up a converter that needs other versions than the rest", "students", "install_converter"
     ),

@@ -1,25 +1,29 @@
-"""Verbs that train: `idn train`, `idn train-teacher`, `idn train-encoder`, `idn train-scorer`."""
+"""Verbs that train: `idn train`, `idn train-teacher`, `idn train-encoder`, `idn train-scorer`.
+
+Each returns what a sweep compares, and nothing outside a sweep.
+"""
 
 from omegaconf import DictConfig
 
-from idn.cli.trainings import run_training
+from idn.cli.sweeps.reached import reached
+from idn.sweeps.outcomes import Reached
 
 
-def train(cfg: DictConfig) -> float:
-    """Distil a student from a frozen teacher. Returns the metric that sweeps optimise."""
-    return run_training("train", cfg).metric(cfg.metric)
+def train(cfg: DictConfig) -> Reached | None:
+    """Distil a student from a frozen teacher."""
+    return reached("train", cfg)
 
 
-def train_teacher(cfg: DictConfig) -> float:
-    """Train a swapper that can become a teacher. Returns the metric that sweeps optimise."""
-    return run_training("train-teacher", cfg).metric(cfg.metric)
+def train_teacher(cfg: DictConfig) -> Reached | None:
+    """Train a swapper that can become a teacher."""
+    return reached("train-teacher", cfg)
 
 
-def train_encoder(cfg: DictConfig) -> float:
-    """Train an identity encoder. Returns its verification accuracy."""
-    return run_training("train-encoder", cfg).metric("val/accuracy")
+def train_encoder(cfg: DictConfig) -> Reached | None:
+    """Train an identity encoder."""
+    return reached("train-encoder", cfg)
 
 
-def train_scorer(cfg: DictConfig) -> float:
-    """Train a quality scorer. Returns its loss on held-out people."""
-    return run_training("train-scorer", cfg).metric("val/loss")
+def train_scorer(cfg: DictConfig) -> Reached | None:
+    """Train a quality scorer."""
+    return reached("train-scorer", cfg)

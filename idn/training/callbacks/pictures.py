@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from idn.provenance.pictures import label_columns, save_synthetic
+from idn.training.dashboards import dashboards
 from idn.types import SwapBatch
 
 
 class PictureGrid(pl.Callback):
-    """Shows the first held-out pairs on disk and in the logger: source, target, what was made of them, exact swap.
+    """Shows the first held-out pairs on disk and in dashboards: source, target, what was made of them, exact swap.
 
     What was made is what the validation step returns as `pictures`, by name, (N, 3 or 1, S, S) in [0, 1] each.
     directory: where `step_000600.png` goes. rows: pairs per picture.
@@ -46,8 +46,5 @@ class PictureGrid(pl.Callback):
         picture = label_columns({name: images[: self.rows] for name, images in columns.items()})
         step = trainer.global_step
         save_synthetic(picture, self.directory / f"step_{step:06d}.png", {"Step": str(step)})
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image("val/grid", [picture], step=step)
-            elif isinstance(logger, pl.loggers.TensorBoardLogger):
-                logger.experiment.add_image("val/grid", torch.from_numpy(picture), step, dataformats="HWC")
+        for dashboard in dashboards(trainer.loggers):
+            dashboard.log_picture("val/grid", picture, step, " | ".join(columns))

@@ -11,7 +11,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from idn.errors import OptionError
+from idn.errors import Hopeless
+from idn.files.option_checks import require_int
 from idn.files.run_folder import LAST, LAST_GOOD
 from idn.training.checkpoint_io import save_alone
 
@@ -22,12 +23,15 @@ class SaveLast(pl.callbacks.Checkpoint):
 
     directory: gets `last.ckpt`, which `resume=` accepts.
     every: optimizer steps. Raises OptionError for an interval below 1.
+    keep: states that stay, the newest ones; those before the last are called `step_000100.ckpt`. Raises OptionError for
+        none.
     """
 
-    def __init__(self, directory: str | Path, every: int = 1000) -> None:
-        if every < 1:
-            raise OptionError("every", every, "must be at least 1 step")
-        self.path, self.every, self.step = Path(directory) / LAST, every, 0
+    def __init__(self, directory: str | Path, every: int = 1000, keep: int = 1) -> None:
+        require_int("every", every, 1)
+        require_int("keep", keep, 1)
+        self.path, self.every, self.keep, self.step = Path(directory) / LAST, every, keep, 0
+        self.saved: int | None = None
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Note where the run (re)starts."""
@@ -39,12 +43,27 @@ class SaveLast(pl.callbacks.Checkpoint):
         """Save when it is time."""
         moved, self.step = trainer.global_step > self.step, trainer.global_step
         if moved and self.step % self.every == 0:
-            trainer.save_checkpoint(self.path)
+            self._save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save what was validated, with what the other callbacks remember of it."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            trainer.save_checkpoint(self.path)
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        """Save; of several states that are kept, the last one steps back, and the oldest goes."""
+        if self.keep > 1 and trainer.is_global_zero and self.saved not in (None, trainer.global_step):
+            before = self.path.with_name(f"step_{self.saved:06d}.ckpt")
+            before.unlink(missing_ok=True)
+            before.hardlink_to(self.path)  # the new state takes the place of one name, not of the other
+            for old in sorted(self.path.parent.glob("step_*.ckpt"), key=_age)[: 1 - self.keep]:
+                old.unlink()
+        trainer.save_checkpoint(self.path)
+        self.saved = trainer.global_step
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 class SaveOnError(pl.Callback):
@@ -62,7 +81,9 @@ class SaveOnError(pl.Callback):
         self.began = trainer.global_step
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Save, unless nothing was learned or the weights themselves are broken."""
+        """Save, unless nothing was learned, the weights themselves are broken, or nobody wants them any more."""
+        if isinstance(exception, Hopeless):
+            return
         if self.began is None or trainer.global_step == self.began or trainer.state.fn != "fit":
             return
         saved = {"state_dict": module.state_dict()}

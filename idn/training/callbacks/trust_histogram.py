@@ -1,4 +1,4 @@
-"""Trust histogram callback: how trust was distributed over the samples, as JSON lines and in the loggers."""
+"""Trust histogram callback: how trust was distributed over the samples, as JSON lines and in dashboards."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from idn.files.atomic import atomic_write
+from idn.training.dashboards import dashboards
 from idn.types import SwapBatch
 
 
@@ -17,7 +18,7 @@ class TrustHistogram(pl.Callback):
     the first one's share of the samples is shown.
 
     path: a file of JSON lines {"step", "bins": counts of 20 equal bins of [0, 1], "p10", "p50", "p90"}, one per step. A
-    run that goes on in the same folder continues it. Loggers that know histograms (W&B, TensorBoard) receive them too.
+    run that goes on in the same folder continues it. Dashboards receive them too.
     """
 
     def __init__(self, path: str | Path, every: int = 100) -> None:
@@ -64,11 +65,8 @@ class TrustHistogram(pl.Callback):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        for logger in trainer.loggers:
-            if isinstance(logger, pl.loggers.TensorBoardLogger):
-                logger.experiment.add_histogram("train/trust_histogram", values, trainer.global_step)
-            elif isinstance(logger, pl.loggers.WandbLogger):
-                logger.experiment.log({"train/trust_histogram": values.numpy()}, commit=False)
+        for dashboard in dashboards(trainer.loggers):
+            dashboard.log_histogram("train/trust_histogram", values.numpy(), trainer.global_step)
 
 
 def _step(line: str) -> float:

@@ -36,8 +36,11 @@ def unfused(build: Build, scaler: object | None) -> Build:
 
 
 def rated(build: Build, groups: Mapping[str, list[nn.Parameter]], rates: Mapping[str, float]) -> Optimizer:
-    """An optimizer with one group per name. rates: of learning, relative to the optimizer's; 1 where none is given."""
-    optimizer = build([{"params": parameters} for parameters in groups.values()])
+    """An optimizer with one group per name, which each keeps.
+
+    rates: of learning, relative to the optimizer's; 1 where none is given.
+    """
+    optimizer = build([{"params": parameters, "name": name} for name, parameters in groups.items()])
     for name, group in zip(groups, optimizer.param_groups, strict=True):
         group["lr"] *= rates.get(name, 1.0)
     return optimizer

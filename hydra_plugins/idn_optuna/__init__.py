@@ -1,0 +1,1 @@
+"""Hydra plugin: a sweeper that searches with Optuna."""

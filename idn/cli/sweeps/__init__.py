@@ -1,0 +1,1 @@
+"""Sweeps on the command line: their runs, the search by Optuna, what is said at their end."""

@@ -1,0 +1,1 @@
+"""Sweeps: what became of each run, their ranking, and the report."""

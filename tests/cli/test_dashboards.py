@@ -1,0 +1,89 @@
+"""One short run on W&B, TensorBoard and MLflow at once, resumed, and read back by their own readers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from idn.files.run_folder import LAST
+
+pytestmark = pytest.mark.slow
+
+WORDS = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.accelerator=cpu"]
+WORDS += ["trainer.val_check_interval=2", "trainer.log_every_n_steps=1", "callbacks.trust.every=2", "optim.lr=0.002"]
+NUMBERS = {"train/loss", "train/loss_face", "val/swap_gain", "val/identity_swap", "lr-AdamW/prediction"}
+NUMBERS |= {"gradient/prediction", "pace/images_per_second", "pace/data", "pace/teacher", "pace/student"}
+
+
+@pytest.fixture
+def run(idn_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of 2 steps that went on to 4, on all dashboards."""
+    for module in ("wandb", "mlflow", "tensorboard"):
+        pytest.importorskip(module)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    words = [
+        *WORDS,
+        "logger=[wandb,tensorboard,mlflow]",
+        "logger.wandb.offline=true",
+        "hydra.run.dir=run",
+        "resume=auto",
+    ]
+    for steps in (2, 4):
+        status, out, err = idn_cli("train", *words, f"trainer.max_steps={steps}")
+        assert status == 0, out + err
+    return tmp_path / "run"
+
+
+def records(folder: Path) -> tuple[list[dict], list]:
+    """Rows of the history and all records of the W&B runs in a folder, by its own reader."""
+    import json
+
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    rows, found = [], []
+    for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+        store = DataStore()
+        store.open_for_scan(str(path))
+        while (data := store.scan_data()) is not None:
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            found.append(record)
+            if record.WhichOneof("record_type") == "history":
+                items = record.history.item
+                rows.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+    return rows, found
+
+
+def test_three_dashboards_say_the_same_and_go_on(run: Path, tmp_path: Path) -> None:
+    rows, found = records(run)
+    keys = {key for row in rows for key in row}
+    assert keys >= NUMBERS | {"val/grid", "train/trust_histogram"}, NUMBERS - keys
+    begun = [record.run for record in found if record.WhichOneof("record_type") == "run"]
+    assert len({one.run_id for one in begun}) == 1 and "lr=0.002" in begun[0].display_name
+    assert begun[0].job_type == "train" and "teacher:procedural" in begun[0].tags
+    assert any(record.WhichOneof("record_type") == "metric" for record in found)
+    artifacts = [r.request.log_artifact.artifact for r in found if r.request.HasField("log_artifact")]
+    artifacts += [record.artifact for record in found if record.WhichOneof("record_type") == "artifact"]
+    assert any(one.type == "model" and {e.path for e in one.manifest.contents} >= {"card.md"} for one in artifacts)
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    assert set(events.Tags()["scalars"]) >= NUMBERS and "val/grid" in events.Tags()["images"]
+    assert [event.step for event in events.Scalars("val/swap_gain")] == [1, 3]
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (found,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    assert found.info.status == "FINISHED" and set(found.data.metrics) >= NUMBERS
+    assert found.data.params["optim.lr"] == "0.002" and found.data.params["choices.teacher"] == "procedural"
+    assert found.data.tags["lineage.teacher"] == "procedural" and "lr=0.002" in found.data.tags["mlflow.runName"]
+    assert {one.path for one in client.list_artifacts(found.info.run_id)} >= {"student.safetensors", "card.md", "val"}
+    assert [one.step for one in client.get_metric_history(found.info.run_id, "val/swap_gain")] == [1, 3]
+    saved = torch.load(run / "checkpoints" / LAST, weights_only=True)
+    assert saved["mlflow_run"] == found.info.run_id and saved["wandb_run"] == begun[0].run_id
