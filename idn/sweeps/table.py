@@ -37,12 +37,13 @@ def columns(outcomes: Sequence[Outcome]) -> dict[str, str]:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Option -> as much of the end of its name as no other one has."""
-    found = {}
+    """Option -> as much of the end of its name as no other one has, and no column of a metric."""
+    found, taken = {}, {metric.column for metric in METRICS.values()}
     for name in names:
         parts = name.split(".")
-        ends = (".".join(parts[-k:]) for k in range(1, len(parts) + 1))
-        found[name] = next((end for end in ends if sum(f".{n}".endswith(f".{end}") for n in names) == 1), name)
+        ends = [".".join(parts[-k:]) for k in range(1, len(parts) + 1)]
+        alone = [end for end in ends if end not in taken and sum(f".{n}".endswith(f".{end}") for n in names) == 1]
+        found[name] = next(iter(alone), name)
     return found
 
 

@@ -75,8 +75,9 @@ def test_the_table_says_what_was_varied_what_was_reached_and_how_to_make_it_agai
 
 
 def test_names_are_as_short_as_they_can_be() -> None:
-    names = ["optim.lr", "loss.weights.face", "student.weights.face", "seed"]
-    assert list(short_names(names).values()) == ["lr", "loss.weights.face", "student.weights.face", "seed"]
+    names = ["optim.lr", "loss.weights.face", "student.weights.face", "seed", "loss.weights.identity"]
+    short = ["lr", "loss.weights.face", "student.weights.face", "seed", "weights.identity"]
+    assert list(short_names(names).values()) == short
 
 
 def test_parallel_coordinates_space_rates_by_their_logarithm() -> None:

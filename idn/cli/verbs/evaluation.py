@@ -85,6 +85,7 @@ def _log(loggers: Mapping[str, Any], summary: Mapping[str, Any], out: Path) -> N
                 import wandb
 
                 logger.experiment.log({"eval/report": wandb.Html(str(out / PAGE))})
+            logger.finalize("success")
 
 
 def compare(cfg: DictConfig) -> None:

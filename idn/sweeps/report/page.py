@@ -33,6 +33,7 @@ def write_page(outcomes: Sequence[Outcome], folder: Path, path: Path) -> None:
     files = FileSystemLoader(Path(__file__).parent)
     template = Environment(loader=files, autoescape=True, undefined=StrictUndefined).get_template("sweep.html.jinja")
     names, heads, keys = varied(outcomes), columns(outcomes), objectives(outcomes)
+    rows = [_row(one, names, heads, best(outcomes)) for one in ordered(outcomes)]
     first = keys[0] if keys else None
     states = [one.state for one in outcomes]
     text = template.render(
@@ -43,7 +44,8 @@ def write_page(outcomes: Sequence[Outcome], folder: Path, path: Path) -> None:
         better={key: "↑" if maximised(key) else "↓" for key in heads},
         meanings={key: METRICS[key].meaning for key in heads if key in METRICS},
         objectives=keys,
-        rows=[_row(one, names, heads, best(outcomes)) for one in ordered(outcomes)],
+        rows=rows,
+        reasons=[row for row in rows if row["reason"]],
         winner=winner(outcomes),
         coordinates=Markup(_coordinates(outcomes, names, keys)),
         importance=Markup("" if first is None else bars(_named(importance(outcomes, first), names))),

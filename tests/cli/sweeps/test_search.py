@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from idn.cli.options.near_misses import check
+from idn.cli.options.overrides import combinations, searched
 from idn.cli.sweeps.search import current_trial, directions, search_space
 from idn.cli.verbs.table import Verb
 from idn.errors import OptionError, UserError
@@ -13,7 +15,7 @@ from idn.sweeps.outcomes import Reached, read_outcomes
 
 optuna = pytest.importorskip("optuna")
 
-WORDS = ["train", "hydra.sweep.dir=sweep", "hydra/sweeper=optuna", "hydra.sweeper.trials=8"]
+WORDS = ["train", "hydra.sweep.dir=sweep", "hydra/sweeper=optuna", "hydra.sweeper.trials=5"]
 SPACE = ["optim.lr=tag(log,interval(0.001,0.1))", "reweight=none,identity"]
 QUICK = ["hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.sampler.n_startup_trials=3"]
 
@@ -27,10 +29,10 @@ def training(stop_at: int | None = None, begun: list[str] | None = None):
         number = int(HydraConfig.get().sweep.subdir)
         if begun is not None:
             begun.append(f"{number} {cfg.optim.lr:g} {cfg.resume}")
-        if number == 2:
+        if number == 1:
             raise UserError("on purpose")
         if (trial := current_trial()) is not None:
-            trial.report(1, -cfg.optim.lr - (number == 5), end=False)
+            trial.report(1, -cfg.optim.lr - (number == 4), end=False)
         if number == stop_at:
             checkpoint = Path("sweep", str(number), "checkpoints/last.ckpt")
             checkpoint.parent.mkdir(parents=True)
@@ -67,20 +69,20 @@ def test_metrics_know_their_directions() -> None:
 def test_a_search_survives_a_failure_an_early_end_and_a_kill(
     idn_cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(Verb, "task", lambda verb: training(stop_at=4))
+    monkeypatch.setattr(Verb, "task", lambda verb: training(stop_at=3))
     assert idn_cli(*WORDS, "-m", *SPACE, *QUICK)[0] == 137
-    assert [one.state for one in read_outcomes(tmp_path / "sweep")][2:] == ["failed", "finished", "unfinished"]
+    assert [one.state for one in read_outcomes(tmp_path / "sweep")][1:] == ["failed", "finished", "unfinished"]
 
     begun: list[str] = []
     monkeypatch.setattr(Verb, "task", lambda verb: training(begun=begun))
-    status, _, err = idn_cli(*WORDS, "-m", *SPACE, "hydra.sweeper.trials=9", *QUICK)
+    status, _, err = idn_cli(*WORDS, "-m", *SPACE, *QUICK)
     assert status == 2 and "on purpose" in err
     outcomes = {one.folder: one for one in read_outcomes(tmp_path / "sweep")}
-    assert len(outcomes) == 10 and outcomes["5"].state == "hopeless" and outcomes["2"].reason == "on purpose"
-    assert outcomes["5"].choices == outcomes["4"].choices, "what was killed is tried again"
-    assert begun[0].endswith("sweep/4/checkpoints/last.ckpt") and begun[1].endswith("None")
+    assert len(outcomes) == 6 and outcomes["4"].state == "hopeless" and outcomes["1"].reason == "on purpose"
+    assert outcomes["4"].choices == outcomes["3"].choices, "what was killed is tried again"
+    assert begun[0].endswith("sweep/3/checkpoints/last.ckpt") and begun[1].endswith("None")
     study = optuna.load_study(study_name="idn", storage=f"sqlite:///{tmp_path}/sweep/optuna.db")
-    assert [trial.state.name for trial in study.trials[2:6]] == ["FAIL", "COMPLETE", "FAIL", "PRUNED"]
+    assert [trial.state.name for trial in study.trials[1:5]] == ["FAIL", "COMPLETE", "FAIL", "PRUNED"]
     assert study.best_trial.params["optim.lr"] == min(t.params["optim.lr"] for t in study.trials if t.value is not None)
 
     status, _, err = idn_cli(*WORDS, "-m", "seed=0,1", "optim.lr=0.1,0.2")
@@ -93,13 +95,22 @@ def test_several_metrics_and_a_space_of_its_own(idn_cli, monkeypatch: pytest.Mon
         return Reached(values, list(cfg.metric))
 
     monkeypatch.setattr(Verb, "task", lambda verb: task)
-    status, out, err = idn_cli("train", "sweep=student", "hydra.sweeper.trials=3", "hydra.sweep.dir=sweep")
+    given = ["student.width=0.25,0.5", "student.rates.modulation=3", "optim.lr=0.005", "hydra.sweeper.trials=2"]
+    status, out, err = idn_cli("train", "sweep=student", *given, "hydra.sweep.dir=sweep")
     assert status == 0, err
     assert out.partition("the best once more: ")[2].startswith("idn train student.width=")
     lines = [json.loads(line) for line in (tmp_path / "sweep/sweep.jsonl").read_text().splitlines()]
     assert {tuple(line["objectives"]) for line in lines} == {(), ("val/identity_recogniser", "deployed/macs")}
     status, _, err = idn_cli(*WORDS, "-m", *SPACE, "metric=[val/loss,deployed/macs]", "hydra.sweep.dir=other")
     assert status == 2 and "add hydra.sweeper.pruner=null" in err
+
+
+@pytest.mark.parametrize("name", ["losses", "student"])
+def test_a_space_of_the_project_is_one_of_options_that_are_there(name: str) -> None:
+    asked = searched("train", [f"sweep={name}"])
+    space, fixed = search_space(asked)
+    assert fixed == [f"sweep={name}"] and len(space) >= 3
+    check("train", combinations("train", asked)[0])
 
 
 def test_a_metric_without_a_direction_is_refused_before_any_run(idn_cli, tmp_path: Path) -> None:
@@ -115,5 +126,5 @@ def test_without_optuna_the_extra_is_named(idn_cli, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "optuna" else real(name, *rest)
     )
-    status, _, err = idn_cli("train", "sweep=losses")
+    status, _, err = idn_cli("train", "-m", "hydra/sweeper=optuna", "seed=0,1")
     assert status == 2 and "pip install '.[sweep]'" in err
