@@ -70,14 +70,14 @@ class TensorBoardRun(pl.loggers.TensorBoardLogger):
     """TensorBoard in the folder of a run, with a table of few columns (HPARAMS).
 
     save_dir: of the event files.
-    purge_step: what a lost attempt wrote after that step is not shown; None for a new run.
     columns: options that the table shows, beside what the run has reached: choices of groups or names with dots. Those
         that a run does not have are left out.
+    purge_step: what a lost attempt wrote after that step is not shown; None for a new run.
     """
 
     saved_as = None
 
-    def __init__(self, save_dir: str | Path, purge_step: int | None = None, columns: Sequence[str] = ()) -> None:
+    def __init__(self, save_dir: str | Path, columns: Sequence[str], purge_step: int | None = None) -> None:
         super().__init__(save_dir=save_dir, name="", version="", default_hp_metric=False, purge_step=purge_step)
         self.columns, self.shown, self.reached = list(columns), {}, {}
 
@@ -137,10 +137,10 @@ class MlflowRun(pl.loggers.MLFlowLogger):
     """A run of MLflow.
 
     tracking_uri: a database (sqlite:///FILE), or a server (http://...).
+    tags: names with values; those without a value are left out.
     experiment: name of what the run belongs to.
     run_name: for people.
     run_id: of the run to go on with, None for a new one.
-    tags: names with values.
     keep_product: whether MLflow keeps a copy of the file that the run leaves.
     """
 
@@ -149,13 +149,13 @@ class MlflowRun(pl.loggers.MLFlowLogger):
     def __init__(
         self,
         tracking_uri: str,
+        tags: Mapping[str, str | None],
         experiment: str = "idn",
         run_name: str | None = None,
         run_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
         keep_product: bool = True,
     ) -> None:
-        named = dict(tags or {})
+        named = {name: value for name, value in tags.items() if value is not None}
         super().__init__(experiment, run_name, tracking_uri, named, run_id=run_id)
         self.goes_on, self.keep_product = run_id is not None, keep_product
 
