@@ -42,9 +42,12 @@ def _chosen(verb: str, options: Sequence[str], settings: DictConfig) -> Chosen:
     choices = settings.runtime.choices.items()  # with @: what a file takes from another group
     found = {group: name for group, name in choices if "hydra/" not in group and "@" not in group}
     entries = [entry for entry in OmegaConf.load(conf_dir() / f"{verb}.yaml").defaults if OmegaConf.is_dict(entry)]
-    for group in (group for entry in entries for group in entry if OmegaConf.is_list(entry[group])):
-        files = [Path(default.config_path) for default in chosen_files(verb, options)]
-        found[group] = [path.name for path in files if path.parent.name == group]
+    files = [Path(default.config_path) for default in chosen_files(verb, options)]
+    for entry in entries:
+        for group in entry:
+            names = [path.name for path in files if path.parent.name == group]
+            if OmegaConf.is_list(entry[group]) or (names and found.get(group) is None):  # several were chosen
+                found[group] = names
     return dict(reversed(found.items()))
 
 

@@ -26,15 +26,15 @@ class Dashboard(Protocol):
         ...
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Numbers at a step of the optimizer, as of any logger."""
+        """Numbers at a step of the optimizer, from 0, as of any logger."""
         ...
 
     def log_histogram(self, key: str, values: NDArray[np.float32], step: int) -> None:
-        """How values, of any shape, are distributed at a step of the optimizer."""
+        """How values, of any shape, are distributed at a step of the optimizer, from 0."""
         ...
 
     def log_picture(self, key: str, picture: NDArray[np.uint8], step: int, caption: str) -> None:
-        """A picture, (H, W, 3), at a step of the optimizer."""
+        """A picture, (H, W, 3), at a step of the optimizer, from 0."""
         ...
 
     def log_product(self, path: Path, card: str, lineage: Mapping[str, str]) -> None:

@@ -31,7 +31,7 @@ def test_a_sweep_is_a_group_and_choices_are_tags() -> None:
     [
         ("logger=wandb", "logger=[csv,wandb]"),
         ("logger=[wandb,tensorboard,mlflow]", "logger=[csv,wandb,tensorboard,mlflow]"),
-        ("logger=csv", "logger=[csv]"),
+        ("logger=csv", "logger=csv"),
         ("logger=null", "~logger"),
         ("logger.wandb.offline=true", "logger.wandb.offline=true"),
     ],

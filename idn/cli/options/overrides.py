@@ -57,7 +57,7 @@ def _beside_table(option: str) -> str:
     """Dashboards, one or a list of them, with the table of numbers, which every run has unless it has no logger."""
     found = re.fullmatch(r"logger=(\w+|\[[\w,]+\])", option)
     names = [] if found is None else [name for name in found[1].strip("[]").split(",") if name]
-    return f"logger=[{','.join(dict.fromkeys(('csv', *names)))}]" if names and names != ["null"] else option
+    return option if names in ([], ["null"], ["csv"]) else f"logger=[{','.join(dict.fromkeys(('csv', *names)))}]"
 
 
 def _off(option: str) -> str:

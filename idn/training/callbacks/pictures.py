@@ -47,4 +47,4 @@ class PictureGrid(pl.Callback):
         step = trainer.global_step
         save_synthetic(picture, self.directory / f"step_{step:06d}.png", {"Step": str(step)})
         for dashboard in dashboards(trainer.loggers):
-            dashboard.log_picture("val/grid", picture, step, " | ".join(columns))
+            dashboard.log_picture("val/grid", picture, step - 1, " | ".join(columns))  # numbers count steps from 0

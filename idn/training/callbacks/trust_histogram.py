@@ -66,7 +66,7 @@ class TrustHistogram(pl.Callback):
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         for dashboard in dashboards(trainer.loggers):
-            dashboard.log_histogram("train/trust_histogram", values.numpy(), trainer.global_step)
+            dashboard.log_histogram("train/trust_histogram", values.numpy(), trainer.global_step - 1)  # as numbers
 
 
 def _step(line: str) -> float:
