@@ -5,6 +5,7 @@ cannot send. Pictures come and go within one request: uploads are closed and gon
 """
 
 import base64
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
@@ -55,7 +56,8 @@ class Demo:
 
     def app(self, hosts: Sequence[str] = LOOPBACK) -> Starlette:
         """The application. hosts: names under which browsers may ask for it; other web sites' names are refused."""
-        routes = [Route(f"/{path}", _static(*file)) for path, file in PAGE.items()]
+        marked = self._swapping.stamp.enabled
+        routes = [Route(f"/{path}", _static(*file, marked)) for path, file in PAGE.items()]
         routes += [
             Route("/api/consent", self._consent, methods=["POST"]),
             Route("/api/students", self._accepted(self._students)),
@@ -130,8 +132,13 @@ async def _json(request: Request) -> object:
         return None
 
 
-def _static(name: str, kind: str) -> Handler:
-    content = (resources.files("idn.demo") / "page" / name).read_bytes()
+def _static(name: str, kind: str, marked: bool) -> Handler:
+    """A file of the page, whose notice promises marks only where there are any."""
+    content = (resources.files("idn.demo") / "page" / name).read_text(encoding="utf-8")
+    if not marked:
+        content = re.sub(
+            "<!--marked-->.*?<!--/marked-->", "Nothing marks the results as synthetic: you have to.", content
+        )
 
     async def answer(request: Request) -> Response:
         return Response(content, media_type=kind, headers=SAFE)

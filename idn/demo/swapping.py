@@ -21,6 +21,7 @@ from idn.geometry.warping import paste
 from idn.images import from_uint8, resize, to_uint8
 from idn.provenance.metadata import Lineage
 from idn.provenance.stamp import Stamp
+from idn.swap.opacity import opacity
 from idn.swap.source_identity import CROP, cut_person, look
 from idn.swap.swapper import Swapper
 
@@ -54,7 +55,7 @@ class Swapping:
     def __init__(self, students: Mapping[str, Path], open_student: Callable[[Path], Swapper], stamp: Stamp) -> None:
         if not students:
             raise OptionError("students", "[]", "names no student: give the file of one")
-        self.students, self._open, self._stamp = dict(students), open_student, stamp
+        self.students, self.stamp, self._open = dict(students), stamp, open_student
         self._opened: dict[str, tuple[Swapper, Lineage]] = {}
         self._lock = threading.Lock()
 
@@ -94,12 +95,14 @@ class Swapping:
                 out = swapper.student(given, who)
                 image = out.image.float().clamp(0, 1).cpu()
             with clock.measured("paste"):
-                result = image if aligned else paste(from_uint8(photos[1])[None], image, there.matrix)
+                mask = None if out.mask is None else out.mask.float().clamp(0, 1).cpu()
+                share = opacity(mask, swapper.template, swapper.size)
+                result = image if aligned else paste(from_uint8(photos[1])[None], image, there.matrix, share)
             with clock.measured("mark and write"):
                 picture = self._written(result, lineage)
             crops = {"source": from_uint8(here.image)[None], "target": given.cpu(), "result": image}
-            if out.mask is not None:
-                crops["mask"] = out.mask.float().clamp(0, 1).cpu().expand(-1, 3, -1, -1)
+            if mask is not None:
+                crops["mask"] = mask.expand(-1, 3, -1, -1)
             views = {what: self._written(resize(crop, swapper.size), lineage) for what, crop in crops.items()}
             after, before = (look(swapper.encoder, to_uint8(one)[0].to(swapper.device)) for one in (image, given))
             likeness = [float((who.embedding * other.embedding).sum()) for other in (after, before)]
@@ -110,7 +113,7 @@ class Swapping:
         pixels = to_uint8(image)[0].permute(1, 2, 0).contiguous().cpu().numpy()
         with TemporaryDirectory(prefix="idn-demo-") as folder:
             path = Path(folder, "swapped.png")
-            self._stamp.save(pixels, path, lineage)
+            self.stamp.save(pixels, path, lineage)
             return path.read_bytes()
 
 

@@ -139,6 +139,17 @@ def test_after_consent_pictures_are_swapped(client, crop: bytes) -> None:
     assert client.post("/api/swap", content=b"", headers=large).status_code == 413
 
 
+def test_the_notice_promises_marks_only_where_there_are_any(client, swapping) -> None:
+    from starlette.testclient import TestClient
+
+    from idn.demo.server import Demo
+
+    assert "invisible mark" in client.get("/").text
+    swapping.stamp = Stamp(enabled=False)
+    said = TestClient(Demo(swapping).app(), base_url="http://localhost").get("/").text
+    assert "invisible mark" not in said and "you have to" in said
+
+
 def test_the_page_loads_nothing_from_elsewhere_and_answers_no_other_host(client) -> None:
     for path in ("/", "/page.css", "/page.js"):
         answer = client.get(path)
