@@ -1,9 +1,10 @@
 """Metric: a number with its name, its meaning and its better direction."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Better = Literal["higher", "lower"]
 
@@ -17,7 +18,7 @@ class Metric(NamedTuple):
     """For people, with its unit."""
     better: Better | None
     """Which way it improves; None for one that only describes the data or the teacher."""
-    measure: Callable[[Any], Tensor | None] | None = None
+    measure: Callable[[Any], "Tensor | None"] | None = None
     """(K,) values, which are averaged, or None where they cannot be known; None for what a training computes itself."""
     every_step: bool = False
     """Whether it is cheap enough to be measured on every training batch, too."""
@@ -32,7 +33,7 @@ class Metric(NamedTuple):
         return f"{self.stage}/{self.name}"
 
 
-def measure(metrics: Sequence[Metric], seen: Any, training: bool = False) -> dict[str, Tensor]:
+def measure(metrics: Sequence[Metric], seen: Any, training: bool = False) -> "dict[str, Tensor]":
     """By name, the (K,) values of all metrics that can be known of what was `seen`.
 
     training: only those that are measured at every step.

@@ -27,6 +27,7 @@ def reached(verb: str, cfg: DictConfig) -> Reached | None:
     """
     result = run_training(verb, cfg)
     if HydraConfig.get().mode != RunMode.MULTIRUN:
+        _check_logged(cfg, result)
         return None
     values = plain(result.metrics | (_deployed(result.path, cfg.data.size) if verb == "train" else {}))
     return Reached(values, objectives(cfg, result._replace(metrics=values)))
@@ -38,10 +39,23 @@ def objectives(cfg: DictConfig, result: "Result") -> list[str]:
 
     if cfg.metric is None:
         return [usual_metric(result.metrics)]
-    keys = [str(key) for key in cfg.metric] if OmegaConf.is_list(cfg.metric) else [str(cfg.metric)]
+    keys = _keys(cfg)
     for key in keys:
         result.metric(key)
     return keys
+
+
+def _check_logged(cfg: DictConfig, result: "Result") -> None:
+    """Raise OptionError for a metric that a run outside a sweep has not logged, unless only sweeps measure it."""
+    from idn.metrics.deployed import DEPLOYED_METRICS
+
+    if cfg.metric is not None:
+        for key in set(_keys(cfg)) - {metric.key for metric in DEPLOYED_METRICS}:
+            result.metric(key)
+
+
+def _keys(cfg: DictConfig) -> list[str]:
+    return [str(key) for key in cfg.metric] if OmegaConf.is_list(cfg.metric) else [str(cfg.metric)]
 
 
 def _deployed(path: Path, size: int) -> dict[str, float]:

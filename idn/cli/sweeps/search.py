@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.options.overrides import parsed
 from idn.errors import Hopeless, MissingExtra, OptionError, UserError
-from idn.metrics.compared import UNSCALED, maximised
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -76,6 +75,8 @@ def directions(metric: Any) -> list[str]:
 
     Raises OptionError for one that has no better direction.
     """
+    from idn.metrics.compared import UNSCALED, maximised
+
     if metric is None:
         assert all(map(maximised, UNSCALED))
         return ["maximize"]

@@ -1,6 +1,7 @@
 """MobileFSGAN: the generator as a student. Its tensors have the published names."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from torch import Tensor, nn
 
@@ -14,6 +15,8 @@ from idn.students.protocol import SwapStudent
 from idn.types import EncoderDescription, IdentityFeatures, SwapOutput
 
 STRIDE, SMALLEST = 32, 64
+RATES: Mapping[str, float] = MappingProxyType({"modulation": 1.0, "attention": 0.1})
+"""Learning rates of its parameter groups, relative to that of the optimizer."""
 
 
 class Student(SwapStudent, architecture="mobilefsgan"):
@@ -29,7 +32,7 @@ class Student(SwapStudent, architecture="mobilefsgan"):
     stride = STRIDE
     reads = ("embedding",)
 
-    def __init__(self, encoder: EncoderDescription, width: int = 64, rates: Mapping[str, float] | None = None) -> None:
+    def __init__(self, encoder: EncoderDescription, width: int = 64, rates: Mapping[str, float] | None = RATES) -> None:
         super().__init__(encoder, {"width": width}, rates)
         require_int("width", width, 4)
         if width > 256:

@@ -172,7 +172,10 @@ def test_crops_of_unknown_framing_are_refused(words: list[str], idn_cli) -> None
     assert (
         f"{group}.stored_template=null must say how the faces of people, which was not made by idn align, are" in said
     )
-    assert ": give one of arcface_112_v1, arcface_112_v2, arcface_128, ffhq, mtcnn, or run idn align on it" in said
+    assert (
+        ": give one of arcface_112_v1, arcface_112_v2, arcface_128, ffhq, mobilefsgan, mtcnn, or run idn align on it"
+        in said
+    )
 
 
 @pytest.mark.usefixtures("people")

@@ -61,7 +61,10 @@ def test_a_run_is_resumed_and_ends_between_validations(idn_cli, tmp_path: Path) 
         (["resume=nowhere.ckpt"], "resume=nowhere.ckpt does not exist"),
         (["teacher=trained_here"], "there is no option teacher: did you mean teacher_loss?"),
         (["teacher_loss.weights.identity=-1"], "teacher_loss.weights.identity=-1 must be a number, at least 0"),
-        (["teacher_training.real=both"], "teacher_training.real=both is unknown: choose one of source, target"),
+        (
+            ["teacher_training.real=both"],
+            "teacher_training.real=both is unknown: choose one of photograph, source, target",
+        ),
         (["teacher_training.scales=max"], "teacher_training.scales=max is unknown: choose one of mean, sum"),
         (
             ["teacher_loss.terms.adversarial.form=log"],

@@ -1,6 +1,7 @@
 """The invisible mark in numbers: PSNR, detection and false alarms under attacks; and what other libraries reach.
 
-    python benchmarks/watermark.py PHOTOS [--marked 500] [--unmarked 5000] [--side 256] [--attacks A,B] [--compare 20]
+    python benchmarks/invisible_mark.py PHOTOS [--marked 500] [--unmarked 5000] [--side 256] [--attacks A,B]
+        [--compare 20]
 
 PHOTOS is a folder of pictures; several crops of one count, each from another place at another size. Attacks: JPEG of
 quality 75, half the size and back, a tenth of each side cut away, a third of each side kept (a tenth of the picture),
