@@ -16,6 +16,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -103,13 +104,13 @@ def our_table(files: list[Path], marked: int, unmarked: int, side: int, names: S
     """Detection and false alarms of our mark."""
     hits, alarms, least = (dict.fromkeys(names, 0.0) for _ in range(3))
     quality, lowest, highest = [], dict.fromkeys(names, math.inf), dict.fromkeys(names, 0.0)
-    for _, pixels in zip(range(marked), crops(files, side, 1), strict=False):
+    for pixels in islice(crops(files, side, 1), marked):
         quality.append(psnr(mark(pixels), pixels))
         for name, picture in attacked(pixels, mark, names):
             found = find_mark([picture], resized=False)
             hits[name] += found.found
             lowest[name] = min(lowest[name], found.score)
-    for _, pixels in zip(range(unmarked), crops(files, side, 2), strict=False):
+    for pixels in islice(crops(files, side, 2), unmarked):
         for name, picture in attacked(pixels, lambda x: x, names):
             found = find_mark([picture], resized=False)
             alarms[name] += found.found
@@ -169,7 +170,7 @@ def _right(bits: object) -> bool:
 
 def compared(files: list[Path], count: int, side: int = 448) -> None:
     """All marks on the same pictures."""
-    pictures = [pixels for _, pixels in zip(range(count), crops(files, side, 3), strict=False)]
+    pictures = list(islice(crops(files, side, 3), count))
     print(f"\n{count} pictures of {side} px\n\n| mark | PSNR, dB | {' | '.join([*STILL, VIDEO])} | ms to mark |")
     print("|---|---|" + "---|" * (len(STILL) + 2))
     for name, marker, detector in others():

@@ -1,6 +1,7 @@
 """Inspection of files: what a picture or a video says of where it comes from, in metadata, C2PA manifest and pixels."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def _picture(path: Path, frames: int) -> tuple[dict[str, str], list[NDArray[np.u
         said = said_by_picture(image)
         try:
             several = ImageSequence.Iterator(image)
-            pictures = [np.asarray(one.convert("RGB")) for one, _ in zip(several, range(frames), strict=False)]
+            pictures = [np.asarray(one.convert("RGB")) for one in islice(several, frames)]
         except Exception as error:  # decoders raise whatever a damaged file brings about
             raise DamagedFile(path, f"is a damaged picture ({error}): give another one") from error
     return said, [picture for picture in pictures if picture.shape == pictures[0].shape]
@@ -126,12 +127,12 @@ def _entered(container: Any, frames: int) -> Iterator[Any]:
         return
     for index in range(frames):
         container.seek(int(container.duration * (index + 0.5) / frames) + (container.start_time or 0))
-        yield from (frame for frame, _ in zip(container.decode(video=0), range(1), strict=False))
+        yield from islice(container.decode(video=0), 1)
 
 
 def _following(container: Any, frames: int) -> Iterator[Any]:
     """Every fifth frame from the start on, so many of them."""
-    for index, frame in zip(range(STEP * frames), container.decode(video=0), strict=False):
+    for index, frame in enumerate(islice(container.decode(video=0), STEP * frames)):
         if index % STEP == 0:
             yield frame
 

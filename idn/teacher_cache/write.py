@@ -1,13 +1,11 @@
 """Ask a teacher once: its answers to numbered pairs, kept in a folder that `teacher=cached` trains from."""
 
-import errno
 import json
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,7 +13,6 @@ from typing import Any, NamedTuple, Self
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,6 +21,7 @@ from idn.errors import OptionError, UserError
 from idn.files.digests import file_sha256, weights_digest
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_int
+from idn.files.refused_disk import refused_disk
 from idn.hardware import choose_device
 from idn.images import from_uint8, to_uint8
 from idn.metrics.identity import identity_cosine
@@ -186,7 +184,7 @@ def _fill(report: CacheReport, data: SwapData, cache: TeacherCache) -> CacheRepo
     total, left = (rows * sum(n) for n in (report.manifest.items.values(), (len(items) for _, _, items in todo)))
     if todo:
         announce(report, data, left)
-        with _disk_of(report.folder):
+        with refused_disk("out", report.folder, "the finished shards"):
             report.manifest.write(report.folder)
     with _progress(total, total - left) as bar, cache:
         for part in PARTS:
@@ -236,25 +234,12 @@ def _save(report: CacheReport, name: str, answers: Sequence[Answers]) -> None:
         [content for batch in pictures for content in batch], torch.cat(cosine), scores, torch.cat(mean)
     )
     means, squares, largest = (torch.cat(column).double() for column in list(zip(*answers, strict=True))[1:])
-    with _disk_of(report.folder):
+    with refused_disk("out", report.folder, "the finished shards"):
         write_shard(path, cached_answer)
         figures = (float(means.mean()), float(squares.mean()), float(largest.max()))
         entry = ShardEntry(file_sha256(path), path.stat().st_size, len(cached_answer.pictures), *figures)
         report.manifest = report.manifest.finished(report.manifest.shards | {name: entry})
         report.manifest.write(report.folder)
-
-
-@contextmanager
-def _disk_of(folder: Path) -> Iterator[None]:
-    """One sentence for a disk that refuses."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        what = "is full" if full else f"cannot be written ({error})"
-        raise UserError(
-            f"the disk of out={folder} {what}: the finished shards are kept, make room and run the same again"
-        ) from error
 
 
 def _progress(total: int, done: int) -> Progress:

@@ -1,6 +1,5 @@
 """`idn triplets`: run the jobs of all works in several processes, write their files, and note each in a manifest."""
 
-import errno
 import sys
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from idn.files.folders import make_writable
 from idn.files.json_lines import JsonLines
 from idn.files.option_checks import require_int
 from idn.files.photos import printable
+from idn.files.refused_disk import refused_disk
 from idn.triplets.pictures import link, put
 from idn.triplets.sheet import SHEET, contact_sheet
 from idn.triplets.work import Work
@@ -162,9 +162,9 @@ def _run(folder: Path, settings: Settings, jobs: Jobs, workers: int, total: int,
     started, fresh = time.monotonic(), not (folder / MANIFEST).is_file()
     lines = JsonLines(folder / MANIFEST)
     try:
-        if fresh:
-            lines.append(asdict(settings))
-        with one_thread():
+        with refused_disk("dst", folder, "all triplets so far"), one_thread():
+            if fresh:
+                lines.append(asdict(settings))
             for record in _tracked(_all(jobs, workers), total - len(jobs), total):
                 if isinstance(record, OSError):
                     raise record
@@ -175,11 +175,6 @@ def _run(folder: Path, settings: Settings, jobs: Jobs, workers: int, total: int,
         said = f"stopped: {len(report.records)} of {total} jobs are done, the same command goes on with the others"
         print(said, file=sys.stderr)
         raise
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "is on a full disk" if full else f"cannot be written ({error.strerror})"
-        wanted = f"{what}: all triplets so far are kept, make room and run again"
-        raise OptionError("dst", folder, wanted) from error
     finally:
         lines.close()
     report.seconds = time.monotonic() - started

@@ -16,6 +16,7 @@ from idn.losses.adversarial import (
 from idn.losses.distillation import IdentityLoss
 from idn.losses.objective import Objective
 from idn.types import Prediction, Supervision, Verdict
+from tests.losses.samples import rows
 from tests.raising import raises
 
 TERMS = {
@@ -51,16 +52,6 @@ def pair(n: int = 4) -> tuple[Prediction, Supervision, Tensor]:
     target, face = torch.rand(n, 3, 8, 8, generator=g), torch.ones(n, 1, 8, 8)
     supervision = Supervision(target, embeddings[1], face, same, verdict=verdict(n, g))
     return prediction, supervision, image
-
-
-def rows(value: object, part: slice) -> object:
-    """Some samples of every tensor inside nested tuples."""
-    if isinstance(value, Tensor):
-        return value[part]
-    if value is None:
-        return None
-    items = [rows(item, part) for item in value]
-    return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
 
 
 @pytest.mark.parametrize("name", TERMS)

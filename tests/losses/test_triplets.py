@@ -11,6 +11,7 @@ from idn.losses.distillation import FaceDistillation, IdentityLoss, PerceptualDi
 from idn.losses.objective import Objective
 from idn.losses.triplets import IdentityMargin, TargetPerceptual, TripletReconstruction
 from idn.types import Look, Prediction, Supervision, Verdict
+from tests.losses.samples import rows
 from tests.raising import raises
 
 N, S = 4, 32
@@ -45,15 +46,6 @@ TERMS = {
     "perceptual": TargetPerceptual([0.6, 1.2]),
     "adversarial": HingeGenerator("hinge", [1.0, 0.02, 0.02]),
 }
-
-
-def rows(value: object, part: Tensor) -> object:
-    if isinstance(value, Tensor):
-        return value[part]
-    if value is None:
-        return None
-    items = [rows(item, part) for item in value]
-    return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
 
 
 @pytest.mark.parametrize("name", TERMS)

@@ -1,6 +1,5 @@
 """Batch alignment: a folder of photographs -> a folder of face crops and a manifest; can be stopped and continued."""
 
-import errno
 import sys
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from idn.errors import OptionError
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_callable, require_int, require_number, require_one_of
 from idn.files.photos import MAX_PIXELS, SUFFIXES, PhotoList, left_out, list_photos, printable
+from idn.files.refused_disk import refused_disk
 from idn.geometry.templates import TEMPLATES
 from idn.hardware import choose_device
 
@@ -215,7 +215,7 @@ def _write(writer: ManifestWriter, found: Iterator[Record | OSError], photos: li
     """Note what became of every photograph, and print it. Raises OptionError for a crop that cannot be written."""
     written, started = report.resumed, time.monotonic()
     try:
-        with writer, one_thread():
+        with refused_disk("dst", report.folder, "all crops so far"), writer, one_thread():
             for record in found:
                 if isinstance(record, OSError):
                     raise record
@@ -225,12 +225,6 @@ def _write(writer: ManifestWriter, found: Iterator[Record | OSError], photos: li
         said = f"stopped: {written} of {report.photos} photographs are done, the same command goes on with the others"
         print(said, file=sys.stderr)
         raise
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "is on a full disk" if full else f"cannot be written ({error.strerror})"
-        raise OptionError(
-            "dst", report.folder, f"{what}: all crops so far are kept, make room and run again"
-        ) from error
     report.seconds = time.monotonic() - started
     for record in writer.latest(photos):
         report.add(record)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from idn.errors import OptionError, UnfitTensors
-from idn.files.digests import file_sha256
+from idn.errors import UnfitTensors
 from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.students.mobilefaceswap.student import Student
-from idn.students.student_file import save_student
+from idn.students.published_file import import_published
 from idn.types import EncoderDescription
 
 ENCODER_PAIRS = 5
@@ -73,11 +72,7 @@ def import_student(published: str | Path, out: str | Path) -> None:
 
     Raises OptionError unless `out` ends in .safetensors, UserError as `import_mobilefaceswap`.
     """
-    published, out = Path(published), Path(out)
-    if out.suffix != ".safetensors":
-        raise OptionError("out", out, "must end in .safetensors: that is the format that is written")
-    student = import_mobilefaceswap(published)
-    save_student(student, out, {"origin": published.name, "origin_sha256": file_sha256(published), **LINEAGE})
+    import_published(published, out, import_mobilefaceswap, LINEAGE)
 
 
 def _converted(name: str, tensor: Tensor) -> tuple[str, Tensor]:

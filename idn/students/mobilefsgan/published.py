@@ -7,11 +7,10 @@ were never published, so a file is somebody's own.
 from pathlib import Path
 
 from idn.encoders.mobilefacenet_512 import NAME
-from idn.errors import OptionError, UnfitTensors
-from idn.files.digests import file_sha256
+from idn.errors import UnfitTensors
 from idn.files.tensors import load_strict, read_tensors, strip_prefix
 from idn.students.mobilefsgan.student import Student
-from idn.students.student_file import save_student
+from idn.students.published_file import import_published
 from idn.types import EncoderDescription
 
 HEAD, LINEAR = "encoder_head.conv_image.weight", "identity_encoder.b8_down.fc_mean.weight"
@@ -46,8 +45,4 @@ def import_student(published: str | Path, out: str | Path) -> None:
 
     Raises OptionError unless `out` ends in .safetensors, UserError as `import_generator`.
     """
-    published, out = Path(published), Path(out)
-    if out.suffix != ".safetensors":
-        raise OptionError("out", out, "must end in .safetensors: that is the format that is written")
-    student = import_generator(published)
-    save_student(student, out, {"origin": published.name, "origin_sha256": file_sha256(published), **LINEAGE})
+    import_published(published, out, import_generator, LINEAGE)
