@@ -16,12 +16,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 
-import idn
+from equal_time import steps_of, train
+
 from idn.hardware import describe
 
 LARGEST_ALONE = [
@@ -39,31 +38,12 @@ SHOWN = {
     "val/identity_recogniser": "identity, other encoder",
     "val/psnr_truth": "PSNR to truth, dB",
 }
-TRIAL = 8
-"""Steps that are timed; the first half is left out."""
-
-
-def train(steps: int, every: int, out: Path, options: Sequence[str]) -> dict[str, float]:
-    """Metrics of held-out people after that many steps."""
-    with redirect_stdout(sys.stderr):
-        length = [f"trainer.max_steps={steps}", f"trainer.val_check_interval={every}"]
-        return idn.train([*options, *length, f"hydra.run.dir={out}"]).metrics
 
 
 def curve(out: Path, name: str) -> list[float]:
     """The values of a metric at every validation of a run."""
     with (out / "metrics/metrics.csv").open(newline="") as file:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
-
-
-def seconds_per_step(folder: Path, options: Sequence[str]) -> float:
-    """Processor time of one step, as the difference of two short runs."""
-    spent = []
-    for steps in (TRIAL // 2, TRIAL):
-        start = time.process_time()
-        train(steps, steps, folder / f"trial_{steps}", [*options, "data.val_batches=1"])
-        spent.append(time.process_time() - start)
-    return max(spent[1] - spent[0], 1e-3) / (TRIAL - TRIAL // 2)
 
 
 def compare_scales(arguments: argparse.Namespace, options: Sequence[str], out: Path) -> None:
@@ -89,7 +69,7 @@ def compare_supervisions(arguments: argparse.Namespace, options: Sequence[str], 
         for supervision in SUPERVISIONS:
             name = f"{student}_{supervision}"
             words = [*base, *options, f"supervision={supervision}", wrong]
-            steps = max(1, round(arguments.seconds / seconds_per_step(out / name, words)))
+            steps = steps_of(arguments.seconds, out / name, words)
             runs = [train(steps, steps, out / f"{name}_{seed}", [*words, f"seed={seed}"]) for seed in seeds]
             students |= {f"{name}_{seed}": out / f"{name}_{seed}/student.safetensors" for seed in seeds}
             cells = []

@@ -9,14 +9,11 @@ detail on held-out people as a Markdown table, and where the picture of every ro
 
 import argparse
 import statistics
-import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 
-import idn
+from equal_time import steps_of, train
+
 from idn.hardware import describe
 
 ROWS = {
@@ -29,27 +26,9 @@ SHOWN = {
     "val/feature_gain": "eyes and mouth, dB",
     "val/ssim_truth": "SSIM",
     "val/identity_swap": "identity",
+    "val/identity_recogniser": "identity, second encoder",
     "val/detail_correlation": "detail",
 }
-TRIAL = 12
-"""Steps that are timed; the first third is left out."""
-
-
-def train(steps: int, out: Path, options: Sequence[str]) -> dict[str, float]:
-    """Metrics of held-out people after that many steps, the picture in `out`."""
-    with redirect_stdout(sys.stderr):
-        length = [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}"]
-        return idn.train([*options, *length, f"hydra.run.dir={out}"]).metrics
-
-
-def seconds_per_step(folder: Path, options: Sequence[str]) -> float:
-    """Processor time of one step, as the difference of two short runs."""
-    spent = []
-    for steps in (TRIAL // 3, TRIAL):
-        start = time.process_time()
-        train(steps, folder / f"trial_{steps}", [*options, "data.val_batches=1"])
-        spent.append(time.process_time() - start)
-    return (spent[1] - spent[0]) / (TRIAL - TRIAL // 3)
 
 
 def main() -> None:
@@ -62,22 +41,20 @@ def main() -> None:
     arguments, options = parser.parse_known_args()
     rows = ROWS | {name.strip(): words.split() for name, _, words in (row.partition(":") for row in arguments.row)}
     out = arguments.out or Path(tempfile.mkdtemp(prefix="recipe_"))
-    table = []
+    print(f"{describe()}; {arguments.seconds:g} s of processor time per run; {' '.join(options) or 'defaults'}\n")
+    print("| recipe | steps | " + " | ".join(f"{text} (seeds {arguments.seeds})" for text in SHOWN.values()), end="")
+    print(" | pictures |\n|---|---:|" + "---|" * (len(SHOWN) + 1), flush=True)
     for index, (name, words) in enumerate(rows.items()):
-        steps = max(1, round(arguments.seconds / seconds_per_step(out / f"{index}", [*options, *words])))
+        steps = steps_of(arguments.seconds, out / f"{index}", [*options, *words])
         runs = [
-            train(steps, out / f"{index}_seed{seed}", [*options, *words, f"seed={seed}"])
+            train(steps, steps, out / f"{index}_seed{seed}", [*options, *words, f"seed={seed}"])
             for seed in arguments.seeds.split(",")
         ]
         cells = []
         for key in SHOWN:
             values = [run[key] for run in runs]
             cells.append(f"**{statistics.mean(values):.3f}** ({', '.join(f'{value:.3f}' for value in values)})")
-        table.append(f"| {name} | {steps} | " + " | ".join(cells) + f" | {out}/{index}_seed*/pictures |")
-    print(f"{describe()}; {arguments.seconds:g} s of processor time per run; {' '.join(options) or 'defaults'}\n")
-    print("| recipe | steps | " + " | ".join(f"{text} (seeds {arguments.seeds})" for text in SHOWN.values()), end="")
-    print(" | pictures |\n|---|---:|" + "---|" * (len(SHOWN) + 1))
-    print("\n".join(table))
+        print(f"| {name} | {steps} | " + " | ".join(cells) + f" | {out}/{index}_seed*/pictures |", flush=True)
 
 
 if __name__ == "__main__":
