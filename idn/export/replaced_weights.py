@@ -45,7 +45,7 @@ class PreparedOnnx:
         static: made like the module that the file was exported from, of a student of the same width. The graph stays:
         what comes out equals a new export. Raises UserError, and writes nothing, if the weights do not fit the file.
         """
-        from onnx import numpy_helper
+        from onnx import helper, numpy_helper
 
         tensors = {name: value.detach().numpy() for name, value in static.state_dict().items()}
         self._check(tensors)
@@ -53,7 +53,7 @@ class PreparedOnnx:
         model.CopyFrom(self._model)
         for initializer in model.graph.initializer:
             if initializer.name in tensors:
-                kept = numpy_helper.to_array(initializer).dtype
+                kept = helper.tensor_dtype_to_np_dtype(initializer.data_type)
                 initializer.CopyFrom(numpy_helper.from_array(tensors[initializer.name].astype(kept), initializer.name))
         save(model, out)
 

@@ -58,13 +58,13 @@ def read_onnx(path: str | Path) -> OnnxGraph:
         raise DamagedFile(path, "is an ONNX file without a graph, or it is cut short: get it again")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
         raise FileError(path, "keeps its weights in other files: save it as one file")
-    weights = {tensor.name: _tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
-    return OnnxGraph(
-        tuple(_value(item) for item in graph.input if item.name not in weights),
-        tuple(_value(item) for item in graph.output),
-        tuple(_node(node, onnx) for node in graph.node),
-        weights,
-    )
+    try:
+        weights = {tensor.name: _tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
+        nodes = tuple(_node(node, onnx) for node in graph.node)
+    except (ValueError, TypeError, KeyError) as error:  # a tensor whose numbers do not fill its shape, an unknown type
+        raise DamagedFile(path, f"is damaged ({error}): get it again") from error
+    inputs = tuple(_value(item) for item in graph.input if item.name not in weights)
+    return OnnxGraph(inputs, tuple(_value(item) for item in graph.output), nodes, weights)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

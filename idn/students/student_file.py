@@ -14,6 +14,7 @@ from idn.files.tensors import load_strict, read_metadata, read_tensors, write_te
 from idn.students.protocol import SwapStudent, known_architectures, student_class
 from idn.types import EncoderDescription, IdentityEncoder
 
+_LARGEST = 8192  # pixels a side: no face is as large
 STUDENT = "idn.student"
 """Key of the metadata that holds, as JSON, the architecture, its arguments and the encoder that it was built for."""
 
@@ -104,6 +105,8 @@ def read_student_file(path: str | Path) -> StudentFile:
         encoder = EncoderDescription(**described["encoder"])
         name = encoder.name or notes.get("encoder", "")
         size = None if "size" not in notes else int(notes["size"])
+        if size is not None and not 1 <= size <= _LARGEST:
+            raise ValueError(f"size cannot be {size}")
         return StudentFile(
             path,
             described["architecture"],

@@ -25,6 +25,7 @@ Part = Literal["train", "val"]
 PARTS: tuple[Part, ...] = ("train", "val")
 
 _LEAST_SQUARE = 1e-10  # 100 dB, as in idn.metrics.images
+_LARGEST = 8192  # pixels a side: no face is as large
 _MARK_LENGTH = 8
 _MARK_TOLERANCE = 1e-3
 
@@ -100,7 +101,8 @@ class CacheManifest:
             and all(isinstance(value, str | None) for value in self.weights.values()),
             "shards": all(isinstance(e.sha256, str) and _whole(e.bytes) and _whole(e.pairs) for e in entries)
             and all(_number(value) for e in entries for value in (e.error_mean, e.error_square, e.error_max)),
-            **{name: _whole(getattr(self, name)) for name in ("size", "rows", "shard_items")},
+            "size": _whole(self.size) and self.size <= _LARGEST,
+            **{name: _whole(getattr(self, name)) for name in ("rows", "shard_items")},
         }
         if wrong := [name for name, is_right in right.items() if not is_right]:
             raise ValueError(f"{wrong[0]} cannot be {getattr(self, wrong[0])}"[:200])

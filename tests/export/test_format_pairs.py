@@ -16,8 +16,8 @@ from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import save_student
 from idn.types import EncoderDescription
 
-FAST = ("onnx", "safetensors", "pt2")
-"""Those that work in this process."""
+FAST = ("onnx", "pt2")
+"""Those that work in this process, and are more than a copy of the weights."""
 
 
 def installed(name: str) -> bool:

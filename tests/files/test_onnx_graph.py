@@ -49,6 +49,18 @@ def test_damaged_missing_and_split_files_are_one_sentence(tmp_path):
         read_onnx(tmp_path / "split/m.onnx")
 
 
+@pytest.mark.parametrize("change", [{"dims": [3, 0]}, {"dims": [2, 4]}, {"data_type": 99}], ids=str)
+def test_a_weight_whose_numbers_do_not_fill_its_shape_is_damage(tmp_path, change):
+    save(tmp_path / "m.onnx")
+    model = onnx.load(tmp_path / "m.onnx")
+    weight = model.graph.initializer[0]
+    weight.data_type = change.get("data_type", weight.data_type)
+    weight.dims[:] = change.get("dims", list(weight.dims))
+    onnx.save(model, tmp_path / "m.onnx")
+    with raises(DamagedFile, path=tmp_path / "m.onnx"):
+        read_onnx(tmp_path / "m.onnx")
+
+
 def test_bfloat16_weights_become_float32(tmp_path):
     weight = helper.make_tensor("w", TensorProto.BFLOAT16, [3], [1.0, -2.5, 0.125])
     x, y = (helper.make_tensor_value_info(name, TensorProto.BFLOAT16, [3]) for name in "xy")

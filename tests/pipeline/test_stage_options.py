@@ -19,16 +19,23 @@ def test_stages_name_the_stages_whose_folders_they_read(path: Path) -> None:
         assert read == set(stage.get("needs", []))
 
 
-@pytest.mark.parametrize("verb", ["train-teacher", "train-scorer", "train"])
-def test_more_options_of_a_verb_reach_its_stages_and_are_checked(verb: str, idn_cli, monkeypatch, tmp_path) -> None:
+VERBS = ("train-teacher", "train-scorer", "train")
+
+
+def test_more_options_of_a_verb_reach_its_stages_and_no_others(idn_cli, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
     monkeypatch.setattr(Pipeline, "run", lambda pipeline: ran.append(pipeline))
-    words = ["pipeline", "experiment=pipeline_small", "out=all"]
-    status, _, err = idn_cli(*words, f"more.{verb}=optim.lr=0.5")
+    more = [f"more.{verb}=optim.lr=0.{number}5" for number, verb in enumerate(VERBS)]
+    status, _, err = idn_cli("pipeline", "experiment=pipeline_small", "out=all", *more)
     assert status == 0, err
-    with_it = {run.verb for runs in ran[0].runs.values() for run in runs if "optim.lr=0.5" in run.options}
-    assert with_it == {verb}
-    status, _, err = idn_cli(*words, f"more.{verb}=optim.rl=0.5")
+    for number, verb in enumerate(VERBS):
+        runs = [run for runs in ran[0].runs.values() for run in runs]
+        assert {run.verb for run in runs if f"optim.lr=0.{number}5" in run.options} == {verb}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_more_options_of_a_verb_are_checked(verb: str, idn_cli) -> None:
+    status, _, err = idn_cli("pipeline", "experiment=pipeline_small", "out=all", f"more.{verb}=optim.rl=0.5")
     assert status == 2 and f"in a stage of idn {verb}" in err and "optim.lr" in err
 
 

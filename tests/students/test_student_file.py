@@ -147,6 +147,13 @@ def test_files_that_are_no_student_are_refused(tmp_path: Path) -> None:
         load_student(path)
 
 
+@pytest.mark.parametrize("size", ["0", "-64", "1099511627776", "wide"])
+def test_a_size_that_no_face_has_is_refused(size: str, tmp_path: Path) -> None:
+    save_student(small_student(), tmp_path / "s.safetensors", {"template": "ffhq", "size": size})
+    with raises(ForeignFile, "size" if size != "wide" else "wide", path=tmp_path / "s.safetensors"):
+        read_student_file(tmp_path / "s.safetensors")
+
+
 def test_another_encoder_is_told_by_name_sizes_and_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     encoder = TinyEncoder()

@@ -24,7 +24,7 @@ from idn.files.digests import weights_digest
 from idn.images import from_uint8, to_uint8
 from idn.metrics.images import psnr
 from idn.teacher_cache import write as cache
-from idn.teacher_cache.manifest import CacheManifest, check_shards
+from idn.teacher_cache.manifest import MANIFEST, CacheManifest, check_shards
 from idn.teacher_cache.shards import PictureFormat, ShardReader
 from idn.types import IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
@@ -91,6 +91,15 @@ def test_a_shard_holds_pictures_cosines_and_colours_of_its_pairs(
         sides = [torch.cat([getattr(b, side) for b in batches]).mean((2, 3)) for side in ("source", "target")]
         torch.testing.assert_close(kept["mean"], torch.cat(sides, 1))
     assert report.pairs == 28 and report.manifest.complete
+
+
+@pytest.mark.parametrize("size", [0, -64, 2**40, "64", True])
+def test_a_size_that_no_face_has_is_damage(size: object, tmp_path: Path, make_cache: Make) -> None:
+    make_cache(tmp_path)
+    path = tmp_path / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"size": size}))
+    with raises(DamagedFile, "size cannot be", path=path):
+        CacheManifest.read(tmp_path)
 
 
 def test_the_manifest_says_what_was_kept(tmp_path: Path, make_cache: Make) -> None:

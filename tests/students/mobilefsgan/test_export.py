@@ -41,7 +41,9 @@ def pictures(count: int) -> list[np.ndarray]:
     return [np.random.default_rng(seed).random((1, 3, 64, 64), np.float32) for seed in range(count)]
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "executorch" else name for name in RUNTIMES]
+)
 def test_one_person_runs_in_every_runtime(name: str, student: Student, tmp_path: Path) -> None:
     form, network = chosen(name), student.deployment().baked(who(), 64)
     path, examples = tmp_path / f"swap{form.suffix}", [(target,) for target in pictures(2)]
