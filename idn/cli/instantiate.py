@@ -92,7 +92,7 @@ def _try_optimizer(made: Any, what: str) -> None:
 
     try:
         made([torch.nn.Parameter(torch.zeros(1))])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise _refused(what, error) from error
 
 

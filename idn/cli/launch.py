@@ -18,7 +18,7 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import register_resolvers, run_dir
-from idn.cli.options.composition import write_home
+from idn.cli.options.composition import write_paths
 from idn.cli.options.errors import located, unwrapped
 from idn.cli.output import drop_output, unread
 from idn.cli.sweeps.sweep import Sweep
@@ -86,7 +86,7 @@ def guarded(task: Callable[[DictConfig], Any], sweep: Sweep | None = None) -> Ca
         register_resolvers()  # once more, for a launcher that works in other processes
         for noise in LIBRARY_NOISE:
             warnings.filterwarnings("ignore", message=noise)
-        write_home(cfg)
+        write_paths(cfg)
         if sweep is not None:
             return sweep.tried(lambda: _named(task, cfg))
         out = Path(str(OmegaConf.select(cfg, "out", throw_on_missing=False) or "."))

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import register_resolvers
 from idn.cli.new_folder import claimed
-from idn.cli.options.composition import forget, write_home
+from idn.cli.options.composition import forget, write_paths
 from idn.cli.options.near_misses import check
 from idn.cli.options.overrides import overrides
 from idn.cli.options.preflight import check_needs
@@ -35,7 +35,7 @@ def build(verb: str, words: Sequence[str]) -> "tuple[pl.LightningModule, pl.Ligh
         HydraConfig.instance().set_config(cfg)
         try:
             ours = _without_hydra(cfg)
-            write_home(ours)
+            write_paths(ours)
             run = build_run(verb, ours, options, Path(str(cfg.hydra.run.dir)))
         finally:
             HydraConfig.instance().cfg = before
@@ -49,7 +49,7 @@ def train(words: Sequence[str], verb: str) -> "Result":
     options += claimed(verb, options, several=False)
 
     def task(cfg: DictConfig) -> None:
-        write_home(cfg)
+        write_paths(cfg)
         try:
             results.append(run_training(verb, cfg))
         except Exception as error:  # Hydra would print something of its own before it raised it

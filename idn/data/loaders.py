@@ -71,8 +71,11 @@ class StreamData(pl.LightningDataModule):
         return {"step": self.trainer.global_step, "item": self._next_item()}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on where the earlier run was."""
-        self.entered = state_dict
+        """Go on where the earlier run was. Raises ValueError for a place that is not in the stream."""
+        entered = {name: state_dict[name] for name in ("step", "item")}
+        if not all(isinstance(count, int) and count >= 0 for count in entered.values()):
+            raise ValueError(f"no place in the stream of data: {entered}")
+        self.entered = entered
 
     def val_dataloader(self) -> DataLoader:
         """Always the same items."""

@@ -2,7 +2,7 @@
 
 import pickle
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,18 @@ def _check(checkpoint: Any) -> None:
     step = checkpoint["global_step"] if isinstance(checkpoint, Mapping) else None
     if type(step) is not int or step < 0 or not isinstance(checkpoint["state_dict"], Mapping):
         raise ValueError("no step, or no weights")
+    if any(isinstance(count, int) and count < 0 for count in _numbers(checkpoint.get("loops", {}))):
+        raise ValueError("a count below 0")
     Version(checkpoint["pytorch-lightning_version"])
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """What lies at the ends of nested dictionaries."""
+    if not isinstance(value, Mapping):
+        yield value
+        return
+    for inner in value.values():
+        yield from _numbers(inner)
 
 
 def newest_usable(folder: Path) -> Path | None:

@@ -168,6 +168,9 @@ def lost(name: str) -> Make:
         lambda saved: saved | {"loops": 3},
         lambda saved: saved | {"loops": {}},
         lambda saved: saved | {"callbacks": [1]},
+        lambda saved: saved | {"StreamData": {"step": 3, "item": -1}},
+        lambda saved: saved | {"StreamData": {"step": 3}},
+        lambda saved: saved | {"loops": {"fit_loop": saved["loops"]["fit_loop"] | {"state_dict": {"a": [], "b": -1}}}},
     ],
 )
 def test_a_checkpoint_that_lacks_a_part_is_refused_in_one_sentence(damage: Make, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from idn.errors import UserError
 
 SEARCH = "hydra.searchpath="
 """Beginning of the option that adds folders or packages of config files."""
+PATHS = ("out", "src", "dst", "start", "root", "path", "weights", "weights_dir", "prepared", "csv")
+"""Options, by the last part of their names, that hold one path."""
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def composed(verb: str, options: Sequence[str] = ()) -> tuple[DictConfig, DictCo
     """
     config = _composed(verb, tuple(options))
     ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    write_home(ours)
+    write_paths(ours)
     return ours, config.hydra
 
 
@@ -51,7 +53,7 @@ def _composed(verb: str, options: tuple[str, ...]) -> DictConfig:
     return config
 
 
-def write_home(config: DictConfig) -> None:
+def _write_home(config: DictConfig) -> None:
     """Write out the user's home folder where a value begins with `~`: of a file of configs, or of the environment."""
     for name, node in leaves(config):
         items = enumerate(node._content) if isinstance(node, ListConfig) and not node._is_none() else [("", node)]
@@ -62,6 +64,21 @@ def write_home(config: DictConfig) -> None:
             value = selected(config, key)
             if isinstance(value, str) and re.match("~(/|$)", value):
                 OmegaConf.update(config, key, str(Path(value).expanduser()))
+
+
+def write_paths(config: DictConfig) -> None:
+    """Make words of paths: `~` becomes the user's home folder, 2026 the folder of that name.
+
+    Raises UserError for one that is no single path.
+    """
+    _write_home(config)
+    inner = (name for name, _ in leaves(config) if name.rpartition(".")[2] in PATHS)
+    for name in dict.fromkeys([*filter(PATHS.__contains__, config), *inner]):
+        value = selected(config, name)
+        if isinstance(value, bool | ListConfig | DictConfig):
+            raise UserError(f"{name}={value} is no path: give one file or folder")
+        if isinstance(value, int | float):
+            OmegaConf.update(config, name, str(value))
 
 
 def forget() -> None:

@@ -119,17 +119,19 @@ def goes_on(settings: DictConfig, folder: Path) -> bool:
 
 def _folder(config: DictConfig, settings: DictConfig, several: bool) -> Path | None:
     """The folder that Hydra will make, or the part of it that is known before; None for where the program starts."""
-    if settings.output_subdir is None and not several:
-        return None
     name = "sweep" if several else "run"
     text = str(settings[name]._get_node("dir")._value())
     fixed = re.split(r"/[^/]*\$\{now:", text)[0]
     try:
-        return Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": fixed}).folder)).expanduser()
+        folder = OmegaConf.merge(config, {"hydra": settings, "folder": fixed}).folder
     except OmegaConfBaseException as error:
         if "${hydra:" in text:
             return None
         raise UserError(f"hydra.{name}.dir={text} has no value: {_said(error)}") from error
+    if folder is None:
+        raise UserError(f"hydra.{name}.dir={text} is null: give a folder")
+    kept = settings.output_subdir is not None or several
+    return Path(str(folder)).expanduser() if kept else None
 
 
 def _check_folder(option: str, folder: Path) -> None:

@@ -58,8 +58,12 @@ def _with_more(stage: "Stage", cfg: DictConfig, typed: list[str]) -> "Stage":
 
     typed: options of the pipeline itself that its stages share.
     """
+    given = {"more.all": cfg.more.all, f"more.{stage.verb}": cfg.more.get(stage.verb)}
+    for name, words in given.items():
+        if not isinstance(words, str | None):
+            raise OptionError(name, words, "must be the options of a stage as words, such as 'optim.lr=0.5'")
     try:
-        more = shlex.split(" ".join(filter(None, (cfg.more.all, cfg.more.get(stage.verb)))))
+        more = shlex.split(" ".join(filter(None, given.values())))
     except ValueError as error:
         raise UserError(f"more.all and more.{stage.verb} cannot be read ({error}): check their quotes") from error
     stage = replace(stage, options=(*cfg.shared, *typed, *stage.options, *more))

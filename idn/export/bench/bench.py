@@ -20,7 +20,7 @@ from idn.export.formats import FORMATS, format_kind
 from idn.export.isolated import death
 from idn.export.products import check_size
 from idn.files.atomic import atomic_write
-from idn.files.option_checks import require_bool, require_int
+from idn.files.option_checks import require_bool, require_int, require_number
 
 UNTRUSTED = (
     "opening a program runs whatever code it holds; if you trust those who made this folder, add run_programs=true"
@@ -146,6 +146,7 @@ def measured(request: Request) -> Outcome:
 def _check(threads: Sequence[int], seconds: float, rounds: int, run_programs: bool) -> None:
     if not threads or any(not isinstance(n, int) or n < 1 for n in threads):
         raise OptionError("threads", list(threads), "must be whole numbers, at least 1")
+    require_number("seconds", seconds)
     if seconds <= 0:
         raise OptionError("seconds", seconds, "must be more than 0")
     require_int("rounds", rounds, 1)

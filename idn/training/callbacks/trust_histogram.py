@@ -55,8 +55,11 @@ class TrustHistogram(pl.Callback):
         return {"seen": torch.cat(self.seen).float().cpu() if self.seen else torch.zeros(0)}
 
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
-        """Go on where the earlier run was."""
-        self.seen = [state_dict["seen"]] if len(state_dict["seen"]) else []
+        """Go on where the earlier run was. Raises ValueError for what is no row of numbers."""
+        seen = state_dict["seen"]
+        if seen.ndim != 1:
+            raise ValueError(f"weights of trust of shape {tuple(seen.shape)}")
+        self.seen = [seen] if len(seen) else []
 
     def _write(self, trainer: pl.Trainer, values: Tensor) -> None:
         quantiles = torch.quantile(values, torch.tensor([0.1, 0.5, 0.9])).tolist()

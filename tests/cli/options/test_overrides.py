@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from idn.cli.options.composition import composed, write_home
+from idn.cli.options.composition import composed, write_paths
 from idn.cli.options.overrides import combinations, overrides
 from idn.errors import UserError
 from tests.raising import raises
@@ -82,7 +82,7 @@ def test_the_home_folder_is_written_out_in_files_and_variables_too(monkeypatch, 
     config = OmegaConf.create(
         {"a": "~/x", "b": ["~/y", "z"], "c": "${a}", "d": "x~", "e": None, "f": {"g": "~"}, "h": "~user", "i": "???"}
     )
-    write_home(config)
+    write_paths(config)
     assert OmegaConf.to_container(config, resolve=True) == {
         "a": f"{tmp_path}/x",
         "b": [f"{tmp_path}/y", "z"],

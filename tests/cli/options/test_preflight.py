@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from idn.cli import conf_dir
+from idn.cli.options.composition import composed
 from idn.cli.options.flags import check_dashes, separated
 from idn.cli.options.near_misses import check
 from idn.cli.options.overrides import combinations, overrides
@@ -218,3 +219,27 @@ def test_a_value_that_hangs_on_nothing_is_named(option: str, said: str) -> None:
     with pytest.raises(UserError) as refusal:
         check_needs("train", [option])
     assert str(refusal.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "said"),
+    [
+        ("eval", ["out=null"], "hydra.run.dir=${out} is null: give a folder"),
+        ("eval", ["out=[1,x]"], "out=[1, 'x'] is no path"),
+        ("cache", ["out={a:1}"], "out={'a': 1} is no path"),
+        ("align", ["src=true", "dst=x"], "src=True is no path"),
+        ("train", ["start=[a,b]"], "start=['a', 'b'] is no path"),
+        ("train", ["encoder.weights=[a]"], "encoder.weights=['a'] is no path"),
+    ],
+)
+def test_what_is_no_path_is_refused_by_name(verb: str, options: list[str], said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        check_needs(verb, options)
+    assert said in str(refusal.value)
+
+
+def test_a_folder_may_be_called_by_a_number() -> None:
+    config, _ = composed("cache", ["out=2026", "data.root=1.5", "data=faces"])
+    assert (config.out, config.data.root) == ("2026", "1.5")
+    check_needs("cache", ["out=2026", "hydra.output_subdir=.hydra", "hydra.run.dir=${out}"])
+    assert Path("2026").is_dir()

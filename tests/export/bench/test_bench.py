@@ -216,7 +216,13 @@ def test_bad_input(folder: Path, asked: list[Request], tmp_path: Path) -> None:
         call(tmp_path / "nowhere")
     with raises(OptionError, "96", argument="size", value=100):
         call(None, size=100)
-    for argument, value in (("threads", [0]), ("rounds", 0), ("seconds", 0), ("run_programs", "no")):
+    for argument, value in (
+        ("threads", [0]),
+        ("rounds", 0),
+        ("seconds", 0),
+        ("seconds", None),
+        ("run_programs", "no"),
+    ):
         with raises(OptionError, argument=argument, value=value):
             call(None, **{argument: value})
     (folder / "swap.onnx").unlink()
