@@ -118,10 +118,11 @@ class SamePersonReconstruction(nn.Module):
     def __init__(self, norm: Norm = "l1", share: float = 1.0, std: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
         super().__init__()
         require_one_of("norm", norm, get_args(Norm))
+        require_number("share", share)
         if not 0 < share <= 1:
             raise OptionError("share", share, "must be above 0 and at most 1: the share of pairs that show one person")
-        if len(std) != 3 or min(std) <= 0:
-            raise OptionError("std", list(std), "must be three numbers above 0, one per colour")
+        if not isinstance(std, Sequence) or len(std) != 3 or not all(isinstance(s, int | float) and s > 0 for s in std):
+            raise OptionError("std", std, "must be three numbers above 0, one per colour")
         self.norm = norm
         self.share, self.std = share, tuple(std)
 

@@ -190,6 +190,9 @@ def test_values_are_float32_whatever_the_networks_gave():
         (lambda: HingeGenerator("hinge", "max"), "scales"),
         (lambda: HingeDiscriminator("max"), "scales"),
         (lambda: SamePersonReconstruction("l1", share=0.0), "share"),
+        (lambda: SamePersonReconstruction("l1", share=None), "share"),
+        (lambda: SamePersonReconstruction(std=None), "std"),
+        (lambda: SamePersonReconstruction(std=(0.5, "x", 0.5)), "std"),
         (lambda: WeakFeatureMatching(0), "deepest"),
     ],
 )

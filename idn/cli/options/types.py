@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from idn.errors import UserError
 
 NUMBER_OR_WORD = ("trainer.devices",)
-"""Options whose default is a number, but which may be a word such as auto."""
+"""Options whose default is a number, but which may be a word such as auto, or a list."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
@@ -38,6 +38,9 @@ def check_typed(overrides: Iterable[Override], default: DictConfig) -> None:
         usual = selected(default, name)
         if isinstance(usual, DictConfig) and isinstance(value, str | int | float) and "." in name:
             raise UserError(f"{name}={value} stands for several options: give those, as in {name}.NAME=VALUE")
+        several = isinstance(value, list | dict)
+        if several and isinstance(usual, bool | int | float) and name not in NUMBER_OR_WORD:
+            raise UserError(f"{name}={value} is more than one value: it is {usual} where nothing is given")
         if "${" in str(value) or not isinstance(value, str | float):
             continue
         if isinstance(usual, bool):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from idn.errors import OptionError
+from idn.files.option_checks import require_number
 
 
 class MovingAverage(nn.Module):
@@ -17,6 +18,7 @@ class MovingAverage(nn.Module):
 
     def __init__(self, network: nn.Module, ema_decay: float) -> None:
         super().__init__()
+        require_number("ema_decay", ema_decay)
         if not 0 <= ema_decay < 1:
             raise OptionError("ema_decay", ema_decay, "must be at least 0 and below 1, such as 0.999")
         self.network = copy.deepcopy(network).requires_grad_(False).eval()

@@ -33,6 +33,8 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train", "trainer.max_steps=1.5", "trainer.max_steps=1.5 is not a whole number: it is 700"),
         ("train", "data.batch=2.5", "data.batch=2.5 is not a whole number"),
         ("train", "trainer.devices=1.5", "trainer.devices=1.5 is not a whole number"),
+        ("train", "distillation.ema_decay=[]", "distillation.ema_decay=[] is more than one value: it is 0.99"),
+        ("train", "data.size={a:1}", "data.size={'a': 1} is more than one value"),
         ("train", "data.renderer=3", "data.renderer=3 stands for several options"),
         ("pipeline", "data.size=64", 'more.all="data.size=64"'),
         ("pipeline", "teacher=trained_here", 'more.all="teacher=trained_here"'),

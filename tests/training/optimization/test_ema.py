@@ -42,8 +42,8 @@ def test_another_network_is_refused() -> None:
         MovingAverage(net(), 0.9).update(nn.Conv2d(3, 4, 3))
 
 
-@pytest.mark.parametrize("decay", [-0.1, 1.0])
-def test_decay_range(decay: float) -> None:
+@pytest.mark.parametrize("decay", [-0.1, 1.0, None, [], "x"])
+def test_decay_range(decay: object) -> None:
     with raises(OptionError, argument="ema_decay"):
         MovingAverage(net(), decay)
 
