@@ -11,6 +11,7 @@ from idn.errors import UserError
 from idn.export.contract import Format
 from idn.export.formats import format_named
 from idn.export.parity import compare, reference
+from idn.students.mobilefsgan.layers import reflected
 from idn.students.mobilefsgan.student import Student
 from idn.students.student_file import build_network, load_student, save_student
 from idn.types import EncoderDescription, IdentityFeatures
@@ -53,6 +54,15 @@ def test_one_person_runs_in_every_runtime(name: str, student: Student, tmp_path:
     with torch.no_grad():
         expected = student(torch.from_numpy(examples[0][0]), who()).image.numpy()
     assert expected.std() > 0.05 and np.abs(form.open(path, 1)(*examples[0])[0] - expected).max() < 1e-4
+
+
+def test_borders_are_reflected_by_what_every_runtime_knows(student: Student) -> None:
+    pixels = torch.rand(2, 3, 5, 4)
+    assert torch.equal(reflected(pixels), F.pad(pixels, (1, 1, 1, 1), mode="reflect"))
+    network = student.deployment().baked(who(), 64)
+    program = torch.export.export(network.module, tuple(network.inputs.values())).run_decompositions()
+    operators = {str(node.target) for node in program.graph.nodes}
+    assert not [name for name in operators if "reflection_pad" in name or "aten.index" in name], operators
 
 
 @pytest.mark.parametrize("name", ["onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in RUNTIMES[1:3])])
