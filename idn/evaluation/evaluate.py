@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from idn.data.alignment.detector import Detector
 from idn.errors import UserError
+from idn.evaluation.face_networks import FaceNetwork
 from idn.evaluation.landmarks import Landmarks
 from idn.evaluation.methods.method import Method, Swaps, check_names
 from idn.evaluation.metrics import Seen, measured
@@ -50,6 +51,8 @@ class Evaluation:
     landmarks: finds 68 landmarks, None where nothing can; no_landmarks: the reason.
     lpips: tells how far pictures are apart for people, None where nothing can; no_lpips: the reason.
     extractor: whose features FID and KID compare; None takes the recogniser's.
+    networks: published ones that read faces, by the metric that they serve; no_networks: which are
+        not measured, and why.
     same_recogniser: take a recogniser that taught all the same, and say it in every output.
     detector: looks whether there is a face in a swap, None where nobody asks.
     out: folder, which is made. An evaluation that was stopped goes on there.
@@ -72,6 +75,8 @@ class Evaluation:
     lpips: Lpips | None = None
     no_lpips: str = "not asked for"
     extractor: Inception | None = None
+    networks: Mapping[str, FaceNetwork] = field(default_factory=dict)
+    no_networks: Sequence[str] = ()
     same_recogniser: bool = False
     detector: Detector | None = None
 
@@ -81,7 +86,7 @@ class Evaluation:
         check_names(self.methods)
         self.taught = check_independent(self.recogniser, self.methods, self.same_recogniser)
         make_writable("out", self.out)
-        for network in (self.encoder, self.recogniser, self.lpips, self.extractor):
+        for network in (self.encoder, self.recogniser, self.lpips, self.extractor, *self.networks.values()):
             if isinstance(network, nn.Module):
                 network.to(self.device)
 
@@ -169,10 +174,14 @@ class Evaluation:
         answered = self._answer(rows, clock)
         pasts = _follow(timeline, rows, answered)
         teacher = None if self.teacher is None else answered.swaps[self.teacher].image
+        with clock("face networks"):
+            targets = self._read(answered.pairs.batch.target, answered.pairs)
         found, features = [], {}
         for name, swaps in answered.swaps.items():
             with clock("recogniser"):
                 looked = self.recogniser(swaps.image)
+            with clock("face networks"):
+                read = self._read(swaps.image, answered.pairs)
             with clock("metrics"):
                 seen = Seen(
                     image=swaps.image,
@@ -184,6 +193,7 @@ class Evaluation:
                     found=self._found(swaps.image),
                     past=pasts.get(name),
                     lpips=self.lpips,
+                    read={key: net.distance(read[key], targets[key]) for key, net in self.networks.items()},
                 )
                 found += _rows_of(name, answered.pairs, swaps, measured(seen, swaps.problems))
             kept = [row for row, problem in enumerate(swaps.problems) if problem is None]
@@ -193,6 +203,10 @@ class Evaluation:
             batch = answered.pairs.batch
             shown = strips([batch.source, batch.target, *map(_shown, answered.swaps.values())])
         return Part(found, clock.seconds, features, shown)
+
+    def _read(self, images: Tensor, pairs: Pairs) -> dict[str, Tensor]:
+        """What every network reads of pictures that were made of these pairs."""
+        return {key: network(images, pairs.batch.landmarks) for key, network in self.networks.items()}
 
     def _features(self, images: Tensor, looked: IdentityFeatures) -> Tensor:
         """What FID and KID compare, (N, C) on the CPU. looked: what the recogniser saw."""
@@ -207,9 +221,8 @@ class Evaluation:
 
     def _protocol(self) -> Protocol:
         landmarks, lpips = (self.landmarks, self.no_landmarks), (self.lpips, self.no_lpips)
-        return describe_protocol(
-            self.pair_set, Models(self.recogniser, self.taught, *landmarks, *lpips, self.extractor)
-        )
+        networks = self.extractor, self.networks, self.no_networks
+        return describe_protocol(self.pair_set, Models(self.recogniser, self.taught, *landmarks, *lpips, *networks))
 
     def _begin(self, protocol: Protocol) -> None:
         """Store protocol and methods. Raises UserError if the folder holds parts of another evaluation."""

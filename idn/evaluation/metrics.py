@@ -1,11 +1,12 @@
 """Metrics of an evaluation, each with its name, meaning, unit and better direction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from idn.evaluation.gaze import gaze_error
 from idn.evaluation.landmarks import expression_error, pose_error
 from idn.evaluation.recogniser import Answer
 from idn.evaluation.timeline import Past
@@ -37,6 +38,8 @@ class Seen(NamedTuple):
     """The frames before, where the pictures are those of videos."""
     lpips: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     """Distance of two pictures in a region, where there is a network for it; see `Lpips`."""
+    read: Mapping[str, Tensor] | None = None
+    """By metric, (N,): distances to the targets of what published networks read; see `FaceNetwork`."""
 
 
 class EvaluationMetric(NamedTuple):
@@ -81,6 +84,17 @@ def _pose(seen: Seen) -> Tensor | None:
 
 def _expression(seen: Seen) -> Tensor | None:
     return None if seen.landmarks is None else expression_error(seen.landmarks, seen.target_landmarks)
+
+
+def _gaze(seen: Seen) -> Tensor | None:
+    if seen.landmarks is None:
+        return None
+    return gaze_error(seen.image, seen.landmarks, seen.batch.target, seen.target_landmarks)
+
+
+def _read(name: str) -> Callable[[Seen], Tensor | None]:
+    """What a network says of that metric, where there is one."""
+    return lambda seen: None if seen.read is None else seen.read.get(name)
 
 
 def _jitter(seen: Seen) -> Tensor | None:
@@ -169,6 +183,26 @@ METRICS = (
     EvaluationMetric("pose_error", "turn of the head against the target's, from landmarks", "degrees", "lower", _pose),
     EvaluationMetric(
         "expression_error", "brows, lids and mouth against the target's", "% of eye distance", "lower", _expression
+    ),
+    EvaluationMetric(
+        "gaze_error", "irises in the frame of their eyes against the target's", "% of eye width", "lower", _gaze
+    ),
+    EvaluationMetric(
+        "pose_hopenet",
+        "yaw, pitch and roll by HopeNet against the target's, L2",
+        "degrees",
+        "lower",
+        _read("pose_hopenet"),
+    ),
+    EvaluationMetric(
+        "expression_3dmm",
+        "expression coefficients by Deep3DFaceRecon against the target's, L2",
+        "L2",
+        "lower",
+        _read("expression_3dmm"),
+    ),
+    EvaluationMetric(
+        "gaze_l2cs", "direction of gaze by L2CS-Net against the target's", "degrees", "lower", _read("gaze_l2cs")
     ),
     EvaluationMetric(
         "jitter",

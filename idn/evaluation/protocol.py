@@ -14,17 +14,22 @@ from torch import nn
 import idn
 from idn.encoders.description import describe_encoder
 from idn.errors import UserError
+from idn.evaluation.face_networks import FaceNetwork
+from idn.evaluation.gaze import LEAST_WIDTH
 from idn.evaluation.landmarks import Landmarks
 from idn.evaluation.pairs.pair_set import PairSet
 from idn.evaluation.perceptual import Inception, Lpips
 from idn.files.atomic import atomic_write
 from idn.files.digests import file_sha256, weights_digest
+from idn.geometry.templates import template_points
 from idn.types import IdentityEncoder
 
 PROTOCOL = "protocol.json"
 """Name of its file in the folder of an evaluation."""
 REVISION = 1
 """Counts what changes the meaning of a number: two reports of different revisions cannot be compared."""
+_EYE_WIDTH = 0.38
+"""Of an eye between its landmarks, in distances of the eyes, about."""
 _MAY_DIFFER = ("versions", "said", "not_measured")
 """Fields that do not decide whether numbers can be compared."""
 
@@ -51,6 +56,8 @@ class Protocol:
     """The model of the 68 landmarks, and its terms; or why there are none."""
     lpips: Mapping[str, Any] | None
     """Which network's distance it is, and its checksum; None where it is not measured."""
+    networks: Mapping[str, Mapping[str, Any]]
+    """By metric, the published network that measures it, and its checksum."""
     extractor: Mapping[str, Any]
     """Whose features FID and KID compare."""
     reference: str
@@ -112,6 +119,10 @@ class Models(NamedTuple):
     no_lpips: str
     extractor: Inception | None
     """Whose features FID and KID compare; None takes those of the recogniser."""
+    networks: Mapping[str, FaceNetwork]
+    """By the metric that they serve."""
+    no_networks: Sequence[str] = ()
+    """Which of them there are not, and why."""
 
 
 def describe_protocol(pair_set: PairSet, models: Models) -> Protocol:
@@ -133,6 +144,7 @@ def describe_protocol(pair_set: PairSet, models: Models) -> Protocol:
         recogniser=described | {"taught": bool(models.taught)},
         landmarks=None if models.landmarks is None else _landmark_facts(models.landmarks),
         lpips=None if models.lpips is None else models.lpips.facts,
+        networks={name: network.facts for name, network in models.networks.items()},
         extractor={"features": "last map, averaged", **features},
         reference="the sources and targets of these pairs",
         revision=REVISION,
@@ -168,6 +180,11 @@ def _not_measured(pair_set: PairSet, models: Models) -> list[str]:
             missing.append("no jitter and no flicker: every frame stands alone, they take 3 and 2 in a row")
         elif longest == 2:
             missing.append("no jitter: it takes 3 successive frames, and there are 2 at a time")
+    left, right = template_points(pair_set.template)[:2]
+    width = float((left - right).norm()) * _EYE_WIDTH * pair_set.size
+    if models.landmarks is not None and width < LEAST_WIDTH:
+        missing.append(f"hardly any gaze_error: eyes are about {width:.0f} px wide, and it takes {LEAST_WIDTH}")
+    missing += models.no_networks
     if models.lpips is None:
         missing.append(f"no LPIPS: {models.no_lpips}")
     return missing

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -214,6 +215,36 @@ def test_a_detector_tells_in_which_swaps_there_is_no_face(tmp_path: Path) -> Non
     assert set(found.tolist()) == {0.0, 1.0}
     missing = next(failure for failure in failures(judged, "copy") if failure.kind == "no face is found")
     assert missing.count == int((found == 0).sum())
+
+
+class Brightness(torch.nn.Module):
+    """Reads one number of a face, as a published network would several."""
+
+    facts: ClassVar = {"name": "brightness", "sha256": "0"}
+
+    def forward(self, images: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        assert points.shape == (len(images), 5, 2)
+        return images.mean((1, 2, 3))[:, None]
+
+    def distance(self, read: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return (read - other).abs()[:, 0]
+
+
+def test_what_a_network_reads_is_compared_with_the_target_and_its_file_belongs_to_the_protocol(tmp_path: Path) -> None:
+    parts = {"pair_set": Noise(count=4), "teacher": None, "no_networks": ["no gaze_l2cs: none here"]}
+    methods = [Mixed("whole", 1.0), Mixed("copy", 0.0)]
+    with_it = evaluation(tmp_path / "a", methods, networks={"pose_hopenet": Brightness()}, **parts).run()
+    judged = read_judged(tmp_path / "a")
+    batch = Noise().load(range(4)).batch
+    wanted = (batch.truth.mean((1, 2, 3)) - batch.target.mean((1, 2, 3))).abs()
+    assert judged.column("whole", "pose_hopenet").tolist() == pytest.approx(wanted.tolist(), abs=1e-6)
+    assert judged.column("copy", "pose_hopenet").tolist() == [0] * 4
+    assert (
+        with_it.networks["pose_hopenet"]["name"] == "brightness" and "no gaze_l2cs: none here" in with_it.not_measured
+    )
+    assert any(said.startswith("hardly any gaze_error") for said in with_it.not_measured)
+    without = evaluation(tmp_path / "b", methods, **parts).run()
+    assert [said.split(":")[0] for said in with_it.differences(without)] == ["networks"]
 
 
 def test_a_folder_with_another_evaluation_is_refused(finished: Path) -> None:

@@ -41,6 +41,8 @@ def evaluate(cfg: DictConfig) -> None:
         raise UserError(
             "the recogniser knows drawn faces only, and the protocol shows photographs: take recogniser=dlib"
         )
+    networks = {name: network for name, node in cfg.networks.items() if (network := _with_weights(node)) is not None}
+    missing = ", ".join(name for name in cfg.networks if name not in networks)
     evaluation = Evaluation(
         pair_set=pair_set,
         methods=methods,
@@ -55,6 +57,8 @@ def evaluate(cfg: DictConfig) -> None:
         lpips=_with_weights(cfg.lpips),
         no_lpips="lpips.weights names no file: torchvision's VGG16, AlexNet or SqueezeNet 1.1",
         extractor=_with_weights(cfg.inception),
+        networks=networks,
+        no_networks=[f"no {missing}: networks.NAME.weights name no files"] if missing else [],
         same_recogniser=cfg.same_recogniser,
         detector=build(cfg.detector) if cfg.check_faces else None,
     )
