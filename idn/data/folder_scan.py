@@ -1,14 +1,19 @@
 """Scan of a folder of face crops: which are usable, what is left out and why, and what a manifest knows of each."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from idn.data.alignment.manifest import NAME, Record, Settings, read_manifest
+from rich.console import Console
+from rich.progress import track
+
+from idn.data.alignment.manifest import NAME, KnownCrop, Settings, read_crops
+from idn.data.crop_index import CropIndex, pack_index
 from idn.errors import OptionError, UserError
-from idn.files.photos import UnreadablePhoto, digest, left_out, list_photos, photo_size, printable
+from idn.files.photos import UnreadablePhoto, changed_at, digest, left_out, list_photos, photo_size
 
 Found = TypeVar("Found")
 
@@ -18,32 +23,18 @@ _ENDS = 4096
 """Bytes at the beginning and at the end of a file by which it is compared first."""
 _ABOVE = 3
 """Folders above one of crops in which its manifest may have stayed."""
-_NAMED = 3
-"""Left out pictures of a kind that are named."""
+MANY = 10_000
+"""Pictures from which on a look takes long enough to be told of, and its result is worth keeping."""
 
 
 class Scan(NamedTuple):
-    """What a folder of crops holds."""
+    """What a look through a folder of crops found."""
 
-    names: list[str]
-    """Usable pictures, as sorted POSIX paths relative to the folder."""
-    left_out: dict[str, dict[str, str]]
-    """Pictures that are not used: kind -> name -> reason."""
-    others: list[str]
-    """What else lies there, a few words each."""
-    settings: Settings | None
-    """How `idn align` made them, if it did."""
-    records: dict[str, Record]
-    """What it noted of each, by name."""
-
-    def report(self) -> str:
-        """What is not used and why, in one line; empty if there is nothing."""
-        said = []
-        for kind, pictures in self.left_out.items():
-            named = [f"{name}: {reason}" for name, reason in list(pictures.items())[:_NAMED]]
-            more = ", ..." if len(pictures) > _NAMED else ""
-            said.append(f"{len(pictures)} {kind} ({', '.join(named)}{more})")
-        return printable("; ".join(said + self.others))
+    index: CropIndex
+    """Of the usable pictures."""
+    watched: dict[str, int]
+    """Files and folders that it depends on, relative to the root, and when each was last changed before the look, in
+    ns; -1 for what was not there."""
 
 
 def scan_crops(root: Path) -> Scan:
@@ -53,11 +44,14 @@ def scan_crops(root: Path) -> Scan:
     its content where it was moved or renamed; the manifest may also lie a few folders above.
     Raises OptionError if the folder holds no pictures, none that can be read, or mostly such that nobody cropped.
     """
+    manifests = {f"{'../' * up}{NAME}": changed_at(root.resolve() / f"{'../' * up}{NAME}") for up in range(_ABOVE + 1)}
     found = list_photos(root)
     found = found._replace(ignored=found.ignored - Counter({".jsonl": int((root / NAME).is_file())}))
     if not found.names:
         there = f", but {', '.join(left_out(found))}" if left_out(found) else ""
         raise OptionError("root", root, f"holds no pictures{there}: give a folder of face crops made by `idn align`")
+    if len(found.names) >= MANY:
+        print(f"{root}: looking through {len(found.names)} pictures", file=sys.stderr)
     settings, records, unmatched = _manifest(root, found.names)
     new = [name for name in found.names if name not in records]
     broken, odd = unfit_crops(root, new)
@@ -73,10 +67,11 @@ def scan_crops(root: Path) -> Scan:
             copies[name] = f"copy of {first}"
     kinds = {"unreadable": broken, "not square": odd, "copied": copies}
     names = [name for name in usable if name not in copies]
-    scan = Scan(names, {kind: of for kind, of in kinds.items() if of}, left_out(found), settings, records)
+    kinds = {kind: pictures for kind, pictures in kinds.items() if pictures}
+    index = pack_index(names, records, settings, kinds, left_out(found))
     if not names:
-        raise OptionError("root", root, f"holds no picture that can be used: {scan.report()}")
-    return scan
+        raise OptionError("root", root, f"holds no picture that can be used: {index.facts.report()}")
+    return Scan(index, manifests | found.folders)
 
 
 def unfit_crops(root: Path, names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -98,14 +93,14 @@ def _require_crops(root: Path, broken: dict[str, str], odd: dict[str, str], new:
         raise OptionError("root", root, f"{wanted}: run idn align on it and give the crops instead")
 
 
-def _manifest(root: Path, names: list[str]) -> tuple[Settings | None, dict[str, Record], dict[str, Record]]:
+def _manifest(root: Path, names: list[str]) -> tuple[Settings | None, dict[str, KnownCrop], dict[str, KnownCrop]]:
     """The manifest of a folder: its settings, its records by name, and the others by the digest of their crop.
 
     One in a folder above counts if it knows at least half of the pictures.
     """
     for folder in (root, *root.resolve().parents[:_ABOVE]):
         try:
-            settings, all_records = read_manifest(folder)
+            settings, crops = read_crops(folder)
         except UserError:
             if folder == root:
                 raise
@@ -113,17 +108,17 @@ def _manifest(root: Path, names: list[str]) -> tuple[Settings | None, dict[str, 
         if settings is None:
             continue
         below = "" if folder == root else f"{root.resolve().relative_to(folder).as_posix()}/"
-        by_crop = {record.crop: record for record in all_records if record.crop is not None}
+        by_crop = {crop.name: crop for crop in crops}
         records = {name: by_crop[below + name] for name in names if below + name in by_crop}
-        placed = {record.crop for record in records.values()}
-        unmatched = {record.digest: record for crop, record in by_crop.items() if crop not in placed}
+        placed = {crop.name for crop in records.values()}
+        unmatched = {crop.digest: crop for name, crop in by_crop.items() if name not in placed}
         likely = len(records) + min(len(unmatched), len(names) - len(records))
         if folder == root or 2 * likely >= len(names):
             return settings, records, unmatched
     return None, {}, {}
 
 
-def _contents(root: Path, names: list[str], records: dict[str, Record], wanted: bool) -> dict[str, str]:
+def _contents(root: Path, names: list[str], records: dict[str, KnownCrop], wanted: bool) -> dict[str, str]:
     """Name -> digest of the content, of pictures that may be copies of others or, if `wanted`, of all new ones."""
     digests = {name: records[name].digest for name in names if name in records and records[name].digest is not None}
     new = [name for name in names if name not in digests]
@@ -135,8 +130,11 @@ def _contents(root: Path, names: list[str], records: dict[str, Record], wanted: 
 
 
 def _each(look: Callable[[str], Found], names: list[str]) -> list[Found]:
+    """What is seen in each, by several threads; of many, behind a progress bar."""
     with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(look, names))
+        seen = pool.map(look, names)
+        few = len(names) < MANY
+        return list(track(seen, "looking", len(names), console=Console(stderr=True), disable=few, transient=True))
 
 
 def _size(path: Path) -> tuple[int, int] | str:

@@ -61,7 +61,7 @@ class IdentityFolder(Dataset[tuple[Tensor, int]]):
         people = folder.split(part, holdout)
         self.identities = len(people)
         """Number of labels."""
-        self.items = [(index, label) for label, photos in enumerate(people) for index in photos]
+        self.items = people.members()
         """Photograph in the folder and label, by index."""
 
     def __len__(self) -> int:
@@ -88,11 +88,9 @@ class IdentityFolder(Dataset[tuple[Tensor, int]]):
 
         Raises UserError if nobody has two photographs.
         """
-        people: dict[int, list[int]] = {}
-        for item, (_, label) in enumerate(self.items):
-            people.setdefault(label, []).append(item)
-        several = [items for items in people.values() if len(items) > 1]
-        if not several:
+        people = self.items.runs.places()
+        several = people.take(people.sizes() > 1)
+        if len(several) == 0:
             raise FileError(self.folder.root, "has nobody in this part with two photographs, so none can be verified")
         draw = torch.Generator().manual_seed(seed_of("pairs"))
         chosen = []
@@ -129,19 +127,19 @@ class Shuffled(Dataset[tuple[Tensor, int]]):
     def __init__(self, people: IdentityFolder, seed: int) -> None:
         self.people, self.seed = people, seed
         self._turn = -1
-        self._order: list[int] = []
+        self._order = torch.empty(0, dtype=torch.long)
 
-    def order(self, turn: int) -> list[int]:
-        """In which order round `turn`, 0 or later, shows the photographs; that of one round is kept."""
+    def order(self, turn: int) -> Tensor:
+        """In which order, (len,), round `turn`, 0 or later, shows the photographs; that of one round is kept."""
         if turn != self._turn:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + turn) % 2**63)
-            self._turn, self._order = turn, torch.randperm(len(self.people), generator=generator).tolist()
+            self._turn, self._order = turn, torch.randperm(len(self.people), generator=generator)
         return self._order
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Crop (3, S, S) and label; every round augments anew."""
         turn, position = divmod(index, len(self.people))
-        return self.people[turn * len(self.people) + self.order(turn)[position]]
+        return self.people[turn * len(self.people) + int(self.order(turn)[position])]
 
 
 class RecognitionData(StreamData):

@@ -4,25 +4,23 @@ import math
 import re
 import sys
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Collection
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from idn.data.alignment.manifest import Record
 from idn.data.crop_reader import CropReader
-from idn.data.folder_scan import scan_crops
+from idn.data.kept_index import open_index
+from idn.data.packed import Runs
 from idn.data.stable_draws import share_of
 from idn.errors import OptionError
 from idn.files.option_checks import require_number, require_one_of
 from idn.files.photos import UnreadablePhoto, printable, read_photo
 from idn.geometry.head_pose import head_pose
 from idn.geometry.templates import TEMPLATES
-
-_LEAST_SPREAD = 0.01
-"""Of landmarks about their mean, as a share of the crop: from closer ones nothing can be said about the face."""
 
 _LEAST = 2
 """Identities of either part: a pair takes two."""
@@ -64,7 +62,7 @@ class FaceFolder:
         layout: str = "auto",
         cache: bool = False,
     ) -> None:
-        """Look through the folder, see `scan_crops`.
+        """Open the index of the folder, see `open_index`.
 
         root: a folder made by `idn align`, or any folder of square crops.
         size, template: pixels and alignment template of the crops to deliver.
@@ -72,7 +70,7 @@ class FaceFolder:
         layout: "auto", "flat" or "identities".
         cache: keep decoded crops in memory, size * size * 3 bytes each, separately in every loader process.
         Raises OptionError if the folder is missing, empty, of unclear layout, aligned to another template or to nobody
-        knows which, and for unknown templates, as `scan_crops` does, too.
+        knows which, and for unknown templates, as `open_index` does, too.
         """
         require_one_of("template", template, TEMPLATES)
         if stored_template is not None:
@@ -80,13 +78,13 @@ class FaceFolder:
         self.root, self.size, self.template = Path(str(root)), size, template
         if not self.root.is_dir():
             raise OptionError("root", root, "is not a folder: give a folder of face crops made by `idn align`")
-        self.scan = scan_crops(self.root)
-        self.names = self.scan.names
-        self.flat = is_flat(self.root, self.names, layout)
-        self.identities = _identities(self.names, self.flat)
-        self._stored = None if self.scan.settings is None else self.scan.settings.size
-        self._landmarks = _known_landmarks(self.scan.records)
-        noted = None if self.scan.settings is None else self.scan.settings.template
+        self.index = open_index(self.root)
+        self.names = self.index.names
+        facts, folders = self.index.facts, self.index.people(flat=False)
+        self.flat = _flat(self.root, facts.loose, len(self.names), folders, layout)
+        self.identities: Mapping[str, Sequence[int]] = self.index.people(self.flat)
+        self._stored = None if facts.settings is None else facts.settings.size
+        noted = None if facts.settings is None else facts.settings.template
         self.stored_template = stored_framing(self.root, noted, stored_template)
         self._reader = CropReader(self.root, size, template, self.stored_template, cache)
         self.unreadable = self._reader.unreadable
@@ -96,7 +94,7 @@ class FaceFolder:
         """How many photographs there are."""
         return len(self.names)
 
-    def split(self, part: str, holdout: float) -> list[list[int]]:
+    def split(self, part: str, holdout: float) -> Runs:
         """Photographs by identity, of those to train with ("train") or of those held out ("val").
 
         A hash of its name decides about each identity, so it stays where it is when others are added or removed.
@@ -106,20 +104,26 @@ class FaceFolder:
         require_number("holdout", holdout, 0, 1)
         if part not in ("train", "val"):
             raise ValueError(f"part must be 'train' or 'val', got {part!r}")
-        held = self.held_out(holdout)
-        return [photos for name, photos in sorted(self.identities.items()) if (name in held) == (part == "val")]
+        held = np.zeros(len(self.identities), bool)
+        held[self._held_out(holdout)] = True
+        return self.index.people(self.flat).runs.take(held if part == "val" else ~held)
 
     def held_out(self, holdout: float) -> set[str]:
         """Names of the identities that are held out, see `split`."""
-        return hold_out(self.root, self.identities, holdout)
+        people = self.index.people(self.flat)
+        return {people.name(place) for place in self._held_out(holdout).tolist()}
+
+    def _held_out(self, holdout: float) -> np.ndarray:
+        return _lowest(self.root, self.index.people_shares(self.flat), holdout)
 
     def summary(self, holdout: float) -> str:
         """What a run takes from the folder, in one line: pictures, identities, landmarks, what is left out and why."""
-        held, asked = len(self.held_out(holdout)), sum(share_of(name) < holdout for name in self.identities)
+        held = len(self._held_out(holdout))
+        asked = int((self.index.people_shares(self.flat) < holdout).sum())
         least = f" (the least; holdout={holdout} is {asked})" if asked < held else ""
-        points = sum(name in self._landmarks for name in self.names)
+        points = self.index.facts.known
         known = "all" if points == len(self.names) else str(points or "none")
-        rest = self.scan.report()
+        rest = self.index.facts.report()
         return printable(
             f"{self.root}: {len(self.names)} pictures of {len(self.identities)} identities, {held} held out{least}, "
             f"landmarks known of {known}; left out: {rest or 'none'}"
@@ -136,21 +140,19 @@ class FaceFolder:
     @property
     def knows_landmarks(self) -> bool:
         """Whether a manifest knows those of any photograph."""
-        return bool(self._landmarks)
+        return self.index.facts.known > 0
 
     def landmarks(self, index: int) -> Tensor | None:
         """Five points, (5, 2) float64 in normalised coordinates of the delivered crop, if a manifest knows them."""
-        points = self._landmarks.get(self.names[index])
-        if points is None:
-            return None
-        return self._reader.points(points)
+        points = self.index.landmarks[index]
+        return None if points.isnan().any() else self._reader.points(points)
 
     def poses(self) -> Tensor:
         """Yaw and pitch of every photograph in degrees, (len, 2), see `head_pose`; NaN where no manifest tells them."""
         found = torch.full((len(self), 2), math.nan)
-        known = [number for number, name in enumerate(self.names) if name in self._landmarks]
-        if known:
-            found[known] = head_pose(torch.stack([self._landmarks[self.names[number]] for number in known]))
+        known = ~self.index.landmarks.isnan().any((1, 2))
+        if known.any():
+            found[known] = head_pose(self.index.landmarks[known])
         return found
 
     def tell_if_small(self) -> None:
@@ -179,21 +181,27 @@ def hold_out(root: Path, identities: Collection[str], holdout: float) -> set[str
 
     Raises OptionError if fewer than two remain to train with, and for a holdout of 0.
     """
+    names = sorted(identities)
+    return {names[place] for place in _lowest(root, np.array([share_of(name) for name in names]), holdout).tolist()}
+
+
+def _lowest(root: Path, shares: np.ndarray, holdout: float) -> np.ndarray:
+    """Places of the identities, in order of their names, that are held out, see `hold_out`. shares: of all of them."""
     if holdout == 0:
         raise OptionError(
             "holdout", holdout, "leaves nobody to validate with: give a share of the identities, such as 0.05"
         )
-    count = len(identities)
+    count = len(shares)
     if count < 2 * _LEAST:
         wanted = f"holds {count} {'identity' if count == 1 else 'identities'}, and four are needed: two to train with "
         raise OptionError("root", root, f"{wanted}and two to validate with: add people")
-    order = sorted(identities, key=lambda name: (share_of(name), name))
-    shares = [share_of(name) for name in order]
-    held = max(_LEAST, bisect_left(shares, holdout))
+    order = np.argsort(shares, kind="stable")
+    held = max(_LEAST, bisect_left(shares[order], holdout))
     if count - held < _LEAST:
         wanted = f"leaves {count - held} of the {count} identities in {root} to train with, and two are needed"
-        raise OptionError("holdout", holdout, f"{wanted}: give {math.floor(shares[-_LEAST] * 100) / 100:.2f}")
-    return set(order[:held])
+        most = math.floor(float(shares[order[-_LEAST]]) * 100) / 100
+        raise OptionError("holdout", holdout, f"{wanted}: give {most:.2f}")
+    return order[:held]
 
 
 def stored_framing(root: Path, noted: str | None, given: str | None, maker: str = "idn align") -> str:
@@ -217,35 +225,25 @@ def stored_framing(root: Path, noted: str | None, given: str | None, maker: str 
     return given
 
 
-def _identities(names: list[str], flat: bool) -> dict[str, list[int]]:
-    """Which of the photographs, by number, show each identity."""
-    found: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate(names):
-        found[name if flat else PurePosixPath(name).parts[0]].append(index)
-    return found
-
-
-def _known_landmarks(records: dict[str, Record]) -> dict[str, Tensor]:
-    """Name -> landmarks, (5, 2), of those that tell where the face is and are not all in one place."""
-    known = {name: torch.tensor(r.landmarks) for name, r in records.items() if r.landmarks}
-    return {name: points for name, points in known.items() if (points - points.mean(0)).abs().amax() > _LEAST_SPREAD}
-
-
-def is_flat(root: Path, names: list[str], layout: str) -> bool:
+def is_flat(root: Path, names: Sequence[str], layout: str) -> bool:
     """Whether every photograph is its own identity."""
+    folders = sorted({name.split("/", 1)[0] for name in names})
+    return _flat(root, sum("/" not in name for name in names), len(names), folders, layout)
+
+
+def _flat(root: Path, loose: int, count: int, folders: Collection[str], layout: str) -> bool:
+    """The same. loose: how many of `count` photographs lie in no folder. folders: names of the others, in order."""
     require_one_of("layout", layout, ("auto", "flat", "identities"))
     if layout in ("flat", "identities"):
-        if layout == "identities" and any("/" not in name for name in names):
+        if layout == "identities" and loose:
             wanted = "has pictures outside of its folders: move each into the folder of its person"
             raise OptionError("root", root, wanted)
         return layout == "flat"
-    loose = sum("/" not in name for name in names)
-    if 0 < loose < len(names):
+    if 0 < loose < count:
         raise OptionError(
             "layout", layout, f"is not clear, {root} has pictures beside folders: give flat or identities"
         )
-    folders = sorted({name.split("/", 1)[0] for name in names})
     if loose == 0 and all(_DATED.fullmatch(folder) or folder.lower() in _PARTS for folder in folders):
-        wanted = f"is not clear, the folders of {root} ({', '.join(folders[:3])}) are not named like persons"
+        wanted = f"is not clear, the folders of {root} ({', '.join(islice(folders, 3))}) are not named like persons"
         raise OptionError("layout", layout, f"{wanted}: give identities if each holds one person, or flat")
     return loose > 0 or all(len(f) == 5 and f.isdecimal() and f.endswith("000") for f in folders)

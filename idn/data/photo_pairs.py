@@ -88,11 +88,11 @@ class FaceSwaps(Dataset[SwapBatch]):
 
     def __len__(self) -> int:
         """How many photographs the part holds."""
-        return sum(map(len, self.people))
+        return self.people.total()
 
     def left_out(self) -> str:
         """Which wishes cannot be met for which photographs, for the end of a line; empty if there are none."""
-        alone = sum(len(photos) == 1 for photos in self.people)
+        alone = int((self.people.sizes() == 1).sum())
         said = "" if self.partners is None else self.partners.left_out()
         if not self.same_ratio or not alone or self.same_photograph:
             return said

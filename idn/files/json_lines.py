@@ -1,7 +1,7 @@
 """JSON lines files that are only ever appended to: whoever was killed leaves at most one torn line, the last."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,15 @@ from idn.files.photos import printable
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of the complete lines, in order; a last line without its end is ignored.
+    """The objects of the complete lines, see `each_json_line`."""
+    return list(each_json_line(path))
+
+
+def each_json_line(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of the complete lines, in order, one at a time; a last line without its end is ignored.
 
     Raises DamagedFile for a line that is not a JSON object, OSError for what cannot be read.
     """
-    found = []
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
@@ -25,8 +29,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
                 value = None
             if not isinstance(value, dict):
                 raise DamagedFile(path, f"is damaged in line {number}: delete that line, or the file to begin anew")
-            found.append(value)
-    return found
+            yield value
 
 
 class JsonLines:

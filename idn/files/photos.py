@@ -75,6 +75,8 @@ class PhotoList(NamedTuple):
     """Links to folders that were not followed, because what they lead to was or will be looked through anyway."""
     closed: int
     """Folders that could not be opened."""
+    folders: dict[str, int]
+    """When each folder that was looked through was last changed, in ns, before that; by "" or "path/"."""
 
 
 def list_photos(root: Path) -> PhotoList:
@@ -85,7 +87,7 @@ def list_photos(root: Path) -> PhotoList:
     files of macOS), everything inside such folders, and what is no file.
     """
     top, names, ignored, passed, closed = root.resolve(), [], Counter(), 0, []
-    folders, links, seen = [""], [], set()
+    folders, links, seen, changed = [""], [], set(), {}
     while folders or links:
         linked = not folders
         folder = links.pop(0) if linked else folders.pop()
@@ -94,15 +96,25 @@ def list_photos(root: Path) -> PhotoList:
             passed += 1
             continue
         seen.add(real)
+        changed[folder] = changed_at(root / folder)
         for entry in _entries(root / folder, closed):
             name = f"{folder}{entry.name}"
+            ending = os.path.splitext(entry.name)[1].lower()
             if entry.is_dir():
                 (links if entry.is_symlink() else folders).append(f"{name}/")
-            elif Path(entry.name).suffix.lower() in SUFFIXES and (entry.is_file() or not os.path.exists(entry)):
+            elif ending in SUFFIXES and (entry.is_file() or not os.path.exists(entry)):
                 names.append(name)
             else:
-                ignored[Path(entry.name).suffix.lower()] += 1
-    return PhotoList(sorted(names), ignored, passed, len(closed))
+                ignored["" if ending == "." else ending] += 1
+    return PhotoList(sorted(names), ignored, passed, len(closed), changed)
+
+
+def changed_at(path: Path) -> int:
+    """When a file or the list of a folder was last changed, in ns; -1 where it is not there or cannot be asked."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return -1
 
 
 def _entries(folder: Path, closed: list[Path]) -> list[os.DirEntry[str]]:

@@ -238,7 +238,7 @@ def test_damaged_files_are_left_out_by_name_before_any_is_used(people: Path) -> 
     data = faces_data(str(people), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.3, workers=0)
     folder = data.train.folder
     assert len(folder) == 87 and len(folder.identities) == 30
-    kinds = {kind: set(names) for kind, names in folder.scan.left_out.items()}
+    kinds = {kind: set(names) for kind, names in folder.index.facts.examples.items()}
     assert kinds == {
         "unreadable": {"p00/0.png", "p00/1.png"},
         "not square": {"p01/1.png"},
@@ -276,7 +276,7 @@ def test_the_same_picture_is_never_trained_on_and_held_out(flat: Path) -> None:
     (flat / "linked.png").symlink_to(flat / "03.png")
     (flat / "deeper").symlink_to(flat, target_is_directory=True)
     folder = crops(flat, layout="flat")
-    assert len(folder) == 30 and len(folder.scan.left_out["copied"]) == 21
+    assert len(folder) == 30 and len(folder.index.facts.examples["copied"]) == 21
     draw(flat / "07.png", (1, 2, 3)), draw(flat / "07.webp", (1, 2, 4))
     parts = [{folder.names[i] for photos in folder.split(part, 0.3) for i in photos} for part in ("train", "val")]
     assert not parts[0] & parts[1]
@@ -344,7 +344,7 @@ def test_crops_sorted_into_folders_of_persons_keep_their_landmarks(aligned: Path
         (aligned / f"{number}.png").rename(aligned / "people" / str(number % 3) / name)
     for root in (aligned / "people", aligned):
         folder = crops(root, layout="identities", stored_template=None)
-        assert folder.stored_template == "arcface_128" and len(folder.scan.records) == 6
+        assert folder.stored_template == "arcface_128" and folder.index.facts.known == 6
         for index, name in enumerate(folder.names):
             number = int(name.rpartition("/")[2].removeprefix("renamed")[0])
             wanted = transform_points(
@@ -355,7 +355,7 @@ def test_crops_sorted_into_folders_of_persons_keep_their_landmarks(aligned: Path
 
 def test_pairs_tell_the_landmarks_of_their_targets_where_they_are_known(aligned: Path, flat: Path) -> None:
     folder = crops(aligned, stored_template=None)
-    del folder._landmarks[folder.names[0]]
+    folder.index.landmarks[0] = torch.nan
     samples = [FaceSwaps(folder, "train", 0.3)[i] for i in range(20)]
     unknown = [bool(sample.landmarks.isnan().all()) for sample in samples]
     assert any(unknown) and not all(unknown) and join_batches(samples).landmarks.shape == (20, 5, 2)
@@ -371,7 +371,7 @@ def test_pairs_tell_the_landmarks_of_their_targets_where_they_are_known(aligned:
 def test_a_manifest_above_that_knows_none_of_the_pictures_does_not_count(aligned: Path) -> None:
     for number in range(6, 30):
         draw(aligned / f"others/{number}.png", colour(number, number))
-    assert crops(aligned / "others").scan.settings is None
+    assert crops(aligned / "others").index.facts.settings is None
 
 
 def test_names_that_are_no_utf8_are_pictures_like_any_other(people: Path, capsys: pytest.CaptureFixture[str]) -> None:

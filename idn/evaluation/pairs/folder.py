@@ -107,7 +107,7 @@ def folder_pairs(
     left_out = passed_over(folder)
     facts: dict[str, Any] = {"folder": folder.root.name, "stored_template": folder.stored_template}
     if pairs_file is None:
-        people = sorted(folder.identities.values()) if holdout is None else folder.split("val", holdout)
+        people = sorted(map(list, folder.identities.values())) if holdout is None else folder.split("val", holdout)
         if len(people) < 2:
             raise OptionError("root", root, "shows fewer than two people: give a folder with more")
         facts |= {"seed": seed, "people": len(people), "holdout": holdout}
@@ -124,7 +124,7 @@ def folder_pairs(
 
 def passed_over(folder: FaceFolder) -> dict[str, int]:
     """What lies in a folder and is not used, as one reason; pictures of equal content are used once."""
-    said = folder.scan.report()
+    said = folder.index.facts.report()
     return {f"in the folder: {said}": 1} if said else {}
 
 
