@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from idn.errors import EncoderMismatch, OptionError, UserError
 from idn.files.digests import weights_digest
+from idn.files.remote import local
 from idn.teacher_cache.manifest import MANIFEST, PARTS, CacheManifest, check_shards, same_encoder
 from idn.teacher_cache.shards import ShardReader, mean_colours
 from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
@@ -69,13 +70,14 @@ class CachedPairs(Dataset[SwapBatch]):
 class CachedTeacher(FrozenTeacher):
     """Gives the answers that another teacher gave, and declares that teacher's name, licence and terms.
 
-    path: a folder written by `idn cache`. verify: whether the checksums of all shards are compared first, which reads
-    the whole folder; their presence and sizes are always. Raises UserError for a folder that is missing, unfinished or
-    damaged.
+    path: a folder written by `idn cache`, or its URL.
+    verify: whether the checksums of all shards are compared first, which reads the whole folder; their presence and
+        sizes are always.
+    Raises UserError for a folder that is missing, unfinished or damaged.
     """
 
     def __init__(self, path: str | Path, verify: bool = True) -> None:
-        folder = Path(path)
+        folder = local(path)
         manifest = CacheManifest.read(folder)
         check_shards(folder, manifest, verify)
         record = TeacherRecord(

@@ -138,4 +138,9 @@ def after_align(folder: str) -> str:
     return f"next: {command('train', 'data=faces', option('data.root', folder))} {_REAL} teacher=blend"
 
 
+def after_shards(place: str) -> str:
+    """What to try with shards."""
+    return f"next: {command('train', 'data=shards', option('data.root', place))} {_REAL} teacher=blend"
+
+
 _REAL = "encoder=mobilefacenet encoder.weights=FILE"

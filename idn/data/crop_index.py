@@ -95,9 +95,10 @@ class CropIndex:
             return _read_again, (self.path, self.facts.digest)
         return CropIndex, tuple(getattr(self, name) for name in self.__dataclass_fields__)
 
-    def write(self, path: Path, watched: Mapping[str, int]) -> "CropIndex":
-        """Write it, and return what `read` makes of that. watched: files and folders that must stay as they are.
+    def write(self, path: Path, watched: Mapping[str, int], beside: Mapping[str, Tensor] | None = None) -> "CropIndex":
+        """Write it, and return what `read_index` makes of that.
 
+        watched: files and folders that must stay as they are. beside: what else the file shall hold.
         Raises OSError or SafetensorError if the disk refuses.
         """
         places = PackedNames.pack(watched)
@@ -115,7 +116,8 @@ class CropIndex:
             "watched_changed": np.array(list(watched.values()), np.int64),
         }
         tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
-        write_tensors(path, tensors | {"landmarks": self.landmarks}, {"crops": json.dumps(facts)})
+        tensors |= {"landmarks": self.landmarks, **(beside or {})}
+        write_tensors(path, tensors, {"crops": json.dumps(facts)})
         return read_index(path)[0]
 
 

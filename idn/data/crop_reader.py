@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -16,12 +17,22 @@ from idn.images import from_uint8, resize, to_uint8
 class CropReader:
     """Reads crops below a folder by name and brings them into the wanted framing."""
 
-    def __init__(self, root: Path, size: int, template: str, stored_template: str, cache: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        size: int,
+        template: str,
+        stored_template: str,
+        cache: bool = False,
+        content: Callable[[str], bytes] | None = None,
+    ) -> None:
         """size, template: pixels and alignment template of the crops to deliver.
 
         stored_template: alignment template of those on disk.
         cache: keep decoded crops in memory, size * size * 3 bytes each, separately in every loader process.
+        content: what the picture of a name holds; None reads the file of that name below `root`.
         """
+        self._content = content
         self.root, self.size, self.template, self.stored_template = root, size, template, stored_template
         self.unreadable: dict[str, str] = {}
         """Name -> reason, of the pictures that could not be read."""
@@ -35,18 +46,23 @@ class CropReader:
         if self._cache is not None and name in self._cache:
             return self._cache[name]
         try:
-            pixels = read_photo(self.root / name)
+            pixels = self.stored(name)
             if pixels.shape[1] != pixels.shape[2]:
                 raise UnreadablePhoto(f"{pixels.shape[2]}x{pixels.shape[1]} pixels: crops must be square")
         except UnreadablePhoto as error:
             if name not in self.unreadable:
                 self.unreadable[name] = str(error)
-                warnings.warn(printable(f"{self.root / name} is left out: {error}"), stacklevel=2)
+                warnings.warn(printable(f"{self.root}/{name} is left out: {error}"), stacklevel=2)
             raise
         crop = self._framed(pixels)
         if self._cache is not None:
             self._cache[name] = crop
         return crop
+
+    def stored(self, name: str) -> Tensor:
+        """A picture as it is on disk, (3, H, W) uint8 RGB. Raises UnreadablePhoto."""
+        path = Path(self.root, name)
+        return read_photo(path) if self._content is None else read_photo(path, content=self._content(name))
 
     def points(self, stored: Tensor) -> Tensor:
         """Points of a stored crop, (..., 2) in normalised coordinates, where the delivered one has them."""

@@ -206,6 +206,7 @@ def folder_identities(
     val = FolderPairs(IdentityFolder(folder, "val", holdout, seed), pairs)
     train = Shuffled(people, seed)
     data = RecognitionData(train, val, len(val), people.identities, pairs // 2, None, batch, None, workers)
+    data.manifest = folder.index.facts.digest
     print(folder.summary(holdout), file=sys.stderr)
     folder.tell_if_small()
     return data

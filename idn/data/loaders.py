@@ -41,6 +41,9 @@ class StreamData(pl.LightningDataModule):
     of workers that cannot be.
     """
 
+    manifest: str | None = None
+    """SHA-256 of names, landmarks and known contents of the pictures on disk that it shows, if it shows any."""
+
     def __init__(
         self,
         train: Dataset,

@@ -15,10 +15,11 @@ from torch import Tensor
 from idn.data.crop_reader import CropReader
 from idn.data.kept_index import open_index
 from idn.data.packed import Runs
+from idn.data.shards.reader import ShardedCrops, holds_shards
 from idn.data.stable_draws import share_of
 from idn.errors import OptionError
 from idn.files.option_checks import require_number, require_one_of
-from idn.files.photos import UnreadablePhoto, printable, read_photo
+from idn.files.photos import UnreadablePhoto, printable
 from idn.geometry.head_pose import head_pose
 from idn.geometry.templates import TEMPLATES
 
@@ -64,7 +65,7 @@ class FaceFolder:
     ) -> None:
         """Open the index of the folder, see `open_index`.
 
-        root: a folder made by `idn align`, or any folder of square crops.
+        root: a folder made by `idn align`, any folder of square crops, or a path or URL of what `idn shards` wrote.
         size, template: pixels and alignment template of the crops to deliver.
         stored_template: template of the crops on disk; None takes it from the manifest of `idn align`.
         layout: "auto", "flat" or "identities".
@@ -75,10 +76,12 @@ class FaceFolder:
         require_one_of("template", template, TEMPLATES)
         if stored_template is not None:
             require_one_of("stored_template", stored_template, TEMPLATES)
-        self.root, self.size, self.template = Path(str(root)), size, template
-        if not self.root.is_dir():
+        self.size, self.template = size, template
+        self.shards = ShardedCrops(root) if holds_shards(str(root)) else None
+        self.root = Path(str(root)) if self.shards is None else self.shards.root
+        if self.shards is None and not self.root.is_dir():
             raise OptionError("root", root, "is not a folder: give a folder of face crops made by `idn align`")
-        self.index = open_index(self.root)
+        self.index = open_index(self.root) if self.shards is None else self.shards.index
         self.names = self.index.names
         facts, folders = self.index.facts, self.index.people(flat=False)
         self.flat = _flat(self.root, facts.loose, len(self.names), folders, layout)
@@ -86,7 +89,8 @@ class FaceFolder:
         self._stored = None if facts.settings is None else facts.settings.size
         noted = None if facts.settings is None else facts.settings.template
         self.stored_template = stored_framing(self.root, noted, stored_template)
-        self._reader = CropReader(self.root, size, template, self.stored_template, cache)
+        content = None if self.shards is None else self.shards.content
+        self._reader = CropReader(self.root, size, template, self.stored_template, cache, content)
         self.unreadable = self._reader.unreadable
         """Name -> reason, of the pictures that could not be read so far."""
 
@@ -137,6 +141,11 @@ class FaceFolder:
         """
         return self._reader(self.names[index])
 
+    def content(self, index: int) -> bytes:
+        """What the file of a photograph holds. Raises OSError or FileError for what cannot be read."""
+        name = self.names[index]
+        return Path(self.root, name).read_bytes() if self.shards is None else self.shards.content(name)
+
     @property
     def knows_landmarks(self) -> bool:
         """Whether a manifest knows those of any photograph."""
@@ -171,12 +180,12 @@ class FaceFolder:
     def _first_side(self) -> int | None:
         """Side of the first picture, if that can be read."""
         try:
-            return read_photo(self.root / self.names[0]).shape[-1]
+            return self._reader.stored(self.names[0]).shape[-1]
         except UnreadablePhoto:
             return None
 
 
-def hold_out(root: Path, identities: Collection[str], holdout: float) -> set[str]:
+def hold_out(root: Path | str, identities: Collection[str], holdout: float) -> set[str]:
     """Names of those identities in a folder that are held out: a hash of the name decides, but two at least.
 
     Raises OptionError if fewer than two remain to train with, and for a holdout of 0.
@@ -185,7 +194,7 @@ def hold_out(root: Path, identities: Collection[str], holdout: float) -> set[str
     return {names[place] for place in _lowest(root, np.array([share_of(name) for name in names]), holdout).tolist()}
 
 
-def _lowest(root: Path, shares: np.ndarray, holdout: float) -> np.ndarray:
+def _lowest(root: Path | str, shares: np.ndarray, holdout: float) -> np.ndarray:
     """Places of the identities, in order of their names, that are held out, see `hold_out`. shares: of all of them."""
     if holdout == 0:
         raise OptionError(
@@ -204,7 +213,7 @@ def _lowest(root: Path, shares: np.ndarray, holdout: float) -> np.ndarray:
     return order[:held]
 
 
-def stored_framing(root: Path, noted: str | None, given: str | None, maker: str = "idn align") -> str:
+def stored_framing(root: Path | str, noted: str | None, given: str | None, maker: str = "idn align") -> str:
     """Alignment template of the crops in a folder: the one that its manifest or, without one, the user says.
 
     noted: what the manifest of the verb `maker` says.
@@ -231,7 +240,7 @@ def is_flat(root: Path, names: Sequence[str], layout: str) -> bool:
     return _flat(root, sum("/" not in name for name in names), len(names), folders, layout)
 
 
-def _flat(root: Path, loose: int, count: int, folders: Collection[str], layout: str) -> bool:
+def _flat(root: Path | str, loose: int, count: int, folders: Collection[str], layout: str) -> bool:
     """The same. loose: how many of `count` photographs lie in no folder. folders: names of the others, in order."""
     require_one_of("layout", layout, ("auto", "flat", "identities"))
     if layout in ("flat", "identities"):

@@ -12,10 +12,12 @@ from torch.utils.data import Dataset
 from idn.data.augment import Augment
 from idn.data.like_poses import LikePoses
 from idn.data.loaders import JoinedItems, SwapData, check_size, targets_that_fit
+from idn.data.packed import Runs
 from idn.data.photo_folder import FaceFolder
 from idn.data.regions import FaceRegions, LandmarkRegions
+from idn.data.shards.windows import Windows
 from idn.data.stable_draws import below, one_of, seed_of
-from idn.errors import FileError
+from idn.errors import FileError, OptionError
 from idn.files.option_checks import require_bool, require_callable, require_divisor, require_int, require_number
 from idn.files.photos import UnreadablePhoto
 from idn.images import from_uint8
@@ -58,6 +60,7 @@ class FaceSwaps(Dataset[SwapBatch]):
         targets_per_identity: int = 1,
         same_photograph: bool = False,
         pose_difference: float | None = None,
+        window: int | None = None,
     ) -> None:
         """Draw from one part of a folder.
 
@@ -71,6 +74,7 @@ class FaceSwaps(Dataset[SwapBatch]):
         augment: changes every source and every target apart from each other.
         regions: says where the face is; None fits a face shape to the landmarks.
         targets_per_identity: pairs of an item, all with one source.
+        window: shards that the people of an item are drawn from, see `Windows`; None for all people of the part.
         Raises UserError if the part has fewer than two identities, OptionError for numbers that cannot be.
         """
         require_number("same_ratio", same_ratio, 0, 1)
@@ -81,6 +85,18 @@ class FaceSwaps(Dataset[SwapBatch]):
         self.regions = LandmarkRegions(folder.template) if regions is None else regions
         self.people = folder.split(part, holdout)
         self.stream = f"train/{seed}" if part == "train" else "val"
+        self.windows = None
+        if window is not None:
+            require_int("window", window, 1)
+            if folder.shards is None:
+                raise OptionError(
+                    "window",
+                    window,
+                    f"takes shards, and {folder.root} is a folder: run `idn shards` on it, or leave the window out",
+                )
+            if pose_difference is not None:
+                raise OptionError("pose_difference", pose_difference, "is for all people at once: leave the window out")
+            self.windows = Windows(self.people, folder.shards.shards(), window, self.stream)
         self.partners = None
         if pose_difference is not None:
             require_number("pose_difference", pose_difference, 0)
@@ -108,14 +124,15 @@ class FaceSwaps(Dataset[SwapBatch]):
         if index < 0:
             raise IndexError(f"index must be at least 0, got {index}")
         draw = torch.Generator().manual_seed(seed_of(f"{self.stream}/{index}"))
-        (person, photo), pixels = self._read(lambda attempt: self._anybody(draw))
+        people = self._people(index)
+        (person, photo), pixels = self._read(lambda attempt: _anybody(people, draw))
         source = from_uint8(pixels[None])
         mirrored = None
         if self.augment is not None:
             if self.partners is not None:
                 mirrored = float(torch.rand((), generator=draw)) < self.augment.flip
             source, _ = self.augment(source, None, below(2**62, draw), mirrored)
-        shown = [self._target(person, photo, draw, mirrored) for _ in range(self.targets_per_identity)]
+        shown = [self._target(people, person, photo, draw, mirrored) for _ in range(self.targets_per_identity)]
         targets = Target(*map(torch.cat, zip(*shown, strict=True)))
         return SwapBatch(
             source=repeat_rows(source, len(shown)),
@@ -137,17 +154,21 @@ class FaceSwaps(Dataset[SwapBatch]):
         bad = next(iter(self.folder.unreadable.items()))
         raise FileError(self.folder.root, f"holds too many unreadable pictures, the first is {bad[0]} ({bad[1]})")
 
-    def _anybody(self, draw: torch.Generator) -> tuple[int, int]:
-        person = below(len(self.people), draw)
-        return person, one_of(self.people[person], draw)
+    def _people(self, index: int) -> Runs:
+        """Those whom item `index` may show."""
+        if self.windows is None:
+            return self.people
+        people, following = self.windows.draw_from(index)
+        self.folder.shards.prefetch(following)
+        return people
 
-    def _target(self, person: int, photo: int, draw: torch.Generator, mirrored: bool | None) -> Target:
-        """A target for this source, mirrored or not, or left to chance.
+    def _target(self, people: Runs, person: int, photo: int, draw: torch.Generator, mirrored: bool | None) -> Target:
+        """A target for this source, one of `people`, mirrored or not, or left to chance.
 
         Landmarks are left out where an augmentation moves the face away from them.
         """
         wanted = float(torch.rand((), generator=draw)) < self.same_ratio
-        others = [other for other in self.people[person] if other != photo] if wanted else []
+        others = [other for other in people[person] if other != photo] if wanted else []
         if self.partners is not None:
             others = self.partners.near(photo, others)
         if wanted and not others and self.same_photograph:
@@ -158,8 +179,8 @@ class FaceSwaps(Dataset[SwapBatch]):
                 return person, one_of(others, draw)
             if self.partners is not None and attempt < _ATTEMPTS // 2:
                 return self.partners.draw(person, photo, draw)
-            other = (person + 1 + below(len(self.people) - 1, draw)) % len(self.people)
-            return other, one_of(self.people[other], draw)
+            other = (person + 1 + below(len(people) - 1, draw)) % len(people)
+            return other, one_of(people[other], draw)
 
         (shown, chosen), pixels = self._read(choose)
         image, points = from_uint8(pixels[None]), self.folder.landmarks(chosen)
@@ -168,6 +189,11 @@ class FaceSwaps(Dataset[SwapBatch]):
             image, face = self.augment(image, face, below(2**62, draw), mirrored)
         known = torch.full((5, 2), math.nan) if points is None else points.float()
         return Target(image, face, torch.tensor([shown == person]), known[None])
+
+
+def _anybody(people: Runs, draw: torch.Generator) -> tuple[int, int]:
+    person = below(len(people), draw)
+    return person, one_of(people[person], draw)
 
 
 def faces_data(
@@ -188,6 +214,7 @@ def faces_data(
     targets_per_identity: int | None = 1,
     same_photograph: bool = False,
     pose_difference: float | None = None,
+    window: int | None = None,
 ) -> SwapData:
     """Loaders for a run on photographs: augmented pairs to train with, plain pairs of held-out people to validate, none
     of them of one person, in any pose, and each with a source of its own.
@@ -219,10 +246,12 @@ def faces_data(
         targets,
         same_photograph,
         pose_difference,
+        window,
     )
-    val = JoinedItems(FaceSwaps(folder, "val", holdout, seed, 0.0, None, regions), targets)
+    val = JoinedItems(FaceSwaps(folder, "val", holdout, seed, 0.0, None, regions, window=window), targets)
     items = batch // targets
     data = SwapData(train, val, val_batches * items, size, template, items, join_batches, workers, photographs=True)
+    data.manifest = folder.index.facts.digest
     print(folder.summary(holdout) + train.left_out(), file=sys.stderr)
     folder.tell_if_small()
     return data

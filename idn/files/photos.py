@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -139,8 +139,8 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def decode_photo(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, str | None]:
-    """Decode a file upright, as its EXIF orientation says, to sRGB.
+def decode_photo(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, str | None]:
+    """Decode a file, or what one holds, upright, as its EXIF orientation says, to sRGB.
 
     max_pixels: width times height of the largest photograph that is read.
     Returns (3, H, W) uint8 RGB, and what had to be passed over to get it, such as a broken colour profile.
@@ -179,9 +179,12 @@ def _decoded(image: Image.Image) -> tuple[Tensor, str | None]:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), note
 
 
-def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """The same, where what was passed over is a warning. Returns (3, H, W) uint8 RGB. Raises UnreadablePhoto."""
-    pixels, note = decode_photo(path, max_pixels)
+def read_photo(path: Path, max_pixels: int = MAX_PIXELS, content: bytes | None = None) -> Tensor:
+    """The same, where what was passed over is a warning. Returns (3, H, W) uint8 RGB. Raises UnreadablePhoto.
+
+    content: of the file, where it was read already.
+    """
+    pixels, note = decode_photo(path if content is None else content, max_pixels)
     if note is not None:
         warnings.warn(printable(f"{path}: {note}"), stacklevel=2)
     return pixels
@@ -223,9 +226,9 @@ def photo_header(path: Path) -> PhotoHeader:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(path: Path | bytes) -> Iterator[Image.Image]:
     """The beginning of a file, read by one of the formats of photographs, however large it says the picture is."""
-    with path.open("rb") as file:
+    with BufferedReader(BytesIO(path)) if isinstance(path, bytes) else path.open("rb") as file:
         file.peek(1)  # waits for the disk before, not while others wait for the lock
         with _LIMIT:
             usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from idn.errors import DamagedFile, ForeignFile, MissingFile, UnfitTensors, UserError
 from idn.files.atomic import atomic_write
+from idn.files.remote import local
 from idn.files.safe_pickle import read_paddle, read_torch_modules
 
 _LEGACY_TORCH = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -32,10 +33,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     - Paddle .pdparams, pickle protocols 2 to 4, also nested as {"net": ..., "epoch": ...}.
 
     What DataParallel or torch.compile wrote before every key is left out; for other prefixes, see `strip_prefix`.
+    path: also a URL, see `idn.files.remote`.
     Raises UserError if the file is missing, empty, cut short, of another kind, holds no tensors, or asks for anything
     that tensors do not need.
     """
-    path = Path(path)
+    path = local(path)
     reader = _reader(path)
     try:
         value = reader(path)
@@ -139,9 +141,9 @@ def _tensors(value: object) -> dict[str, Tensor]:
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The metadata of a safetensors file; empty if it has none or is a file of another kind.
 
-    Raises UserError if the file is missing, empty, or safetensors cut short.
+    path: also a URL. Raises UserError if the file is missing, empty, or safetensors cut short.
     """
-    path = Path(path)
+    path = local(path)
     if _reader(path) is not load_file:
         return {}
     try:

@@ -111,13 +111,16 @@ def data_digest(data: pl.LightningDataModule) -> dict[str, Any]:
     """SHA-256 of the first item to learn from and the first held-out one: items depend on nothing but their number.
 
     Other crops, another renderer or another seed give another one; a changed crop that neither item shows does not.
+    Beside it, where pictures are on disk, the digest of their manifest: names, landmarks, and contents as far as known.
     """
     digest = hashlib.sha256()
     for part in (data.train, data.val):
         for tensor in _tensors(part[0]):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return {"sha256": digest.hexdigest(), "of": "first items of training and validation"}
+    manifest = getattr(data, "manifest", None)
+    listed = {} if manifest is None else {"manifest_sha256": manifest}
+    return {"sha256": digest.hexdigest(), "of": "first items of training and validation", **listed}
 
 
 def _tensors(item: Any) -> Iterator[torch.Tensor]:

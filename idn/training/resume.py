@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from idn.errors import OptionError, UserError
+from idn.files.remote import local
 from idn.files.run_folder import CHECKPOINTS, LAST, states
 from idn.training.checkpoint_io import WholeCheckpoints
 from idn.training.dashboards import dashboards
@@ -26,7 +27,11 @@ Groups = list[dict[str, Any]]
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """A checkpoint to go on from, its tensors still in the file. Raises UserError for anything else."""
+    """A checkpoint to go on from, its tensors still in the file. Raises UserError for anything else.
+
+    path: also a URL.
+    """
+    path = local(path)
     if path.is_dir():
         wanted = f"is a folder without {CHECKPOINTS}/{LAST}: give that of a run, or a .ckpt file"
         raise OptionError("resume", path, wanted)
@@ -178,7 +183,7 @@ def start(
     resumption = Resumption()
     trainer.callbacks.insert(0, resumption)
     try:
-        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        trainer.fit(module, data, ckpt_path=None if resume is None else local(resume), weights_only=True)
     except _MISFITS as error:
         restoring = trainer._checkpoint_connector._loaded_checkpoint  # empty before and after
         if isinstance(error, UserError) or not restoring:

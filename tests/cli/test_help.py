@@ -28,7 +28,7 @@ def test_an_option_stands_beside_its_value_and_its_comment(wide) -> None:
     assert "  data.size=96                      pixels, divisible by 32" in lines
     assert "  data.seed=0                       as seed" in lines
     assert any(line.startswith("data=procedural  ") and "Faces drawn on the fly" in line for line in lines)
-    assert "  or faces, fstriplets" in lines
+    assert "  or faces, fstriplets, shards" in lines
     assert not any("_target_" in line or "_partial_" in line or "${" in line for line in lines)
 
 

@@ -6,14 +6,17 @@ from typing import Any
 from omegaconf import DictConfig
 
 from idn.cli.instantiate import build
-from idn.cli.next_commands import after_align, after_triplets
+from idn.cli.next_commands import after_align, after_shards, after_triplets
 from idn.errors import OptionError, UserError
 
 
 def align(cfg: DictConfig) -> None:
     """Find, align and crop the faces of a folder of photographs; say what was left out."""
     from idn.data.alignment.align import align_folder
+    from idn.data.shards.write import check_vacant, write_shards
 
+    if cfg.shards is not None:
+        check_vacant("shards", str(cfg.shards))
     align_folder(
         src=cfg.src,
         dst=cfg.dst,
@@ -27,7 +30,20 @@ def align(cfg: DictConfig) -> None:
         device=cfg.device,
         max_pixels=cfg.max_pixels,
     )
+    if cfg.shards is not None:
+        try:
+            write_shards(str(cfg.dst), str(cfg.shards))
+        except OptionError as error:
+            raise error.renamed("shards") if error.argument == "dst" else error from None
     print(after_align(str(cfg.dst)))
+
+
+def shards(cfg: DictConfig) -> None:
+    """Pack a folder of crops into shards."""
+    from idn.data.shards.write import write_shards
+
+    write_shards(str(cfg.src), str(cfg.dst), cfg.megabytes)
+    print(after_shards(str(cfg.dst)))
 
 
 def triplets(cfg: DictConfig) -> None:

@@ -28,6 +28,7 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "train": Verb("teach a 0.5M-parameter student to swap faces, from a frozen teacher", "training", "train"),
     "align": Verb("find the faces in a folder of photographs and crop them for training", "data", "align"),
+    "shards": Verb("pack crops into a few tar files, to train from there or from a store", "data", "shards"),
     "triplets": Verb(
         "make sources, targets and exact results to train on, of drawn people, photographs or edited pictures",
         "data",

@@ -16,6 +16,8 @@ from rich.text import Text
 from idn.data.alignment.detector import Detector
 from idn.data.alignment.manifest import ManifestWriter, Record, Settings
 from idn.data.alignment.workers import Aligner, CropOptions, align_all, one_thread
+from idn.data.folder_scan import MANY
+from idn.data.kept_index import open_index
 from idn.errors import OptionError
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_callable, require_int, require_number, require_one_of
@@ -23,6 +25,9 @@ from idn.files.photos import MAX_PIXELS, SUFFIXES, PhotoList, left_out, list_pho
 from idn.files.refused_disk import refused_disk
 from idn.geometry.templates import TEMPLATES
 from idn.hardware import choose_device
+
+_REST = 0.1
+"""Seconds after which a folder does not count as being changed."""
 
 
 @dataclass
@@ -184,7 +189,8 @@ def align_folder(
     workers: processes that share the work; 0 does it in this one; the crops and the manifest are the same.
     device: where faces are looked for, see `choose_device`.
     Photographs without a usable face are recorded and passed over; those that the manifest already names are not looked
-    at again, unless they had too many pixels. Prints the counts; when interrupted, how many are done.
+    at again, unless they had too many pixels. Prints the counts; when interrupted, how many are done. Of many crops, it
+    keeps the index with which runs begin.
     Raises OptionError for folders, options or a disk that cannot work, and for options that differ from those of an
     earlier run.
     """
@@ -201,6 +207,9 @@ def align_folder(
     made = align_all(Aligner(source, target, waiting, detector, options), workers, where)
     report = AlignReport(target, len(found.names), len(found.names) - len(waiting), others=left_out(found))
     _write(writer, _tracked(made, report.resumed, report.photos), found.names, report)
+    if report.counts["ok"] >= MANY:
+        time.sleep(_REST)
+        open_index(target)
     return report
 
 

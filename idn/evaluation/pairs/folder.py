@@ -105,7 +105,7 @@ def folder_pairs(
     require_int("seed", seed)
     folder = FaceFolder(root, size, template, stored_template, layout)
     left_out = passed_over(folder)
-    facts: dict[str, Any] = {"folder": folder.root.name, "stored_template": folder.stored_template}
+    facts: dict[str, Any] = {"folder": Path(folder.root).name, "stored_template": folder.stored_template}
     if pairs_file is None:
         people = sorted(map(list, folder.identities.values())) if holdout is None else folder.split("val", holdout)
         if len(people) < 2:
@@ -198,7 +198,7 @@ def _content(folder: FaceFolder, pairs: Sequence[Numbered]) -> str:
     """Checksum over all files of the pairs, 16 digits."""
     digest = hashlib.sha256()
     for number in sorted({number for pair in pairs for number in pair}):
-        digest.update((folder.root / folder.names[number]).read_bytes())
+        digest.update(folder.content(number))
     return digest.hexdigest()[:16]
 
 

@@ -61,7 +61,7 @@ def video_pairs(
         require_int("frames", frames, 1)
     folder = FaceFolder(root, size, template, stored_template, "flat")
     videos = _videos(folder)
-    facts: dict[str, Any] = {"folder": folder.root.name, "stored_template": folder.stored_template}
+    facts: dict[str, Any] = {"folder": Path(folder.root).name, "stored_template": folder.stored_template}
     facts |= {"frames": frames, "successive": successive if frames is not None else None}
     if pairs_file is None:
         named = _drawn(sorted(videos), seed)
