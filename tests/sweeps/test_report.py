@@ -86,3 +86,20 @@ def test_parallel_coordinates_space_rates_by_their_logarithm() -> None:
     low, middle, high = sorted(map(float, heights))
     assert middle == pytest.approx((low + high) / 2, abs=0.2) and parallel([], []) == ""
     assert shade(0.0) == "#0072b2" and shade(1.0) == "#d55e00"
+
+
+def test_networks_of_one_size_have_one_speed_and_one_reason_is_said_once(tmp_path: Path) -> None:
+    runs = [
+        Outcome(str(k), [f"seed={k}"], ["train"], "finished", None, values, [GAIN])
+        for k, values in enumerate(
+            {GAIN: gain, MACS: macs, "deployed/parameters": macs, "deployed/milliseconds": took}
+            for gain, macs, took in [(3.0, 4e6, 32.0), (2.0, 4e6, 6.0), (1.0, 2e6, 5.0)]
+        )
+    ]
+    runs += [Outcome(str(k), [f"seed={k}"], ["train"], "failed", "the loss became nan") for k in (3, 4)]
+    write_page(runs, tmp_path, tmp_path / "sweep.html")
+    text = (tmp_path / "sweep.html").read_text()
+    assert "runs 3, 4, failed: the loss became nan" in text and text.count("the loss became nan") == 1
+    drawn = next(part for part in text.split("<svg") if 'by milliseconds"' in part)
+    places = {part.split("<title>")[1][0]: part.split('cx="')[1].split('"')[0] for part in drawn.split("<circle")[1:]}
+    assert places["0"] == places["1"] != places["2"]

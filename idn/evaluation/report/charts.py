@@ -68,7 +68,7 @@ def chart(lines: Mapping[str, Line], across: str, up: str, dots: bool = False, z
         return ""
     (left, right), (low, high) = (_ends([point[axis] for point in points]) for axis in (0, 1))
     low = 0.0 if zero else low
-    parts = [_frame(across, up, (left, right), (low, high))]
+    parts = [_frame(across, up, (left, right), (low, high), all(float(point[0]).is_integer() for point in points))]
     for number, line in enumerate(lines.values()):
         placed = [
             (
@@ -91,11 +91,13 @@ def _drawn(placed: Line, number: int, dots: bool) -> str:
     return line + ("".join(marks) if dots else "")
 
 
-def _frame(across: str, up: str, horizontal: tuple[float, float], vertical: tuple[float, float]) -> str:
+def _frame(across: str, up: str, horizontal: tuple[float, float], vertical: tuple[float, float], whole: bool) -> str:
+    """whole: whether the values across are whole numbers, such as steps."""
     base, middle = _HEIGHT - _BOTTOM, (_LEFT + _WIDTH - 8) / 2
+    first, last = (f"{end:.0f}" if whole else short(end) for end in horizontal)
     texts = [
-        (_LEFT, base + 13, "start", short(horizontal[0])),
-        (_WIDTH - 8, base + 13, "end", short(horizontal[1])),
+        (_LEFT, base + 13, "start", first),
+        (_WIDTH - 8, base + 13, "end", last),
         (_LEFT - 4, base, "end", short(vertical[0])),
         (_LEFT - 4, _TOP + 8, "end", short(vertical[1])),
         (middle, base + 27, "middle", across),

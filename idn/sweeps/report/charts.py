@@ -119,12 +119,12 @@ def points(runs: Sequence[Point], across: str, up: str) -> str:
     """Runs by two metrics, those of the front joined and named; "" without any."""
     if not runs:
         return ""
-    left, right, top, base = 60, 410, 12, 200
+    left, right, top, base, pad = 60, 410, 12, 200, 14
     spans = [_ends([run.across for run in runs]), _ends([run.up for run in runs])]
 
     def placed(run: Point) -> tuple[float, float]:
         x, y = (_share(value, *span, False) for value, span in zip((run.across, run.up), spans, strict=True))
-        return left + x * (right - left), base - y * (base - top)
+        return left + pad + x * (right - left - 2 * pad), base - pad - y * (base - top - 2 * pad)
 
     lead = sorted((run for run in runs if run.leads), key=lambda run: run.across)
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(placed, lead))
@@ -137,8 +137,8 @@ def points(runs: Sequence[Point], across: str, up: str) -> str:
         )
         if run.leads:
             parts.append(f'<text x="{x + 6:.1f}" y="{y + 12:.1f}">{escape(run.name)}</text>')
-    texts = [(left, base + 15, "start", spans[0][0]), (right, base + 15, "end", spans[0][1])]
-    texts += [(left - 5, base, "end", spans[1][0]), (left - 5, top + 9, "end", spans[1][1])]
+    texts = [(left + pad, base + 15, "start", spans[0][0]), (right, base + 15, "end", spans[0][1])]
+    texts += [(left - 5, base - pad + 4, "end", spans[1][0]), (left - 5, top + pad + 4, "end", spans[1][1])]
     parts += [f'<text x="{x}" y="{y}" text-anchor="{end}">{number(value)}</text>' for x, y, end, value in texts]
     parts.append(f'<text x="{(left + right) / 2}" y="{base + 30}" text-anchor="middle">{escape(across)}</text>')
     middle = (base + top) / 2

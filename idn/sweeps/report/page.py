@@ -3,7 +3,8 @@
 import csv
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from idn.sweeps.table import brief, columns, head, number, ordered, short_names,
 PAGE, TABLE = "sweep.html", "sweep.csv"
 """Names of the page and of the table, in the folder of a sweep."""
 
-_COSTS = ("deployed/macs", "deployed/milliseconds")
+_TIME = "deployed/milliseconds"
+_COSTS = ("deployed/macs", _TIME)
 """What quality is weighed against."""
 
 _CURVES = 8
@@ -45,7 +47,7 @@ def write_page(outcomes: Sequence[Outcome], folder: Path, path: Path) -> None:
         meanings={key: METRICS[key].meaning for key in heads if key in METRICS},
         objectives=keys,
         rows=rows,
-        reasons=[row for row in rows if row["reason"]],
+        reasons=_reasons(outcomes),
         winner=winner(outcomes),
         coordinates=Markup(_coordinates(outcomes, names, keys)),
         importance=Markup("" if first is None else bars(_named(importance(outcomes, first), names))),
@@ -68,6 +70,18 @@ def _row(one: Outcome, names: Sequence[str], heads: Sequence[str], leading: Sequ
     }
 
 
+def _reasons(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+    """What is said of runs that came to no result, once for all of which it is true."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in ordered(outcomes):
+        if one.reason:
+            found.setdefault((one.state, one.reason), []).append(one.folder)
+    return [
+        {"runs": f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}", "state": state, "reason": reason}
+        for (state, reason), runs in found.items()
+    ]
+
+
 def _named(shares: dict[str, float], names: Sequence[str]) -> list[tuple[str, float]]:
     short = short_names(names)
     return [(short[name], share) for name, share in shares.items()]
@@ -84,11 +98,25 @@ def _fronts(outcomes: Sequence[Outcome], first: str | None) -> list[str]:
     """Quality against each cost that the runs know."""
     drawn = []
     for cost in _COSTS if first is not None and first not in _COSTS else ():
-        known = [one for one in ranked(outcomes) if cost in one.values]
+        known = _alike(one for one in ranked(outcomes) if cost in one.values)
         leading = front(known, [first, cost])
         runs = [Point(one.folder, one.values[cost], one.values[first], one in leading) for one in known]
         drawn.append(points(runs, head(cost), head(first)))
     return [text for text in drawn if text]
+
+
+def _alike(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """The same runs; those that leave networks of one size share the shortest time, as other work adds to any."""
+    runs = list(outcomes)
+    sizes = [tuple(one.values.get(key) for key in ("deployed/macs", "deployed/parameters")) for one in runs]
+    fastest: dict[Any, float] = {}
+    for size, one in zip(sizes, runs, strict=True):
+        if (took := one.values.get(_TIME)) is not None:
+            fastest[size] = min(took, fastest.get(size, took))
+    return [
+        replace(one, values=one.values | {_TIME: fastest[size]}) if size in fastest and None not in size else one
+        for size, one in zip(sizes, runs, strict=True)
+    ]
 
 
 def _curves(outcomes: Sequence[Outcome], folder: Path, first: str | None) -> dict[str, Any]:
