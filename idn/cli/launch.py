@@ -36,9 +36,6 @@ LIBRARY_NOISE = (
 )
 """Warnings of the libraries that say nothing a user could act on."""
 
-EXPLAINED = (UserError, OmegaConfBaseException, OSError, RuntimeError)
-"""Kinds of errors that users can mend, among others; see `explain`."""
-
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """What PyTorch says of a GPU, and of the machine, without any left."""
 
@@ -57,7 +54,7 @@ def explain(error: Exception) -> str | None:
         return f"{option} has no value yet: give it as {option if name else 'name'}=VALUE"
     if isinstance(error, OmegaConfBaseException):
         return _of_config(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
         return "the disk is full: free some space and run again; what was already written is kept"
     if isinstance(error, RuntimeError) and any(said in str(error) for said in OUT_OF_MEMORY):
         return "the memory is full: take a smaller data.batch or data.size, or trainer.precision=bf16-mixed on a GPU"
@@ -93,7 +90,7 @@ def guarded(task: Callable[[DictConfig], Any], sweep: Sweep | None = None) -> Ca
         ours = not out.exists()
         try:
             return _named(task, cfg)
-        except EXPLAINED as error:
+        except Exception as error:  # of any kind, such as a library's own for a full disk
             if isinstance(error, BrokenPipeError) and unread():
                 drop_output()
                 sys.exit(0)

@@ -75,9 +75,14 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """See `CheckpointIO.save_checkpoint`."""
-        with atomic_write(Path(path)) as draft:
-            save(checkpoint, draft)
+        """See `CheckpointIO.save_checkpoint`. Raises OSError as the disk does, such as one that is full."""
+        with atomic_write(Path(path)) as draft, draft.open("wb") as file:
+            try:
+                save(checkpoint, file)
+            except RuntimeError as error:  # of PyTorch's writer, which says no word of the disk
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
 
 def save_alone(trainer: pl.Trainer, path: Path) -> None:

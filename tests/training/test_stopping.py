@@ -1,6 +1,7 @@
 """Stopping: signals save, say how to go on and give the status that shells know; a full disk; SIGKILL at any moment."""
 
 import errno
+import io
 import os
 import random
 import signal
@@ -117,11 +118,17 @@ def test_a_full_disk_leaves_the_checkpoint_before(
 ) -> None:
     whole = torch.save
 
-    def full(checkpoint: dict[str, Any], draft: Path) -> None:
-        if checkpoint["global_step"] >= 4:
-            draft.write_bytes(b"half a checkpoint")
-            raise OSError(errno.ENOSPC, "No space left on device")
-        whole(checkpoint, draft)
+    class Full(io.FileIO):
+        """A file on a disk with room for half a checkpoint."""
+
+        def write(self, data: Any) -> int:
+            if self.tell() + len(data) > 100_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    def full(checkpoint: dict[str, Any], file: Any) -> None:
+        with Full(file.name, "wb") as other:
+            whole(checkpoint, other if checkpoint["global_step"] >= 4 else file)
 
     monkeypatch.setattr("idn.training.checkpoint_io.save", full)
     with pytest.raises(OSError, match="No space"):
