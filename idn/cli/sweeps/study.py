@@ -118,9 +118,14 @@ class Search:
                 self._tell(trial, job._return_value if job.status == JobStatus.COMPLETED else None)
 
     def _take_up(self) -> None:
-        """Ask anew for what was going on when this sweep was killed; its runs go on from their last states."""
+        """Ask anew for what was going on when this sweep was killed; its runs go on from their last states.
+
+        The sampler begins with another seed: with that of before it would propose the first trials once more.
+        """
         from optuna.trial import TrialState
 
+        if self.study.get_trials(deepcopy=False):
+            self.study.sampler.reseed_rng()
         for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if trial.user_attrs.get(FOLDER, str(self.folder)) != str(self.folder):  # of another sweep, that lives
                 continue

@@ -81,6 +81,7 @@ def test_a_search_survives_a_failure_an_early_end_and_a_kill(
     assert len(outcomes) == 6 and outcomes["4"].state == "hopeless" and outcomes["1"].reason == "on purpose"
     assert outcomes["4"].choices == outcomes["3"].choices, "what was killed is tried again"
     assert begun[0].endswith("sweep/3/checkpoints/last.ckpt") and begun[1].endswith("None")
+    assert outcomes["5"].choices != outcomes["0"].choices, "the sampler does not begin once more"
     study = optuna.load_study(study_name="idn", storage=f"sqlite:///{tmp_path}/sweep/optuna.db")
     assert [trial.state.name for trial in study.trials[1:5]] == ["FAIL", "COMPLETE", "FAIL", "PRUNED"]
     complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
