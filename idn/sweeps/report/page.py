@@ -91,6 +91,8 @@ def _coordinates(outcomes: Sequence[Outcome], names: Sequence[str], keys: Sequen
     order, short = ranked(outcomes), short_names(names)
     axes = [Axis(short[name], [one.choices.get(name, "") for one in order]) for name in names]
     axes += [Axis(head(key), [str(one.values[key]) for one in order]) for key in keys]
+    if len(order) < 2:  # a line alone compares nothing
+        return ""
     return parallel(axes, [k / max(len(order) - 1, 1) for k in range(len(order))])
 
 
@@ -101,7 +103,7 @@ def _fronts(outcomes: Sequence[Outcome], first: str | None) -> list[str]:
         known = _alike(one for one in ranked(outcomes) if cost in one.values)
         leading = front(known, [first, cost])
         runs = [Point(one.folder, one.values[cost], one.values[first], one in leading) for one in known]
-        drawn.append(points(runs, head(cost), head(first)))
+        drawn.append(points(runs if len(runs) > 1 else [], head(cost), head(first)))
     return [text for text in drawn if text]
 
 
