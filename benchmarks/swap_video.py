@@ -1,25 +1,28 @@
 """Frames per second of `idn swap` on videos of moving faces, with the time of each part, memory, times and sound.
 
     python benchmarks/swap_video.py --weights STUDENT --source PHOTO --faces FOLDER --detector yunet_final.pth
-        --encoder mobilefacenet --encoder-weights FILE [--runtimes torch onnx openvino] [--sizes 720 1080] [--long 300]
+        --encoder mobilefacenet --encoder-weights FILE [--runtimes torch onnx openvino] [--sizes 720 1080] [--long 10]
+        [--jitter] [--keep FOLDER]
 
 Draws a clip of faces of a folder that move, turn and grow over a drifting background, with a tone; swaps it with every
-runtime, and prints what the command says. --long 300 also compares the peak memory of the clip and of 300 s of 720p.
+runtime, and prints what the command says. --long 10 also compares the peak memory with that of ten times the clip.
+--jitter compares how much landmarks shake, with and without smoothing, with the clip's own (dlib, of the extra eval).
+--keep FOLDER leaves the videos there, and takes clips that are there already.
 """
 
 import argparse
 import hashlib
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 BASE = Fraction(1, 12800)
@@ -32,7 +35,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--runtimes", nargs="+", default=["torch", "onnx", "openvino"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[720, 1080], help="lines")
     parser.add_argument("--seconds", type=int, default=30, help="of the clip")
-    parser.add_argument("--long", type=int, default=0, help="seconds of a second clip, for the memory")
+    parser.add_argument("--long", type=int, default=0, help="how often a second clip repeats the first, for the memory")
+    parser.add_argument("--jitter", action="store_true")
+    parser.add_argument("--crops", type=int, default=224, help="pixels of a face's crop")
     parser.add_argument("--people", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder that keeps the videos")
     return parser.parse_args()
@@ -62,9 +67,11 @@ def disc(side: int) -> Image.Image:
 
 
 def write_clip(path: Path, photos: list[Path], height: int, seconds: int) -> None:
-    """Moving faces and a tone, 25 frames a second, every third one a little late."""
+    """Moving faces and a tone, 25 frames a second, every third one a little late; nothing where it is there already."""
     import av
 
+    if path.exists():
+        return
     rng = np.random.default_rng(0)
     coarse = Image.fromarray((rng.random((9, 16, 3)) * 130 + 60).astype(np.uint8))
     background = np.asarray(coarse.resize((height * 16 // 9 + 64, height + 64), Image.Resampling.BICUBIC))
@@ -89,6 +96,32 @@ def write_clip(path: Path, photos: list[Path], height: int, seconds: int) -> Non
         container.mux(tone.encode(None))
 
 
+def repeat_clip(clip: Path, path: Path, times: int, seconds: int) -> None:
+    """The same packets again and again, without encoding."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        with av.open(str(clip)) as source:
+            streams = {stream.index: container.add_stream_from_template(stream) for stream in source.streams}
+        for turn in range(times):
+            with av.open(str(clip)) as source:
+                for packet in source.demux():
+                    if packet.size and packet.pts * packet.time_base < seconds:
+                        later = round(turn * seconds / packet.time_base)
+                        packet.pts, packet.dts = packet.pts + later, packet.dts + later
+                        packet.stream = streams[packet.stream_index]
+                        container.mux(packet)
+
+
+def pictures(path: Path) -> Iterator[torch.Tensor]:
+    """The frames, (3, H, W) uint8 RGB."""
+    import av
+
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).contiguous()
+
+
 def sound(path: Path) -> str:
     import av
 
@@ -108,7 +141,9 @@ def times(path: Path) -> list[Fraction]:
         return sorted(packet.pts * packet.time_base for packet in packets if packet.size)
 
 
-def swapped(given: argparse.Namespace, clip: Path, out: Path, runtime: str) -> tuple[float, float, float, str]:
+def swapped(
+    given: argparse.Namespace, clip: Path, out: Path, runtime: str, smooth: bool = True
+) -> tuple[float, float, float, str]:
     """Seconds, seconds of the processor, peak memory in MiB, and what was printed."""
     words = [
         f"weights={given.weights}",
@@ -116,6 +151,8 @@ def swapped(given: argparse.Namespace, clip: Path, out: Path, runtime: str) -> t
         f"target={clip}",
         f"out={out}",
         f"runtime={runtime}",
+        f"size={given.crops}",
+        f"following.smooth={smooth}",
         f"detector.weights={given.detector}",
         f"encoder={given.encoder}",
         f"encoder.weights={given.encoder_weights}",
@@ -123,13 +160,15 @@ def swapped(given: argparse.Namespace, clip: Path, out: Path, runtime: str) -> t
         "overwrite=true",
         "device=cpu",
     ]
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "idn", "swap", *words], capture_output=True, text=True, check=False)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        sys.exit(done.stderr)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.monotonic() - started, spent, after.ru_maxrss / 1024, done.stdout
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen([sys.executable, "-m", "idn", "swap", *words], stdout=said, stderr=errors)
+        _, status, used = os.wait4(child.pid, 0)  # its own use alone, where getrusage tells the largest child's
+        for file in (said, errors):
+            file.seek(0)
+        if status:
+            sys.exit(errors.read())
+        return time.monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, said.read()
 
 
 def main() -> None:
@@ -144,22 +183,36 @@ def main() -> None:
             write_clip(clip, photos, height, given.seconds)
             for runtime in given.runtimes:
                 show(given, clip, root / f"swapped{height}_{runtime}.mp4", height, runtime)
+        clip, runtime = root / f"clip{given.sizes[0]}.mp4", given.runtimes[0]
         if given.long:
-            write_clip(root / "long.mp4", photos, 720, given.long)
-            runtime = given.runtimes[-1]
-            peak = [swapped(given, root / name, root / "o.mp4", runtime)[2] for name in ("clip720.mp4", "long.mp4")]
-            print(f"peak memory: {peak[0]:.0f} MiB of {given.seconds} s, {peak[1]:.0f} MiB of {given.long} s")
+            repeat_clip(clip, root / "long.mp4", given.long, given.seconds)
+            peak = [swapped(given, path, root / "o.mp4", runtime)[2] for path in (clip, root / "long.mp4")]
+            seconds = given.seconds * given.long
+            print(f"peak memory: {peak[0]:.0f} MiB of {given.seconds} s, {peak[1]:.0f} MiB of {seconds} s")
+        if given.jitter:
+            for smooth in (True, False):
+                show_jitter(given, clip, root / f"smooth_{smooth}.mp4", runtime, smooth)
 
 
 def show(given: argparse.Namespace, clip: Path, out: Path, height: int, runtime: str) -> None:
     wall, processor, memory, said = swapped(given, clip, out, runtime)
-    frames: Any = times(clip)
+    frames = times(clip)
     print(
         f"{height}p {runtime}: {len(frames)} frames, the whole command {wall:.1f} s, {processor:.1f} s of processor, "
         f"peak {memory:.0f} MiB, sound {'equal' if sound(out) == sound(clip) else 'DIFFERS'}, "
         f"times {'equal' if times(out) == frames else 'DIFFER'}"
     )
-    print(said)
+    print(said, flush=True)
+
+
+def show_jitter(given: argparse.Namespace, clip: Path, out: Path, runtime: str, smooth: bool) -> None:
+    from idn.data.alignment.detector import YuNetDetector
+    from idn.encoders.dlib_resnet import DlibLandmarks
+    from idn.evaluation.videos import score_video
+
+    swapped(given, clip, out, runtime, smooth)
+    scores = score_video(pictures(out), pictures(clip), YuNetDetector(given.detector), DlibLandmarks(None))
+    print(f"following.smooth={str(smooth).lower()}: {scores}", flush=True)
 
 
 if __name__ == "__main__":

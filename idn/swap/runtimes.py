@@ -6,8 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from idn.data.alignment.detector import YuNetDetector
+from idn.data.alignment.every_face import CLOSE, Raw
 from idn.errors import MissingExtra, OptionError, UserError
 from idn.export.contract import Runner
 from idn.export.formats import format_named
@@ -91,6 +93,32 @@ def compiled(network: Network, runtime: str, threads: int) -> Runner:
             f"runtime={runtime} answers otherwise than PyTorch (PSNR {found.psnr:.1f} dB): choose runtime=torch"
         )
     return runner
+
+
+class _Raw(nn.Module):
+    """A detector's network as it leaves PyTorch."""
+
+    def __init__(self, detector: YuNetDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `YuNetDetector.raw`."""
+        return self.detector.raw(images)
+
+
+def compiled_close_ups(detector: YuNetDetector, runtime: str, device: torch.device, threads: int) -> Raw | None:
+    """What a detector says of one close-up, computed in a runtime; None where that is PyTorch.
+
+    runtime, threads: see `baked_person`. Raises UserError if the runtime computes something else than PyTorch.
+    """
+    chosen = chosen_runtime(runtime, device)
+    if chosen == "torch":
+        return None
+    example = torch.rand(1, 3, CLOSE, CLOSE, generator=torch.Generator().manual_seed(0))
+    network = Network("detector", _Raw(detector).eval(), {"images": example}, ("places", "classes", "overlaps"))
+    runner = compiled(network, chosen, threads)
+    return lambda images: tuple(torch.from_numpy(part) for part in runner(images.numpy()))
 
 
 class _OneByOne:

@@ -19,6 +19,8 @@ from idn.video.reading import VideoInfo
 
 _LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 """FFmpeg's number of a matrix -> shares of red and blue in brightness; Rec. 601 for others."""
+_ALIKE = (slice(0, 1), slice(1, 3))
+"""Planes of one size: brightness, and both of colour."""
 _HD = 720
 """Lines from which pictures that do not say it are taken for Rec. 709."""
 
@@ -84,20 +86,21 @@ def cut(planes: list[NDArray[np.generic]], colours: Colours, onto: Tensor, size:
     onto: (2, 3) float64, from pixels of brightness to those of the crop.
     Returns (3, size, size) RGB in [0, 1].
     """
-    layers = [_cut(plane, _joined(onto, invert_affine(colours.plane(i))), size) for i, plane in enumerate(planes)]
-    if len(layers) == 1:
-        middle = torch.full_like(layers[0], 2.0 ** (colours.bits - 1))
-        layers += [middle, middle]
+    layers = [_cut(planes[part], _joined(onto, invert_affine(colours.plane(part.start))), size) for part in _ALIKE]
+    if len(planes) == 1:
+        layers[1] = torch.full_like(layers[0], 2.0 ** (colours.bits - 1)).expand(2, -1, -1)
     return colours.rgb(torch.cat(layers))
 
 
-def _cut(plane: NDArray[np.generic], onto: Tensor, size: int) -> Tensor:
-    """(1, size, size). onto: from pixels of the plane to those of the crop."""
-    height, width = plane.shape
+def _cut(planes: list[NDArray[np.generic]], onto: Tensor, size: int) -> Tensor:
+    """(K, size, size) of K planes of one size. onto: from pixels of the planes to those of the crop."""
+    if not planes:
+        return torch.empty(0, size, size)
+    height, width = planes[0].shape
     left, top, right, bottom = reach(onto, size, width, height)
     left, top = max(0, min(left - 2, width - 4)), max(0, min(top - 2, height - 4))
     right, bottom = min(width, max(right + 2, left + 4)), min(height, max(bottom + 2, top + 4))
-    part = torch.from_numpy(plane[top:bottom, left:right].astype(np.float32))[None, None]
+    part = torch.from_numpy(np.stack([plane[top:bottom, left:right] for plane in planes]).astype(np.float32))[None]
     back = invert_affine(onto)
     h, w = bottom - top, right - left
     shrink = float(back[:, 0].norm())
@@ -116,29 +119,51 @@ def paste(planes: list[NDArray[np.generic]], colours: Colours, image: Tensor, sh
     share: (1, S, S) in [0, 1], how much of it shows.
     onto: (2, 3) float64, from pixels of brightness to those of the crop.
     """
-    layers = torch.cat([colours.yuv(image), share])
-    for index, plane in enumerate(planes):
-        _paste(plane, layers[[index, 3]], _joined(onto, invert_affine(colours.plane(index))), 2**colours.bits - 1)
+    numbers = colours.yuv(image)
+    for part in _ALIKE[: len(planes)]:
+        layers = torch.cat([numbers[part], share])
+        _paste(planes[part], layers, _joined(onto, invert_affine(colours.plane(part.start))), 2**colours.bits - 1)
 
 
-def _paste(plane: NDArray[np.generic], layers: Tensor, onto: Tensor, most: int) -> None:
-    """layers: (2, S, S), numbers and their share. onto: from pixels of the plane to those of the crop."""
-    size, (height, width) = layers.shape[-1], plane.shape
-    left, top, right, bottom = reach(onto, size, width, height)
+def _paste(planes: list[NDArray[np.generic]], layers: Tensor, onto: Tensor, most: int) -> None:
+    """layers: (K + 1, S, S), numbers of K planes of one size, and a share. onto: from pixels of planes to the crop."""
+    size, (height, width) = layers.shape[-1], planes[0].shape
+    shrink = float(onto[:, 0].norm())
+    full = resize(layers[None], max(1, round(size / shrink))) if shrink > 1.5 else layers[None]
+    least = 0.5 / most
+    x, y, side = _shown(full[0, -1], least)
+    small = full[..., y : y + side, x : x + side]
+    onto = onto * (full.shape[-1] / size) - onto.new_tensor([[0, 0, x], [0, 0, y]])
+    left, top, right, bottom = reach(onto, side, width, height)
     if right <= left or bottom <= top:
         return
-    shrink = float(onto[:, 0].norm())
-    small = resize(layers[None], max(1, round(size / shrink))) if shrink > 1.5 else layers[None]
     corner = transform_points(onto.new_tensor([[left, top]]), onto)[0]
     extent = onto.new_tensor((right - left, bottom - top))
-    normal = torch.cat([onto[:, :2] * extent / size, (corner / size)[:, None]], 1)
-    value, share = sample(small, normal, (bottom - top, right - left), "border")[0]
-    inside = sample(torch.ones_like(small[:, :1]), normal, (bottom - top, right - left), "zeros")[0, 0]
-    share = share * (inside > 0)
-    region = plane[top:bottom, left:right]
-    before = torch.from_numpy(region.astype(np.float32))
-    mixed = torch.lerp(before, value, share).round().clamp(0, most)
-    np.copyto(region, mixed.numpy().astype(plane.dtype), where=(share > 0).numpy())
+    normal = torch.cat([onto[:, :2] * extent / side, (corner / side)[:, None]], 1)
+    *values, share = sample(small, normal, (bottom - top, right - left), "border")[0]
+    if bool((_rim(small[0, -1]) > least).any()):  # where the crop shows up to its edge, nothing is repeated beyond it
+        share = share * (sample(torch.ones_like(small[:, :1]), normal, share.shape, "zeros")[0, 0] > 0)
+    for plane, value in zip(planes, values, strict=True):
+        region = plane[top:bottom, left:right]
+        mixed = torch.from_numpy(region.astype(np.float32)).lerp_(value, share).round_().clamp_(0, most)
+        np.copyto(region, mixed.numpy(), casting="unsafe")
+
+
+def _shown(share: Tensor, least: float) -> tuple[int, int, int]:
+    """Left, top and side of the smallest square of (S, S) with all shares above `least`, and one pixel around it.
+
+    What lies below moves no number of a plane by half of one. Of nothing, the square is one pixel.
+    """
+    seen = share > least
+    columns, rows = (torch.nonzero(seen.any(axis)).flatten().tolist() or [0] for axis in (0, 1))
+    size, left, top = share.shape[-1], columns[0] - 1, rows[0] - 1
+    side = min(size, max(columns[-1] - left, rows[-1] - top) + 2)
+    return max(0, min(left, size - side)), max(0, min(top, size - side)), side
+
+
+def _rim(share: Tensor) -> Tensor:
+    """(4, S): the outermost pixels of (S, S)."""
+    return torch.stack([share[0], share[-1], share[:, 0], share[:, -1]])
 
 
 def _joined(last: Tensor, first: Tensor) -> Tensor:

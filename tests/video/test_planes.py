@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from idn.swap.opacity import opacity
 from idn.video.pixel_formats import PLANAR, planes_of
 from idn.video.planes import Colours, cut, paste
 from idn.video.reading import VideoInfo
@@ -99,6 +100,40 @@ def test_a_crop_is_put_back_where_it_was_and_nowhere_else(pixel_format: str) -> 
     changed = np.abs(planes[0].astype(int) - before[0]) > 8 * unit
     assert 0.8 < changed.sum() / (32 / 1.3) ** 2 < 1.3
     assert (planes[0][changed].max() >= 235 * unit - 1) and not changed[:, 70:].any()
+
+
+def seam(share: torch.Tensor, size: int = 64) -> tuple[float, float]:
+    """Steepest change of brightness, from pixel to pixel, on the rim of what a white crop changes, and inside of it."""
+    colours = Colours.of(info("yuv444p", size=(160, 120)), "yuv444p")
+    planes = planes_of(frame(colours, "yuv444p", waves(120, 160)), 8)
+    before = planes[0].astype(float)
+    onto = torch.tensor([[0.8, 0.1, -24], [-0.1, 0.8, -8]], dtype=torch.float64)
+    paste(planes, colours, torch.ones(3, size, size), share, onto)
+    change = planes[0] - before
+    touched = torch.from_numpy(np.abs(change) > 0).float()[None, None]
+    inner = -torch.nn.functional.max_pool2d(-touched, 5, 1, 2)[0, 0].numpy() > 0
+    steep = np.maximum(np.abs(np.diff(change, axis=0, prepend=0)), np.abs(np.diff(change, axis=1, prepend=0)))
+    return float(steep[~inner].max()), float(steep[inner].max())
+
+
+def test_a_pasted_face_has_no_seam_which_a_hard_paste_has() -> None:
+    rim, inside = seam(opacity(torch.ones(1, 1, 64, 64), "ffhq", 64)[0])
+    assert rim < inside < 40
+    rim, inside = seam(torch.ones(1, 64, 64))
+    assert rim > 60 > inside
+
+
+def test_what_shows_at_the_edge_of_a_crop_ends_there_and_faint_parts_change_nothing() -> None:
+    colours = Colours.of(info("yuv444p"), "yuv444p")
+    given = planes_of(frame(colours, "yuv444p", waves()), 8)
+    onto = torch.tensor([[1.0, 0, -20.3], [0, 1.0, -10.3]], dtype=torch.float64)
+    share = torch.full((1, 40, 40), 1e-4)
+    share[:, :20, 5:30] = 1.0
+    before = given[0].copy()
+    paste(given, colours, torch.ones(3, 40, 40), share, onto)
+    changed = given[0] != before
+    assert changed[10:30, 25:50].all() and not changed[:10].any() and not changed[31:].any()
+    assert not changed[:, :24].any() and not changed[:, 51:].any()
 
 
 def test_a_crop_beyond_the_picture_repeats_its_border() -> None:

@@ -74,6 +74,8 @@ def _videos(
     cfg: DictConfig, work: "PictureWork", progress: "Callable[[int, int], None] | None"
 ) -> "Callable[[Path, Path], None]":
     """What swaps a video, with the model and the people of the pictures. progress: told of frames."""
+    from idn.data.alignment.every_face import EveryFace
+    from idn.swap.runtimes import compiled_close_ups
     from idn.swap.video.run import VideoWork
 
     if cfg.aligned:
@@ -81,10 +83,11 @@ def _videos(
     plan = {
         name: _plain(cfg[name]) for name in ("source", "faces", "like", "threshold", "match_colour", "least", "size")
     }
-    model = work.swapping.model
+    model, finder = work.swapping.model, work.detector.detector
+    close_ups = compiled_close_ups(finder, cfg.runtime, next(finder.parameters()).device, cfg.threads)
     return VideoWork(
         swapping=work.swapping,
-        everyone=work.detector,
+        everyone=EveryFace(finder, work.detector.least, close_ups),
         following=build(cfg.following),
         encoding=build(cfg.encoding),
         stamp=work.stamp,

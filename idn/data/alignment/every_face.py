@@ -1,7 +1,7 @@
 """Multi-face detector: every face of a photograph up to 8K, of any size and rotation (pyramid, tiles, turns)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ TILE, OVERLAP = 1280, 160
 """Larger copies are searched in parts of that many pixels a side, which share this many."""
 CLOSE = 192
 """Pixels of a side of the close-up, aligned to ffhq, in which landmarks are measured: the face has about 110."""
+Raw = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+"""What the network of a detector says of pictures; see `YuNetDetector.raw`."""
 _AMISS = 0.2
 """A face of a close-up has its middle within this share of the side from where the first look put it."""
 
@@ -28,23 +30,30 @@ class EveryFace:
 
     detector: on any device.
     least: pixels of a face's shorter side from which it is looked for; the smaller, the larger the copies searched.
+    close_ups: what computes `detector.raw` of one close-up, (1, 3, CLOSE, CLOSE), in another runtime; None for itself.
     Raises OptionError for a number that cannot work.
     """
 
-    def __init__(self, detector: YuNetDetector, least: float = 24.0) -> None:
+    def __init__(self, detector: YuNetDetector, least: float = 24.0, close_ups: Raw | None = None) -> None:
         require_number("least", least, 8)
-        self.detector, self.least = detector, least
+        self.detector, self.least, self._raw = detector, least, close_ups
 
     @torch.inference_mode()
-    def __call__(self, photo: Tensor, turned: bool = True) -> list[Face]:
-        """photo: (3, H, W) uint8 RGB on the CPU. turned: whether faces are looked for in all four quarter turns, or
-        upright ones only. Returns all faces, the largest first."""
+    def __call__(self, photo: Tensor, turned: bool = True, wanted: Callable[[Face], bool] | None = None) -> list[Face]:
+        """Find the faces of a picture.
+
+        photo: (3, H, W) uint8 RGB on the CPU.
+        turned: whether faces are looked for in all four quarter turns, or upright ones only.
+        wanted: asked of each face at the first look, before it is measured, which takes most of the time; None for all.
+        Returns all faces that are wanted, the largest first.
+        """
         found: list[Face] = []
         for turns in range(4 if turned else 1):
             around = photo.rot90(turns, (1, 2)).contiguous()
             faces = [face for part in self._levels(around) for face in part]
             found += [turned_back(face, turns, *photo.shape[-2:]) if turns else face for face in faces]
-        measured = (self.near(photo, face.landmarks) for face in _apart(found))
+        seen = [face for face in _apart(found) if wanted is None or wanted(face)]
+        measured = (self.near(photo, face.landmarks) for face in seen)
         large = [face for face in measured if face is not None and face.size >= self.least]
         return sorted(_apart(large), key=lambda face: face.size, reverse=True)
 
@@ -70,9 +79,11 @@ class EveryFace:
                 shift = torch.tensor((left, top), dtype=torch.float64)
                 yield [f._replace(box=f.box + shift.repeat(2), landmarks=f.landmarks + shift) for f in faces]
 
-    def near(self, photo: Tensor, landmarks: Tensor) -> Face | None:
-        """The face of these landmarks, (5, 2) float64, found again in a close-up, whichever quarter turn it stands.
+    def near(self, photo: Tensor, landmarks: Tensor, upright: bool = False) -> Face | None:
+        """The face of these landmarks, (5, 2) float64, found again in a close-up.
 
+        upright: whether it must stand the way they say. Otherwise it may stand any quarter turn, and then must be
+            seen once more in a close-up in which it is upright.
         None where the close-up shows none, or one that might be none: much looks like a face a little.
         """
         try:
@@ -82,12 +93,15 @@ class EveryFace:
         close = from_uint8(crop.image)[None].to(next(self.detector.parameters()).device)
         evidence = self.detector.evidence(close)
         turns = int(evidence.argmax())
-        if float(evidence[turns]) < CLEAR:
+        if float(evidence[turns]) < CLEAR or (turns and upright):
             return None
         face = _in_the_middle(self.detector.decode(close.rot90(turns, (2, 3)))[0])
         if face is None:
             return None
-        return _moved(turned_back(face, turns, CLOSE, CLOSE) if turns else face, crop.matrix)
+        if not turns:
+            return _moved(face, crop.matrix)
+        turned = _moved(turned_back(face, turns, CLOSE, CLOSE), crop.matrix)
+        return self.near(photo, turned.landmarks, upright=True)
 
     @torch.inference_mode()
     def in_close_ups(self, crops: Tensor, matrices: Sequence[Tensor]) -> list[Face | None]:
@@ -97,7 +111,11 @@ class EveryFace:
         matrices: N times (2, 3) float64, from pixels of the picture to those of the close-up.
         Returns the faces in pixels of the picture, or None.
         """
-        rows = self.detector.decode(crops.to(next(self.detector.parameters()).device))
+        given = crops.to(next(self.detector.parameters()).device)
+        raw = None
+        if self._raw is not None:
+            raw = tuple(torch.cat(parts) for parts in zip(*map(self._raw, given.split(1)), strict=True))
+        rows = self.detector.decode(given, raw)
         faces = (_in_the_middle(found) for found in rows)
         return [face and _moved(face, matrix) for face, matrix in zip(faces, matrices, strict=True)]
 

@@ -135,11 +135,15 @@ class Tracker:
     def _search(self, picture: FramePicture, turned: bool) -> None:
         """Look for all faces, and choose anew who is swapped."""
         copy, scale = picture.searched(self._following.search)
-        faces = [picture.put_back(face, copy, scale) for face in self._everyone(copy, turned)]
+        known = [track for track in self._tracks if not track.missing]
+
+        def is_new(face: Face) -> bool:
+            placed = picture.put_back(face, copy, scale)
+            return not any(_same(placed, track.face) for track in known)
+
+        fresh = [picture.put_back(face, copy, scale) for face in self._everyone(copy, turned, is_new) if is_new(face)]
         if turned or self._tracks:
             self._since = 0
-        known = [track for track in self._tracks if not track.missing]
-        fresh = [face for face in faces if not any(_same(face, track.face) for track in known)]
         self._seen = len(known) + len(fresh)
         candidates = [track.face for track in known] + fresh
         chosen = self._assigned(picture, candidates, len(known))

@@ -1,6 +1,6 @@
 """A detector of the red squares of tests.video.clips: a face is a square with a border of half its side around it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -31,12 +31,12 @@ class Squares:
         self.hidden, self.searches, self.close_ups = hidden, 0, 0
         self._frame, self._close = 0, False
 
-    def __call__(self, photo: Tensor, turned: bool = True) -> list[Face]:
+    def __call__(self, photo: Tensor, turned: bool = True, wanted: Callable[[Face], bool] | None = None) -> list[Face]:
         self.searches += 1
         self._frame += not self._close
         self._close = False
         face = None if self._frame in self.hidden else squares(from_uint8(photo))
-        return [] if face is None else [face]
+        return [] if face is None or (wanted is not None and not wanted(face)) else [face]
 
     def in_close_ups(self, crops: Tensor, matrices: Sequence[Tensor]) -> list[Face | None]:
         self.close_ups += 1
