@@ -15,7 +15,7 @@ from idn.errors import UserError
 from idn.evaluation.intervals import LEVEL, Bootstrap, Interval
 from idn.evaluation.metrics import EvaluationMetric
 from idn.evaluation.report.summary import Judged, Values, read_judged
-from idn.evaluation.report.table import short
+from idn.evaluation.report.table import NUMBER, short
 from idn.files.atomic import atomic_write
 
 _OF_TEACHER = ("psnr_teacher", "ssim_teacher")
@@ -133,12 +133,12 @@ def _print(rows: Sequence[Compared]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     for name in dict.fromkeys(row.column.name for row in shown):
-        table.add_column(escape(name), justify="right", overflow="fold")
+        table.add_column(escape(name), justify="right", overflow="fold", min_width=NUMBER)
     for metric in dict.fromkeys(row.metric for row in shown):
         arrow = {"higher": "↑", "lower": "↓", "one": "→ 1"}[metric.better]
         cells = [_cell(row) for row in shown if row.metric is metric]
         table.add_row(f"{metric.name} {arrow}\n[dim]{metric.unit}[/dim]", *cells)
-    Console().print(table)
+    Console().print(table, crop=False)
     for row in rows:
         if row.metric is rows[0].metric and row.against is not None:
             if row.column.name not in differ:

@@ -116,6 +116,18 @@ def test_the_terminal_says_why_pairs_have_no_picture(finished: Path, capsys) -> 
     assert "most: 1 without a picture (pixels that are no numbers)" in " ".join(capsys.readouterr().out.split())
 
 
+def test_the_terminal_shows_every_method_however_narrow_it_is(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    names = [f"method{k}" for k in range(8)]
+    evaluation(
+        tmp_path, [Mixed(name, 0.1 * k) for k, name in enumerate(names)], pair_set=Noise(count=3), teacher=None
+    ).run()
+    capsys.readouterr()
+    write_report(tmp_path)
+    heads = next(line for line in capsys.readouterr().out.splitlines() if "metric" in line)
+    assert [name for name in names if name not in heads] == []
+
+
 def test_what_stands_beside_every_number_is_stored(finished: Path) -> None:
     protocol = Protocol.read(finished)
     assert (protocol.pairs, protocol.facts, protocol.left_out) == (COUNT, {"seed": 0}, {"damaged": 2})

@@ -24,6 +24,8 @@ def colour(number: int) -> str:
 def distributions(values: Mapping[str, NDArray[np.float64]], label: str) -> str:
     """Share of the pairs by value, a line per method; what lies beyond the ends of the axis is counted at them.
 
+    A method whose pairs are all alike, as a copy's, would press the others flat: it is cut off above them.
+
     values: (P,) each, with NaN where nothing is known.
     """
     known = {name: column[np.isfinite(column)] for name, column in values.items()}
@@ -32,12 +34,15 @@ def distributions(values: Mapping[str, NDArray[np.float64]], label: str) -> str:
         return ""
     low, high = ends
     edges = np.linspace(low, high, _BINS + 1)
+    shares = {
+        name: np.histogram(np.clip(column, low, high), edges)[0] / max(len(column), 1) for name, column in known.items()
+    }
+    top = max((1.1 * shares[name].max() for name, column in known.items() if len(column) and np.ptp(column)), default=1)
     lines: dict[str, Line] = {}
-    for name, column in known.items():
-        counts = np.histogram(np.clip(column, low, high), edges)[0] / max(len(column), 1)
+    for name, counts in shares.items():
         lines[name] = [
             point
-            for k, share in enumerate(counts.tolist())
+            for k, share in enumerate(np.minimum(counts, top).tolist())
             for point in ((float(edges[k]), share), (float(edges[k + 1]), share))
         ]
     return chart(lines, label, "share of pairs", zero=True)

@@ -13,6 +13,9 @@ from rich.table import Table
 from idn.evaluation.report.summary import Judged
 from idn.files.atomic import atomic_write
 
+NUMBER = 11
+"""Characters of a column with numbers and intervals, at least."""
+
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """One row per metric, one column per method, with intervals, and every sentence that the protocol says."""
@@ -24,7 +27,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("metric", min_width=max(map(len, summary["metrics"]), default=0) + len(" ↑"))
     for method in summary["methods"]:
-        table.add_column(escape(method["name"]), justify="right", overflow="fold")
+        table.add_column(escape(method["name"]), justify="right", overflow="fold", min_width=NUMBER)
     for name, metric in summary["metrics"].items():
         arrow = {"higher": "↑", "lower": "↓", "one": "→ 1"}[metric["better"]]
         cells = [cell(method["values"].get(name), protocol["pairs"]) for method in summary["methods"]]
@@ -32,7 +35,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     if any(method["problems"] for method in summary["methods"]):
         table.add_row("no picture", *(str(sum(m["problems"].values()) or "") for m in summary["methods"]))
     console = Console()
-    console.print(table)
+    console.print(table, crop=False)  # wider than the terminal rather than without a method
     for sentence in protocol["said"]:
         console.print(f"! {sentence}", style="bold", markup=False, highlight=False)
     for sentence in (*protocol["not_measured"], *map(_gaps, filter(_has_gaps, summary["methods"]))):
