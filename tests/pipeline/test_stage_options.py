@@ -62,7 +62,7 @@ def test_a_stage_of_other_values_gets_one_sentence(stage: str, said: str, idn_cl
     assert status == 2 and said in err and len(err.splitlines()) == 1, err
 
 
-@pytest.mark.parametrize("words", ["1e400", "true", "-1", "[seed=1]", "{a:1}"])
+@pytest.mark.parametrize("words", ["1e400", "true", "-1", "[1]", "{a:1}"])
 def test_more_options_that_are_no_words_get_one_sentence(words: str, idn_cli) -> None:
     status, _, err = idn_cli("pipeline", "experiment=pipeline_small", "out=all", f"more.cache={words}")
     assert status == 2 and "more.cache=" in err and len(err.splitlines()) == 1, err

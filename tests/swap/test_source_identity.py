@@ -127,6 +127,6 @@ def test_a_person_upside_down_is_seen_upright(tmp_path: Path) -> None:
 
 def test_a_photograph_of_too_many_pixels_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos.decode_photo, "__defaults__", (100,))
-    monkeypatch.setattr(photos.read_photo, "__defaults__", (100,))
+    monkeypatch.setattr(photos.read_photo, "__defaults__", (100, None))
     with raises(FileError, "64 x 32", "max_pixels=100", path=tmp_path / "wide.png"):
         identity_of_crop(picture(tmp_path / "wide.png", (64, 32)), TinyEncoder())
