@@ -66,3 +66,15 @@ def test_a_stage_of_other_values_gets_one_sentence(stage: str, said: str, idn_cl
 def test_more_options_that_are_no_words_get_one_sentence(words: str, idn_cli) -> None:
     status, _, err = idn_cli("pipeline", "experiment=pipeline_small", "out=all", f"more.cache={words}")
     assert status == 2 and "more.cache=" in err and len(err.splitlines()) == 1, err
+
+
+@pytest.mark.parametrize("words", ["shared=null", "shared=1.5", "shared={a:1}", "rehearsal=null"])
+def test_shared_options_that_are_no_list_get_one_sentence(words: str, idn_cli) -> None:
+    status, _, err = idn_cli("pipeline", "experiment=pipeline_small", "out=all", words)
+    assert status == 2 and words.partition("=")[0] in err and len(err.splitlines()) == 1, err
+
+
+@pytest.mark.parametrize("words", ["few.train=null", "few.train=x", "few.train=[1]"])
+def test_options_of_a_rehearsal_that_are_no_list_get_one_sentence(words: str, idn_cli) -> None:
+    status, _, err = idn_cli("pipeline", "experiment=pipeline_small", "out=all", "rehearsal=true", words)
+    assert status == 2 and "few.train=" in err and len(err.splitlines()) == 1, err

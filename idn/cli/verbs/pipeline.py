@@ -13,7 +13,7 @@ from idn.cli.options.overrides import overrides
 from idn.cli.options.preflight import check_files
 from idn.cli.verbs.table import VERBS
 from idn.errors import OptionError, UserError
-from idn.files.option_checks import require_one_of
+from idn.files.option_checks import require_bool, require_one_of, require_words
 
 if TYPE_CHECKING:
     from idn.pipeline.pipeline import Stage
@@ -66,9 +66,13 @@ def _with_more(stage: "Stage", cfg: DictConfig, typed: list[str]) -> "Stage":
         more = shlex.split(" ".join(filter(None, given.values())))
     except ValueError as error:
         raise UserError(f"more.all and more.{stage.verb} cannot be read ({error}): check their quotes") from error
+    require_words("shared", cfg.shared)
+    require_bool("rehearsal", cfg.rehearsal)
     stage = replace(stage, options=(*cfg.shared, *typed, *stage.options, *more))
     if cfg.rehearsal:
-        stage = stage.rehearsed(cfg.few.get(stage.verb, ()))
+        few = cfg.few.get(stage.verb, ())
+        require_words(f"few.{stage.verb}", few)
+        stage = stage.rehearsed(few)
     try:
         options = overrides(stage.options, several=False)
         check(stage.verb, options)
