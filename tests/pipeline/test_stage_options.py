@@ -68,7 +68,9 @@ def test_more_options_that_are_no_words_get_one_sentence(words: str, idn_cli) ->
     assert status == 2 and "more.cache=" in err and len(err.splitlines()) == 1, err
 
 
-@pytest.mark.parametrize("words", ["shared=null", "shared=1.5", "shared={a:1}", "rehearsal=null"])
+@pytest.mark.parametrize(
+    "words", ["shared=null", "shared=1.5", "shared={a:1}", "rehearsal=null", "stages=null", "more=null", "few=[a]"]
+)
 def test_shared_options_that_are_no_list_get_one_sentence(words: str, idn_cli) -> None:
     status, _, err = idn_cli("pipeline", "experiment=pipeline_small", "out=all", words)
     assert status == 2 and words.partition("=")[0] in err and len(err.splitlines()) == 1, err

@@ -23,6 +23,11 @@ def pipeline(cfg: DictConfig) -> None:
     """Run the stages of an experiment that are not finished yet, or rehearse them."""
     from idn.pipeline.pipeline import Pipeline
 
+    for name in ("stages", "more", "few"):
+        if not OmegaConf.is_dict(cfg[name]):
+            raise OptionError(
+                name, cfg[name], f"must be a group of options: change single ones, as in {name}.NAME=VALUE"
+            )
     if cfg.rehearsal:
         cfg.out = str(Path(cfg.out) / "rehearsal")
     typed = [word for word in HydraConfig.get().overrides.task if word.startswith("weights_dir=")]
