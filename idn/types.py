@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+LARGEST_CROP = 8192
+"""Pixels a side that no crop of a face has more of: a file that says so is damaged."""
+
 
 class SwapBatch(NamedTuple):
     """N source-target pairs and what is known about them. S is the crop size; every image has the same framing."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from idn.errors import DamagedFile, ForeignFile, MissingFile, OptionError
 from idn.files.digests import file_sha256
+from idn.files.remote import local
 from idn.files.tensors import load_strict, read_tensors
 from teachers.record import TeacherRecord
 
@@ -53,12 +54,14 @@ def recognise(keys: Iterable[str]) -> str | None:
 def read_network(path: str | Path | None, record: TeacherRecord, family: str) -> dict[str, Tensor]:
     """The tensors in a teacher's file, on the CPU, after its size and checksum were found to be as declared.
 
-    family: the entry of SIGNS that is expected. Raises UserError if no path is given, if the file is missing, altered
-    or unreadable, and if it holds a network of another family, which is named.
+    path: also a URL.
+    family: the entry of SIGNS that is expected.
+    Raises UserError if no path is given, if the file is missing, altered or unreadable, and if it holds a network of
+    another family, which is named.
     """
     if path is None:
         raise OptionError("weights", None, f"must be a file of {record.name}: `idn teachers` says what it is called")
-    path = Path(path)
+    path = local(path)
     verify_file(path, record)
     tensors = read_tensors(path)
     found = recognise(tensors)

@@ -1,7 +1,6 @@
 """From checked options to a run of Hydra's, and one sentence for what went wrong in it."""
 
 import contextlib
-import errno
 import logging
 import os
 import re
@@ -25,6 +24,7 @@ from idn.cli.sweeps.sweep import Sweep
 from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
 from idn.files.folders import remove_unused
+from idn.files.refused_disk import is_full
 from idn.files.run_folder import DIFF, RECORD
 from idn.hardware import is_helper, keep_large_buffers
 
@@ -54,7 +54,7 @@ def explain(error: Exception) -> str | None:
         return f"{option} has no value yet: give it as {option if name else 'name'}=VALUE"
     if isinstance(error, OmegaConfBaseException):
         return _of_config(error)
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+    if is_full(error):
         return "the disk is full: free some space and run again; what was already written is kept"
     if isinstance(error, RuntimeError) and any(said in str(error) for said in OUT_OF_MEMORY):
         return "the memory is full: take a smaller data.batch or data.size, or trainer.precision=bf16-mixed on a GPU"

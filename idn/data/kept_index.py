@@ -15,6 +15,7 @@ from idn.data.crop_index import CropIndex, read_index
 from idn.data.folder_scan import MANY, scan_crops
 from idn.errors import FileError
 from idn.files.photos import changed_at, printable
+from idn.files.user_cache import cache_folder
 
 _HIDDEN, _FILE = ".crops", "index.safetensors"
 """Where the index lies in its folder; no look for pictures goes into a hidden one."""
@@ -32,7 +33,7 @@ def open_index(root: Path) -> CropIndex:
     """
     real = root.resolve()
     mark = hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idn" / "crops" / mark
+    user = cache_folder() / "crops" / mark
     with FileLock(Path(tempfile.gettempdir(), f"idn-{os.getuid()}-{mark}.lock")):
         for place in (root / _HIDDEN, user):
             if (index := _kept(root, real, place / _FILE)) is not None:

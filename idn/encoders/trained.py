@@ -12,6 +12,7 @@ from torch import Tensor
 from idn.encoders.input_crop import check_template
 from idn.encoders.mobilefacenet import MobileFaceNet
 from idn.errors import FileError, ForeignFile, MissingFile, UserError
+from idn.files.remote import local
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
 from idn.frozen import Frozen
 from idn.types import IdentityFeatures
@@ -67,7 +68,7 @@ class TrainedMobileFaceNet(Frozen):
     """Frozen MobileFaceNet from a file of `save_trained`; its size and alignment come from the file's metadata.
 
     Its name is the `weights_name`, wherever the file lies and whatever it is called.
-    weights: the file; None takes the bundled encoder of procedural faces, which knows no real person.
+    weights: the file, or its URL; None takes the bundled encoder of procedural faces, which knows no real person.
     crop_template: alignment template of the pictures it will be given.
     photographs: these may be photographs even for the bundled encoder; otherwise it is `drawn_only`, and whoever brings
         it together with photographs should refuse.
@@ -77,7 +78,7 @@ class TrainedMobileFaceNet(Frozen):
     def __init__(self, weights: str | Path | None, crop_template: str, photographs: bool = False) -> None:
         super().__init__()
         self.drawn_only = weights is None and not photographs
-        path = BUNDLED if weights is None else Path(str(weights))
+        path = BUNDLED if weights is None else local(weights)
         if not path.is_file():
             raise MissingFile(
                 path, "does not exist: train an identity encoder with `idn train-encoder`, or give its file"

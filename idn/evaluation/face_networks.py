@@ -12,6 +12,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from idn.errors import ForeignFile
 from idn.files.digests import file_sha256
+from idn.files.remote import local
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen, build_uninitialised
 from idn.geometry.warping import warp
@@ -54,7 +55,7 @@ class FaceNetwork(Frozen, ABC):
     def __init__(self, weights: str | Path) -> None:
         super().__init__()
         self.net = self._load(read_tensors(weights), weights)
-        self.facts: dict[str, Any] = {"name": self.kind, "sha256": file_sha256(Path(weights))}
+        self.facts: dict[str, Any] = {"name": self.kind, "sha256": file_sha256(local(weights))}
         self.freeze()
 
     @abstractmethod

@@ -10,6 +10,11 @@ from safetensors import SafetensorError
 from idn.errors import OptionError
 
 
+def is_full(error: Exception) -> bool:
+    """Whether an error says that a disk is full, or a user's share of it. Libraries say it in words of their own."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+
+
 @contextmanager
 def refused_disk(argument: str, folder: Path, kept: str) -> Iterator[None]:
     """Around work that writes piece by piece, and that the same command would continue.
@@ -21,6 +26,6 @@ def refused_disk(argument: str, folder: Path, kept: str) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        what = "is on a full disk" if full else f"cannot be written ({getattr(error, 'strerror', None) or error})"
+        said = getattr(error, "strerror", None) or error
+        what = "is on a full disk" if is_full(error) else f"cannot be written ({said})"
         raise OptionError(argument, folder, f"{what}: {kept} are kept, make room and run the same again") from error

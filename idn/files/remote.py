@@ -4,7 +4,6 @@ What is read that way goes through the same strict readers as a local file. Noth
 """
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from fsspec.core import url_to_fs
 
 from idn.errors import FileError, MissingExtra, MissingFile
 from idn.files.atomic import atomic_write
+from idn.files.user_cache import cache_folder
 
 _URL = re.compile(r"([a-z][a-z0-9+.]+):/{1,2}(?=[^/])")
 """Beginning of a URL; `Path` makes one of its slashes."""
@@ -69,11 +69,6 @@ def _reachable(url: str) -> Iterator[None]:
     except Exception as error:  # clients of stores raise their own
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise FileError(url, f"cannot be reached ({said}): check address, network and credentials") from error
-
-
-def cache_folder() -> Path:
-    """Where copies are kept: `idn` in $XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idn"
 
 
 def local(where: str | Path) -> Path:

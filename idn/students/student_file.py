@@ -12,9 +12,8 @@ from idn.encoders.description import describe_encoder, same_mark
 from idn.errors import EncoderMismatch, FileError, ForeignFile, UserError
 from idn.files.tensors import load_strict, read_metadata, read_tensors, write_tensors
 from idn.students.protocol import SwapStudent, known_architectures, student_class
-from idn.types import EncoderDescription, IdentityEncoder
+from idn.types import LARGEST_CROP, EncoderDescription, IdentityEncoder
 
-_LARGEST = 8192  # pixels a side: no face is as large
 STUDENT = "idn.student"
 """Key of the metadata that holds, as JSON, the architecture, its arguments and the encoder that it was built for."""
 
@@ -105,7 +104,7 @@ def read_student_file(path: str | Path) -> StudentFile:
         encoder = EncoderDescription(**described["encoder"])
         name = encoder.name or notes.get("encoder", "")
         size = None if "size" not in notes else int(notes["size"])
-        if size is not None and not 1 <= size <= _LARGEST:
+        if size is not None and not 1 <= size <= LARGEST_CROP:
             raise ValueError(f"size cannot be {size}")
         return StudentFile(
             path,

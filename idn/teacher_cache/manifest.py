@@ -17,7 +17,7 @@ from idn.errors import DamagedFile, FileError, ForeignFile, MissingFile, UserErr
 from idn.files.atomic import atomic_write
 from idn.files.digests import file_sha256
 from idn.images import resize
-from idn.types import IdentityEncoder
+from idn.types import LARGEST_CROP, IdentityEncoder
 
 MANIFEST = "cache.json"
 VERSION = 2
@@ -25,7 +25,6 @@ Part = Literal["train", "val"]
 PARTS: tuple[Part, ...] = ("train", "val")
 
 _LEAST_SQUARE = 1e-10  # 100 dB, as in idn.metrics.images
-_LARGEST = 8192  # pixels a side: no face is as large
 _MARK_LENGTH = 8
 _MARK_TOLERANCE = 1e-3
 
@@ -101,7 +100,7 @@ class CacheManifest:
             and all(isinstance(value, str | None) for value in self.weights.values()),
             "shards": all(isinstance(e.sha256, str) and _whole(e.bytes) and _whole(e.pairs) for e in entries)
             and all(_number(value) for e in entries for value in (e.error_mean, e.error_square, e.error_max)),
-            "size": _whole(self.size) and self.size <= _LARGEST,
+            "size": _whole(self.size) and self.size <= LARGEST_CROP,
             **{name: _whole(getattr(self, name)) for name in ("rows", "shard_items")},
         }
         if wrong := [name for name, is_right in right.items() if not is_right]:

@@ -8,10 +8,13 @@ import fsspec
 import pytest
 import torch
 
+from idn.encoders.trained import BUNDLED, TrainedMobileFaceNet
 from idn.errors import FileError, MissingExtra, MissingFile, UnfitTensors
 from idn.files import remote as remote_files
 from idn.files.remote import exists, is_url, local, send
 from idn.files.tensors import load_strict, read_tensors, write_tensors
+from teachers.record import FaceInput, SourceInput, TeacherRecord
+from teachers.weight_files import read_network
 from tests.raising import raises
 
 
@@ -58,6 +61,18 @@ def test_weights_behind_a_url_are_read_as_strictly_as_local_ones(
         load_strict(torch.nn.Linear(3, 3), read_tensors("memory://bucket/models/w.safetensors"), "w")
     with raises(MissingFile, "memory://bucket/models/x.safetensors"):
         read_tensors("memory://bucket/models/x.safetensors")
+
+
+def test_encoders_and_teachers_are_read_from_urls(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    send(BUNDLED, "memory://bucket/encoder.safetensors")
+    encoder = TrainedMobileFaceNet("memory://bucket/encoder.safetensors", "ffhq")
+    assert encoder.name == TrainedMobileFaceNet(None, "ffhq").name
+    write_tensors(tmp_path / "w.safetensors", {"weight": torch.ones(2)})
+    send(tmp_path / "w.safetensors", "memory://bucket/w.safetensors")
+    record = TeacherRecord("GHOST", "CC0", True, FaceInput(), SourceInput("nothing"))
+    assert set(read_network("memory://bucket/w.safetensors", record, "GHOST")) == {"weight"}
+    with raises(MissingFile, "memory://bucket/none.pth"):
+        read_network("memory://bucket/none.pth", record, "GHOST")
 
 
 def test_a_copy_is_kept_until_the_original_changes(

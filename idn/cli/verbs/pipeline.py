@@ -28,6 +28,8 @@ def pipeline(cfg: DictConfig) -> None:
             raise OptionError(
                 name, cfg[name], f"must be a group of options: change single ones, as in {name}.NAME=VALUE"
             )
+    require_words("shared", cfg.shared)
+    require_bool("rehearsal", cfg.rehearsal)
     if cfg.rehearsal:
         cfg.out = str(Path(cfg.out) / "rehearsal")
     typed = [word for word in HydraConfig.get().overrides.task if word.startswith("weights_dir=")]
@@ -71,8 +73,6 @@ def _with_more(stage: "Stage", cfg: DictConfig, typed: list[str]) -> "Stage":
         more = shlex.split(" ".join(filter(None, given.values())))
     except ValueError as error:
         raise UserError(f"more.all and more.{stage.verb} cannot be read ({error}): check their quotes") from error
-    require_words("shared", cfg.shared)
-    require_bool("rehearsal", cfg.rehearsal)
     stage = replace(stage, options=(*cfg.shared, *typed, *stage.options, *more))
     if cfg.rehearsal:
         few = cfg.few.get(stage.verb, ())

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch.utils.data import get_worker_info
 
 from idn.data.crop_index import read_index
 from idn.data.shards.write import INDEX, MEGABYTE, shard_name
 from idn.errors import DamagedFile, MissingFile, OptionError
-from idn.files.remote import cache_folder, exists, fetch, is_url, local, remote
+from idn.files.remote import exists, fetch, is_url, local, remote
+from idn.files.user_cache import cache_folder
 
 _OPEN = 16
 """Shards that a process keeps open."""
@@ -45,7 +46,7 @@ class ShardedCrops:
         try:
             with safe_open(self._index_file, framework="np") as file:
                 self.places, self.sizes = file.get_tensor("places"), file.get_tensor("shard_sizes")
-        except Exception as error:  # of an index of other files, too
+        except (OSError, SafetensorError) as error:  # also of the index of a folder
             raise DamagedFile(self._index_file, "names no shards: make them again with `idn shards`") from error
         self._open: dict[int, int] = {}
         self._fetcher: ThreadPoolExecutor | None = None

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from idn.errors import FileError, UserError
 from idn.files.atomic import atomic_write
+from idn.files.user_cache import cache_folder
 
 FOLDER = "IDN_CONVERTERS"
 """Environment variable with the folder of the environments."""
@@ -54,9 +55,7 @@ def folder() -> Path:
     """Where the environments lie."""
     if chosen := os.environ.get(FOLDER):
         return Path(chosen).expanduser()
-    home = Path.home()
-    caches = {"win32": os.environ.get("LOCALAPPDATA", home / "AppData/Local"), "darwin": home / "Library/Caches"}
-    return Path(caches.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "idn" / "converters"
+    return cache_folder() / "converters"
 
 
 def _tell(line: str) -> None:

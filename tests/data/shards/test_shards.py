@@ -2,6 +2,7 @@ import multiprocessing
 import pickle
 import tarfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import fsspec
@@ -126,7 +127,7 @@ def test_a_run_that_goes_on_repeats_and_skips_no_sample(stored: str, workers: in
 
     def batches(first: int, count: int, loaders: int) -> list[SwapBatch]:
         loader = DataLoader(data, 4, sampler=Endless(first), collate_fn=join_batches, num_workers=loaders)
-        return [batch for batch, _ in zip(loader, range(count), strict=False)]
+        return list(islice(loader, count))
 
     whole = batches(0, 12, 0)
     parts = batches(0, 5, workers) + batches(5 * 4, 7, 2 - workers)  # stopped in the middle, with other workers after
