@@ -63,7 +63,7 @@ class LiteRTFormat:
                 "inputs": {name: list(value.shape) for name, value in network.inputs.items()},
                 "outputs": list(network.outputs),
                 "delicate": list(network.delicate),
-                "bits": 32 if integers else {"fp32": 32, "fp16": 16, "int8": 8}[precision],
+                "bits": {"fp32": 32, "fp16": 16, "int8": 8}[precision],
             }
             environment.convert(self.name, request)
 
