@@ -121,7 +121,7 @@ def test_the_worker_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.Monke
     assert {entry[:1] + tuple(map(str, entry[1:3])) for entry in seen} == {
         ("litert", "{'target': [1, 3, 8, 8]}", "['image', 'mask']")
     }
-    assert [bits for *_, bits, _ in seen] == [32, 16, 32, 8]
+    assert [bits for *_, bits, _ in seen] == [32, 16, 8, 8]
     assert [samples is not None for *_, samples in seen] == [False, False, True, False]
     np.testing.assert_array_equal(seen[2][-1]["target"], np.concatenate([crop for (crop,) in crops]))
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["x.tflite"]
