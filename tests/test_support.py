@@ -21,9 +21,9 @@ from idn.types import IdentityFeatures
 from tests.raising import raises
 
 
-def rates(total: int, warmup: int, floor: float) -> list[float]:
+def rates(total: int, warmup: int, floor: float, hold: float = 0.0) -> list[float]:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = warmup_cosine(optimizer, total, warmup, floor)
+    schedule = warmup_cosine(optimizer, total, warmup, floor, hold)
     seen = []
     for _ in range(total + 1):
         seen.append(optimizer.param_groups[0]["lr"])
@@ -38,6 +38,13 @@ def test_schedule_rises_then_falls_to_its_floor() -> None:
     assert seen[100] == pytest.approx(0.2)
     assert all(a < b for a, b in itertools.pairwise(seen[:11]))
     assert all(a > b for a, b in itertools.pairwise(seen[10:]))
+
+
+def test_schedule_holds_its_rate_for_the_share_after_the_rise() -> None:
+    seen = rates(110, 10, 0.1, hold=0.6)
+    assert seen[10:71] == pytest.approx([2.0] * 61) and seen[110] == pytest.approx(0.2)
+    assert all(a > b for a, b in itertools.pairwise(seen[70:]))
+    assert rates(100, 10, 0.1, hold=1.0)[100] == pytest.approx(2.0)
 
 
 def test_a_run_shorter_than_its_warmup_still_reaches_the_full_rate() -> None:

@@ -194,7 +194,12 @@ def test_the_folder_of_a_run_means_its_last_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "argument"), [({"warmup_steps": -1}, "warmup_steps"), ({"warmup_steps": 1, "floor": 2}, "floor")]
+    ("numbers", "argument"),
+    [
+        ({"warmup_steps": -1}, "warmup_steps"),
+        ({"warmup_steps": 1, "floor": 2}, "floor"),
+        ({"warmup_steps": 1, "hold": -0.1}, "hold"),
+    ],
 )
 def test_a_schedule_that_cannot_be_meant_is_refused(numbers: dict[str, int], argument: str) -> None:
     import torch
