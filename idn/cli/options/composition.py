@@ -38,13 +38,27 @@ def composed(verb: str, options: Sequence[str] = ()) -> tuple[DictConfig, DictCo
 
     Raises what Hydra raises for options that do not make a config, and UserError for a search path that is not there.
     """
-    config = _composed(verb, tuple(options))
+    config = _searched(verb, tuple(options)) if search(options) else _ours(verb, tuple(options), _last_change())
     ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     write_paths(ours)
     return ours, config.hydra
 
 
+def _last_change() -> int:
+    """Time of the latest change of a config file of this package, in ns; an editable installation may see some."""
+    return max(path.stat().st_mtime_ns for path in conf_dir().rglob("*"))
+
+
 @lru_cache(maxsize=128)
+def _ours(verb: str, options: tuple[str, ...], _changed: int) -> DictConfig:
+    return _composed(verb, options)
+
+
+@lru_cache(maxsize=128)
+def _searched(verb: str, options: tuple[str, ...]) -> DictConfig:
+    return _composed(verb, options)
+
+
 def _composed(verb: str, options: tuple[str, ...]) -> DictConfig:
     with composing(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "provider=.* is not available")  # said in one sentence below
@@ -82,8 +96,9 @@ def write_paths(config: DictConfig) -> None:
 
 
 def forget() -> None:
-    """Compose anew from now on: for the next command of the same process, before which files may have changed."""
-    _composed.cache_clear()
+    """Compose anew what a search path is part of: for the next command of the same process, before which the files
+    there may have changed."""
+    _searched.cache_clear()
 
 
 def search(options: Sequence[str]) -> list[str]:
