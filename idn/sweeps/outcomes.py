@@ -39,7 +39,7 @@ class Outcome:
     """What makes it once more: the words after `idn`."""
     state: State = "unfinished"
     reason: str | None = None
-    """Why it came to no result, or was ended early."""
+    """Why it came to no result, was ended early, or went on as another run."""
     values: dict[str, float] = field(default_factory=dict)
     """Of its metrics, by key; of an unfinished run, none."""
     objectives: list[str] = field(default_factory=list)
@@ -101,12 +101,15 @@ def remove_products(folder: Path, outcomes: Sequence[Outcome], kept: Sequence[Ou
     folder: of the sweep. Metrics, pictures and configs stay.
     """
     for outcome in outcomes:
-        if outcome in kept or outcome.state == "unfinished":
-            continue
-        run = folder / outcome.folder
-        shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
-        for product in run.glob("*.safetensors"):
-            product.unlink(missing_ok=True)
+        if outcome not in kept and outcome.state != "unfinished":
+            remove_states(folder / outcome.folder)
+
+
+def remove_states(run: Path) -> None:
+    """Remove checkpoints and product of a run. run: its folder."""
+    shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
+    for product in run.glob("*.safetensors"):
+        product.unlink(missing_ok=True)
 
 
 def varied(outcomes: Sequence[Outcome]) -> list[str]:

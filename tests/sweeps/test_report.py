@@ -85,6 +85,7 @@ def test_parallel_coordinates_space_rates_by_their_logarithm() -> None:
     heights = [line.split(" ")[0].split(",")[1].strip('"') for line in drawn.split('points="')[1:]]
     low, middle, high = sorted(map(float, heights))
     assert middle == pytest.approx((low + high) / 2, abs=0.2) and parallel([], []) == ""
+    assert parallel([Axis("seed", ["7", "7"])], [0.0, 1.0]).count(">7<") == 1
     assert shade(0.0) == "#0072b2" and shade(1.0) == "#d55e00"
 
 
@@ -103,3 +104,5 @@ def test_networks_of_one_size_have_one_speed_and_one_reason_is_said_once(tmp_pat
     drawn = next(part for part in text.split("<svg") if 'by milliseconds"' in part)
     places = {part.split("<title>")[1][0]: part.split('cx="')[1].split('"')[0] for part in drawn.split("<circle")[1:]}
     assert places["0"] == places["1"] != places["2"]
+    write_page(runs[:2], tmp_path, tmp_path / "alike.html")
+    assert "Quality against cost" not in (tmp_path / "alike.html").read_text(), "they cost the same"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +16,7 @@ from idn.cli.sweeps.search import STUDY, directions, open_storage, search_space,
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int
 from idn.files.run_folder import newest_checkpoint
-from idn.sweeps.outcomes import NOTES, Notes
+from idn.sweeps.outcomes import NOTES, Notes, remove_states
 
 if TYPE_CHECKING:
     import optuna
@@ -56,6 +57,7 @@ class Search:
         if "metric" not in config:
             raise UserError("a search needs a verb that trains, which reaches something")
         self.trials, self.parallel, self.folder = sweeper.trials, sweeper.parallel, folder.resolve()
+        self.keep_losers = bool(config.keep_losers)
         self.space, self.fixed = search_space(options)
         wanted = directions(config.metric)
         if len(wanted) > 1 and sweeper.pruner is not None:
@@ -109,6 +111,7 @@ class Search:
             asked = [self.study.ask(self.space) for _ in range(min(self.parallel, left))]
             for trial in asked:
                 trial.set_user_attr(FOLDER, str(self.folder))
+                self._note_killed(trial)
             try:
                 returned = launch([self._job(trial) for trial in asked], asked[0].number)
             except Exception as error:  # of a launcher: one of its runs was killed, or it does not work at all
@@ -133,6 +136,19 @@ class Search:
             self.study._storage.set_trial_user_attr(trial._trial_id, STOPPED, True)
             self.study.tell(trial.number, state=TrialState.FAIL)
 
+    def _killed(self, trial: Any) -> "Iterator[optuna.trial.FrozenTrial]":
+        """The trials that a trial goes on from: the last one that was killed, and those before it."""
+        while (before := trial.user_attrs.get(CONTINUES)) is not None:
+            trial = self.study.get_trials(deepcopy=False)[before]
+            yield trial
+
+    def _note_killed(self, trial: "optuna.Trial") -> None:
+        """Say of the run that this one goes on from which one that is."""
+        killed, notes = next(self._killed(trial), None), Notes(self.folder / NOTES)
+        for outcome in notes.read() if killed is not None else ():
+            if outcome.folder == str(killed.number):
+                notes.add(replace(outcome, reason=f"was killed, and went on as run {trial.number}"))
+
     def _count(self) -> int:
         """Trials that have ended, but for those that were stopped and asked for anew."""
         ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
@@ -143,8 +159,8 @@ class Search:
         given = [
             f"{name}={value if isinstance(value, str) else spelled(value)}" for name, value in trial.params.items()
         ]
-        before = trial.user_attrs.get(CONTINUES)
-        state = None if before is None else newest_checkpoint(self.folder / str(before))
+        saved = (newest_checkpoint(self.folder / str(before.number)) for before in self._killed(trial))
+        state = next(filter(None, saved), None)
         resumed = [] if state is None else [f"resume={spelled(str(state))}"]
         return [*self.fixed, *given, *resumed, f"hydra.sweep.subdir={trial.number}"]
 
@@ -152,6 +168,8 @@ class Search:
         """What a run has reached, NaN or anything else for one that failed; of one that was ended early it is known."""
         from optuna.trial import TrialState
 
+        for killed in self._killed(trial) if not self.keep_losers else ():
+            remove_states(self.folder / str(killed.number))
         values = value if isinstance(value, list) else [value]
         if all(isinstance(one, int | float) and math.isfinite(one) for one in values):
             self.study.tell(trial, [float(one) for one in values], skip_if_finished=True)
@@ -173,4 +191,4 @@ class Search:
         for outcome in begun:
             if outcome.state == "unfinished":
                 reason = f"its process has ended ({said})"
-                notes.add(type(outcome)(**vars(outcome) | {"state": "failed", "reason": reason}))
+                notes.add(replace(outcome, state="failed", reason=reason))

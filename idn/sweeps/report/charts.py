@@ -87,6 +87,8 @@ def _axis(x: float, axis: Axis) -> str:
         parts += [f'<text x="{x + 5:.0f}" y="{y + 4:.0f}">{escape(word)}</text>' for word, y in marks.items()]
     elif numbers:
         low, high = (number(end) if abs(end) >= 1e6 else brief(str(end)) for end in (min(numbers), max(numbers)))
+        if low == high:
+            return "".join([*parts, f'<text x="{x + 5:.0f}" y="{(_TOP + base) / 2 + 4:.0f}">{low}</text>'])
         parts.append(f'<text x="{x:.0f}" y="{base + 16}" text-anchor="middle">{low}</text>')
         parts.append(f'<text x="{x:.0f}" y="{_TOP - 8}" text-anchor="middle">{high}</text>')
     return "".join(parts)
@@ -116,9 +118,7 @@ class Point(NamedTuple):
 
 
 def points(runs: Sequence[Point], across: str, up: str) -> str:
-    """Runs by two metrics, those of the front joined and named; "" without any."""
-    if not runs:
-        return ""
+    """Runs by two metrics, those of the front joined and named. runs: one at least."""
     left, right, top, base, pad = 60, 410, 12, 200, 14
     spans = [_ends([run.across for run in runs]), _ends([run.up for run in runs])]
 

@@ -97,14 +97,15 @@ def _coordinates(outcomes: Sequence[Outcome], names: Sequence[str], keys: Sequen
 
 
 def _fronts(outcomes: Sequence[Outcome], first: str | None) -> list[str]:
-    """Quality against each cost that the runs know."""
+    """Quality against each cost in which the runs differ."""
     drawn = []
     for cost in _COSTS if first is not None and first not in _COSTS else ():
         known = _alike(one for one in ranked(outcomes) if cost in one.values)
         leading = front(known, [first, cost])
         runs = [Point(one.folder, one.values[cost], one.values[first], one in leading) for one in known]
-        drawn.append(points(runs if len(runs) > 1 else [], head(cost), head(first)))
-    return [text for text in drawn if text]
+        if len({run.across for run in runs}) > 1:
+            drawn.append(points(runs, head(cost), head(first)))
+    return drawn
 
 
 def _alike(outcomes: Iterable[Outcome]) -> list[Outcome]:

@@ -62,6 +62,10 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     out, _ = idn(tmp_path, *SEARCH, "hydra.sweeper.trials=6").communicate()
     outcomes = read_outcomes(tmp_path / "sweep")
     assert before == 3 and len(outcomes) == 7, out
-    assert [one.folder for one in outcomes if one.state == "unfinished"] == ["2"]
+    assert [(one.folder, one.reason) for one in outcomes if one.state == "unfinished"] == [
+        ("2", "was killed, and went on as run 3")
+    ]
+    (kept,) = {path.parts[-3] for path in (tmp_path / "sweep").rglob("*.ckpt")}
+    assert (tmp_path / "sweep" / kept / "student.safetensors").is_file(), "the best, and nothing of what was killed"
     assert outcomes[3].choices == outcomes[2].choices and outcomes[3].state != "unfinished"
     assert all(json.loads(line)["folder"] for line in notes.read_text().splitlines())

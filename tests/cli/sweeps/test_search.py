@@ -75,11 +75,12 @@ def test_a_search_survives_a_failure_an_early_end_and_a_kill(
 
     begun: list[str] = []
     monkeypatch.setattr(Verb, "task", lambda verb: training(begun=begun))
-    status, _, err = idn_cli(*WORDS, "-m", *SPACE, *QUICK)
+    status, _, err = idn_cli(*WORDS, "-m", *SPACE, *QUICK, "keep_losers=false")
     assert status == 2 and "on purpose" in err
     outcomes = {one.folder: one for one in read_outcomes(tmp_path / "sweep")}
     assert len(outcomes) == 6 and outcomes["4"].state == "hopeless" and outcomes["1"].reason == "on purpose"
     assert outcomes["4"].choices == outcomes["3"].choices, "what was killed is tried again"
+    assert outcomes["3"].reason == "was killed, and went on as run 4" and not Path("sweep/3/checkpoints").exists()
     assert begun[0].endswith("sweep/3/checkpoints/last.ckpt") and begun[1].endswith("None")
     assert outcomes["5"].choices != outcomes["0"].choices, "the sampler does not begin once more"
     study = optuna.load_study(study_name="idn", storage=f"sqlite:///{tmp_path}/sweep/optuna.db")
