@@ -72,6 +72,8 @@ def compare(folders: Sequence[Path], csv_path: Path | None = None) -> list[Compa
     columns = [Column(label, name, judged) for label, judged in reports.items() for name in judged.names]
     rows = _compared(columns, _comparable(list(reports.values())))
     _print(rows)
+    for sentence in dict.fromkeys(said for row in rows for said in row.column.judged.protocol.said):
+        print(f"! {sentence}")
     if csv_path is not None:
         _write(rows, csv_path)
     return rows

@@ -15,28 +15,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from idn.data.alignment.detector import Detector
-from idn.errors import UserError
+from idn.errors import OptionError, UserError
 from idn.evaluation.face_networks import FaceNetwork
 from idn.evaluation.landmarks import Landmarks
+from idn.evaluation.looking import KeptGallery, Look
 from idn.evaluation.methods.method import Method, Swaps, check_names
 from idn.evaluation.metrics import Seen, measured
 from idn.evaluation.pairs.pair_set import Pairs, PairSet
 from idn.evaluation.parts import Part, Parts, strips
 from idn.evaluation.perceptual import Inception, Lpips
+from idn.evaluation.presence import faces_found, where_found
 from idn.evaluation.protocol import PROTOCOL, Models, Protocol, checksum, describe_protocol
-from idn.evaluation.recogniser import Gallery, Judge, check_independent, look_at_pairs
+from idn.evaluation.recogniser import Gallery, Judge, check_independent
+from idn.evaluation.record import Record
 from idn.evaluation.timeline import Past, Timeline, Track
-from idn.files.atomic import atomic_write
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_bool, require_int
-from idn.files.tensors import read_metadata, read_tensors, write_tensors
-from idn.images import to_uint8
 from idn.types import IdentityEncoder, IdentityFeatures
-
-METHODS = "methods.json"
-"""Name of the file that tells what was evaluated."""
-GALLERY, FEATURES = "gallery.safetensors", "features"
-"""Name of the file with what the recogniser saw in the pairs, and of the targets' features in it."""
 
 
 @dataclass
@@ -101,9 +96,9 @@ class Evaluation:
         first = self._load(range(1))
         for method in self.methods:  # what cannot answer says so before anything takes long
             method.swap(first, self.encoder(first.batch.source))
-        gallery = self._gallery()
         protocol = self._protocol()
         self._begin(protocol)
+        gallery = self._gallery()
         parts = Parts(self.out)
         judge = Judge(gallery, self.pair_set.names)
         timeline = Timeline(self.pair_set.runs)
@@ -129,19 +124,16 @@ class Evaluation:
 
     def _gallery(self) -> Gallery:
         """What the recogniser sees in sources and targets, kept in the folder with the targets' features."""
-        path, key = self.out / GALLERY, self._gallery_key()
-        if not path.is_file() or read_metadata(path).get("key") != key:
-            seen: list[tuple[Tensor, Tensor]] = []
-            features: list[Tensor] = []
-            for _, rows in self._chunks("looking"):
-                batch = self._load(rows).batch
-                source, target = self.recogniser(batch.source), self.recogniser(batch.target)
-                seen.append((source.embedding, target.embedding))
-                features.append(self._features(batch.target, target))
-            found = {**look_at_pairs(seen)._asdict(), FEATURES: torch.cat(features)}
-            write_tensors(path, found, {"key": key})
-        kept = read_tensors(path)
-        return Gallery(*(kept[name] for name in Gallery._fields))
+        kept = KeptGallery(self.out, self._gallery_key())
+        if not kept.whole:
+            for number, rows in self._chunks("looking"):
+                if not kept.has(number):
+                    batch = self._load(rows).batch
+                    source, target = self.recogniser(batch.source), self.recogniser(batch.target)
+                    features = self._features(batch.target, target)
+                    kept.keep(number, Look(source.embedding, target.embedding, features))
+            kept.join(self.chunks)
+        return kept.read()
 
     def _gallery_key(self) -> str:
         facts = [self.pair_set.digest(), self.pair_set.size, self.pair_set.template, checksum(self.recogniser)]
@@ -159,12 +151,15 @@ class Evaluation:
         for method in self.methods:
             with clock(method.name):
                 swaps[method.name] = method.swap(pairs, who)
-        if self.landmarks is None:
-            return _Answered(pairs, swaps, None, {})
-        points, find = pairs.batch.landmarks, self.landmarks
+        points, find, found = pairs.batch.landmarks, self.landmarks, {}
+        if self.detector is not None:
+            with clock("detector"):
+                found = {name: faces_found(self.detector, mine.image, points) for name, mine in swaps.items()}
+        if find is None:
+            return _Answered(pairs, swaps, found, None, {})
         with clock("landmarks"):
-            found = {name: find(mine.image, points) for name, mine in swaps.items()}
-            return _Answered(pairs, swaps, find(pairs.batch.target, points), found)
+            seen = {name: where_found(find(mine.image, points), found.get(name)) for name, mine in swaps.items()}
+            return _Answered(pairs, swaps, found, find(pairs.batch.target, points), seen)
 
     def _judged(self, rows: range, judge: Judge, timeline: Timeline) -> Part:
         """Every method on one chunk."""
@@ -190,7 +185,7 @@ class Evaluation:
                     answer=None if name == self.teacher else teacher,
                     landmarks=answered.landmarks.get(name),
                     target_landmarks=answered.target_landmarks,
-                    found=self._found(swaps.image),
+                    found=answered.found.get(name),
                     past=pasts.get(name),
                     lpips=self.lpips,
                     read={key: net.distance(read[key], targets[key]) for key, net in self.networks.items()},
@@ -213,35 +208,29 @@ class Evaluation:
         found = looked.features.float().mean((2, 3)) if self.extractor is None else self.extractor(images)
         return found.cpu()
 
-    def _found(self, images: Tensor) -> Tensor | None:
-        """(N,) float: 1 where the detector sees a face; None without one."""
-        if self.detector is None:
-            return None
-        return torch.tensor([float(bool(self.detector(picture))) for picture in to_uint8(images).cpu()])
-
     def _protocol(self) -> Protocol:
         landmarks, lpips = (self.landmarks, self.no_landmarks), (self.lpips, self.no_lpips)
         networks = self.extractor, self.networks, self.no_networks
-        return describe_protocol(self.pair_set, Models(self.recogniser, self.taught, *landmarks, *lpips, *networks))
+        models = Models(self.recogniser, self.taught, *landmarks, *lpips, *networks, detector=self.detector)
+        return describe_protocol(self.pair_set, models)
 
     def _begin(self, protocol: Protocol) -> None:
         """Store protocol and methods. Raises UserError if the folder holds parts of another evaluation."""
-        facts = {
-            "batch": self.batch,
-            "teacher": self.teacher,
-            "methods": [{"name": method.name, **method.facts} for method in self.methods],
-        }
-        path = self.out / METHODS
-        if path.is_file() and (self.out / PROTOCOL).is_file():
+        record = Record(self.batch, self.teacher, [{"name": method.name, **method.facts} for method in self.methods])
+        before = Record.read(self.out)
+        if before is not None and (self.out / PROTOCOL).is_file():
             if others := Protocol.read(self.out).differences(protocol):
                 raise UserError(
                     f"out={self.out} holds an evaluation by another protocol ({others[0]}): give another folder"
                 )
-            if json.loads(path.read_text()) != json.loads(json.dumps(facts)):
-                raise UserError(f"out={self.out} holds an evaluation of other methods: give another folder")
+            if said := before.difference(record):
+                raise UserError(f"out={self.out} holds an evaluation {said}: give another folder")
+        elif other := next((path.name for path in self.out.iterdir() if not path.name.startswith(".")), None):
+            raise OptionError(
+                "out", self.out, f"is no evaluation and holds other files, such as {other}: give a new one"
+            )
         protocol.write(self.out)
-        with atomic_write(path) as draft:
-            draft.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        record.write(self.out)
 
 
 class _Answered(NamedTuple):
@@ -249,10 +238,12 @@ class _Answered(NamedTuple):
 
     pairs: Pairs
     swaps: Mapping[str, Swaps]
+    found: Mapping[str, Tensor]
+    """By method, (N,) float: 1 where a detector sees a face; empty where nobody asks."""
     target_landmarks: Tensor | None
     """(N, 68, 2), where they are looked for."""
     landmarks: Mapping[str, Tensor]
-    """The same by method; empty where nobody looks."""
+    """The same by method, NaN where no face is seen; empty where nobody looks."""
 
 
 def _follow(timeline: Timeline, rows: range, answered: _Answered) -> Mapping[str, Past]:

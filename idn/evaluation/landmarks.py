@@ -48,17 +48,20 @@ def head_points(like: Tensor) -> tuple[list[int], Tensor]:
 def head_rotation(landmarks: Tensor) -> Tensor:
     """How heads are turned, (N, 3, 3) rotation matrices; the unit matrix looks into the camera.
 
-    landmarks: (N, 68, 2), y down, in any unit.
+    landmarks: (N, 68, 2), y down, in any unit; NaN gives NaN.
     This is the least-squares affine camera of the average head, made a rotation with one scale: perspective is passed
     over, and a head unlike the average one seems turned a little.
     """
     numbers, head = head_points(landmarks.double())
-    seen = landmarks.double()[:, numbers]
     head = head - head.mean(0)
+    seen = landmarks.double()[:, numbers]
+    known = seen.isfinite().all(2).all(1)[:, None, None]
+    seen = torch.where(known, seen, head[:, :2])
     camera = torch.linalg.lstsq(head.expand(len(seen), -1, -1), seen - seen.mean(1, keepdim=True)).solution.mT
     left, _, right = torch.linalg.svd(camera, full_matrices=False)
     rows = left @ right
-    return torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
+    whole = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
+    return torch.where(known, whole, torch.nan)
 
 
 def pose_error(landmarks: Tensor, others: Tensor) -> Tensor:

@@ -2,16 +2,18 @@
 evaluation goes on."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from idn.errors import DamagedFile
 from idn.files.atomic import atomic_write
 from idn.images import resize, to_uint8
 
@@ -20,6 +22,9 @@ PARTS = "parts"
 SIDE = 112
 """Pixels of a picture in a strip."""
 _QUALITY = 82
+_ROWS, _FEATURES = "rows.json", "features.safetensors"
+_ROW = {"pair", "source_person", "target_person", "method", "problem", "values"}
+_AGAIN = "is damaged: delete it and give the command of `idn eval` again, which judges the pairs of this part once more"
 
 
 class Part(NamedTuple):
@@ -50,17 +55,21 @@ class Parts:
         with atomic_write(self._place(number)) as draft:
             draft.mkdir()
             judged = {"rows": list(part.rows), "seconds": dict(part.seconds)}
-            (draft / "rows.json").write_text(json.dumps(judged, ensure_ascii=False))
-            save_file(
-                {name: value.contiguous() for name, value in part.features.items()}, draft / "features.safetensors"
-            )
+            (draft / _ROWS).write_text(json.dumps(judged, ensure_ascii=False))
+            save_file({name: value.contiguous() for name, value in part.features.items()}, draft / _FEATURES)
             for place, strip in enumerate(part.strips):
                 (draft / f"{place:03d}.webp").write_bytes(strip)
 
-    def rows(self, count: int) -> Iterator[Mapping[str, Any]]:
-        """All rows of the first `count` chunks, in order."""
-        for number in range(count):
-            yield from self._judged(number)["rows"]
+    def rows(self, number: int, methods: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """All rows of a chunk, in order. Raises FileError for one that is damaged or is not of these methods."""
+        place = self._place(number)
+        try:
+            rows = self._judged(number)["rows"]
+            if not all(row.keys() >= _ROW and row["method"] in methods for row in rows):
+                raise ValueError("rows of something else")
+            return rows
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DamagedFile(place, _AGAIN) from error
 
     def seconds(self, count: int) -> dict[str, float]:
         """What took how long, over the first `count` chunks."""
@@ -72,14 +81,29 @@ class Parts:
 
     def features(self, count: int, method: str) -> Tensor:
         """(P, C) of a method over the first `count` chunks."""
-        return torch.cat([load_file(self._place(n) / "features.safetensors")[method] for n in range(count)])
+        return torch.cat([self._features(number)[method] for number in range(count)])
 
     def strip(self, number: int, place: int) -> bytes:
         """The WebP of one pair: chunk, and place in it."""
-        return (self._place(number) / f"{place:03d}.webp").read_bytes()
+        return self._content(number, f"{place:03d}.webp")
+
+    def _features(self, number: int) -> Mapping[str, Tensor]:
+        try:
+            return load_file(self._place(number) / _FEATURES)
+        except (OSError, SafetensorError) as error:
+            raise DamagedFile(self._place(number), _AGAIN) from error
 
     def _judged(self, number: int) -> Mapping[str, Any]:
-        return json.loads((self._place(number) / "rows.json").read_text())
+        try:
+            return json.loads(self._content(number, _ROWS))
+        except ValueError as error:
+            raise DamagedFile(self._place(number), _AGAIN) from error
+
+    def _content(self, number: int, name: str) -> bytes:
+        try:
+            return (self._place(number) / name).read_bytes()
+        except OSError as error:
+            raise DamagedFile(self._place(number), _AGAIN) from error
 
     def _place(self, number: int) -> Path:
         return self.folder / f"{number:06d}"

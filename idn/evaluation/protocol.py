@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import idn
+from idn.data.alignment.detector import Detector
 from idn.encoders.description import describe_encoder
 from idn.errors import UserError
 from idn.evaluation.face_networks import FaceNetwork
@@ -26,8 +27,10 @@ from idn.types import IdentityEncoder
 
 PROTOCOL = "protocol.json"
 """Name of its file in the folder of an evaluation."""
-REVISION = 1
+REVISION = 2
 """Counts what changes the meaning of a number: two reports of different revisions cannot be compared."""
+_CHECKSUM = 64
+"""Digits of a SHA-256."""
 _EYE_WIDTH = 0.38
 """Of an eye between its landmarks, in distances of the eyes, about."""
 _MAY_DIFFER = ("versions", "said", "not_measured")
@@ -54,6 +57,9 @@ class Protocol:
     """Name, checksum, licence; and whom it taught."""
     landmarks: Mapping[str, Any] | None
     """The model of the 68 landmarks, and its terms; or why there are none."""
+    detector: Mapping[str, Any] | None
+    """What looks for a face in every swap, and its settings; without one, landmarks are read where there may be no
+    face. None where nobody asks."""
     lpips: Mapping[str, Any] | None
     """Which network's distance it is, and its checksum; None where it is not measured."""
     networks: Mapping[str, Mapping[str, Any]]
@@ -90,20 +96,30 @@ class Protocol:
     def differences(self, other: "Protocol") -> list[str]:
         """What keeps numbers of the two from being compared: "seed: 0 and 1", for every such field."""
         mine, theirs = (json.loads(json.dumps(asdict(one))) for one in (self, other))
-        return [
-            f"{field.name}: {_short(mine[field.name], theirs[field.name])}"
+        found = {
+            field.name: _short(mine[field.name], theirs[field.name])
             for field in fields(self)
             if field.name not in _MAY_DIFFER and mine[field.name] != theirs[field.name]
-        ]
+        }
+        if found.get("extractor") == found.get("recogniser"):  # whose features it takes
+            found.pop("extractor", None)
+        return [f"{name}: {said}" for name, said in found.items()]
 
 
 def _short(one: Any, other: Any) -> str:
-    """The parts in which two values differ; of models, their names where one is missing."""
-    if isinstance(one, dict) and isinstance(other, dict):
+    """The parts in which two values differ; of models, their names where those do, or where one is missing."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.get("name") == other.get("name"):
         keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
-        return ", ".join(f"{key} {one.get(key)} and {other.get(key)}" for key in keys)
+        return ", ".join(f"{key} {_brief(one.get(key))} and {_brief(other.get(key))}" for key in keys)
     one, other = (value.get("name", value) if isinstance(value, dict) else value for value in (one, other))
     return f"{one} and {other}"
+
+
+def _brief(value: Any) -> str:
+    """A checksum by its first digits, a model by its name."""
+    value = value.get("name", value) if isinstance(value, dict) else value
+    said = "null" if value is None else str(value)
+    return f"{said[:12]}..." if len(said) == _CHECKSUM and " " not in said else said
 
 
 class Models(NamedTuple):
@@ -123,6 +139,8 @@ class Models(NamedTuple):
     """By the metric that they serve."""
     no_networks: Sequence[str] = ()
     """Which of them there are not, and why."""
+    detector: Detector | None = None
+    """What looks for a face in every swap."""
 
 
 def describe_protocol(pair_set: PairSet, models: Models) -> Protocol:
@@ -143,6 +161,7 @@ def describe_protocol(pair_set: PairSet, models: Models) -> Protocol:
         left_out=pair_set.left_out,
         recogniser=described | {"taught": bool(models.taught)},
         landmarks=None if models.landmarks is None else _landmark_facts(models.landmarks),
+        detector=None if models.detector is None else _detector_facts(models.detector),
         lpips=None if models.lpips is None else models.lpips.facts,
         networks={name: network.facts for name, network in models.networks.items()},
         extractor={"features": "last map, averaged", **features},
@@ -194,3 +213,7 @@ def _landmark_facts(landmarks: Landmarks) -> Mapping[str, Any]:
     path = getattr(landmarks, "path", None)
     facts = {"name": type(landmarks).__name__, "licence": getattr(landmarks, "licence", "unknown")}
     return facts if path is None else facts | {"sha256": file_sha256(path)}
+
+
+def _detector_facts(detector: Detector) -> Mapping[str, Any]:
+    return {"name": type(detector).__name__, **getattr(detector, "settings", {})}

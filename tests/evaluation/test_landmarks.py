@@ -43,3 +43,14 @@ def test_a_moved_landmark_counts_in_distances_between_the_eyes() -> None:
     moved = points.clone()
     moved[0, 51, 1] += 0.03  # eyes lie 0.3 apart: a tenth of that
     assert float(expression_error(points, moved)) == pytest.approx(10 / len(_MOVING), rel=1e-5)
+
+
+def test_a_face_without_landmarks_has_neither_pose_nor_expression_and_the_one_beside_it_has() -> None:
+    both = torch.cat([seen(Rotation.identity()), seen(Rotation.from_euler("y", 10, degrees=True))])
+    holes = both.clone()
+    holes[0] = math.nan
+    assert pose_error(holes, both).isnan().tolist() == [True, False]
+    points = torch.rand(2, 68, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gone = points.clone()
+    gone[0, 30] = math.nan
+    assert expression_error(gone, points).isnan().tolist() == [True, False]

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from idn.encoders.description import describe_encoder
 from idn.errors import UserError
@@ -94,23 +96,56 @@ def test_results_are_read_by_their_names_and_gaps_are_told(tmp_path: Path) -> No
     write_photo(tmp_path / "a_b.png", pixels[0], 90)
     write_photo(tmp_path / "b_c.png", pixels[1][:, :16], 90)
     write_photo(tmp_path / "other.png", pixels[1], 90)
-    method = ResultsMethod("r", tmp_path, NAMES)
+    method = ResultsMethod("r", tmp_path, NAMES, 32)
     swaps = method.swap(shown, nobody())
     assert swaps.problems == [None, "a result that is not square", NO_RESULT]
-    assert (method.missing, method.extra) == (1, 1)
+    assert [method.facts[key] for key in ("missing", "extra", "resized")] == [1, 1, 0]
     assert (swaps.image[0] - shown.batch.source[0]).abs().max() < 1 / 254
 
 
-def test_results_of_another_size_are_resized(tmp_path: Path) -> None:
+def test_results_of_another_size_are_counted_and_resized(tmp_path: Path) -> None:
     write_photo(tmp_path / "a_b.png", torch.full((3, 50, 50), 51, dtype=torch.uint8), 90)
-    swaps = ResultsMethod("r", tmp_path, NAMES).swap(pairs(), nobody())
+    method = ResultsMethod("r", tmp_path, NAMES, 32)
+    swaps = method.swap(pairs(), nobody())
     assert swaps.image.shape == (3, 3, 32, 32) and float(swaps.image[0].mean()) == pytest.approx(0.2)
+    assert method.facts["resized"] == 1
 
 
-def test_a_csv_lists_results_of_any_name(tmp_path: Path) -> None:
+def test_results_that_cannot_be_read_are_a_problem_of_their_pairs(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a_b.png", torch.zeros(3, 32, 32, dtype=torch.uint8), 90)
+    whole = (tmp_path / "a_b.png").read_bytes()
+    (tmp_path / "b_c.png").write_bytes(whole[: len(whole) // 2])
+    holes = np.full((32, 32), np.nan, np.float32)
+    Image.fromarray(holes).save(tmp_path / "c_a.tif")
+    problems = ResultsMethod("r", tmp_path, NAMES, 32).swap(pairs(), nobody()).problems
+    assert problems == [None, "a result that cannot be read", "a result that cannot be read"]
+
+
+def test_two_pictures_of_one_pair_are_refused(tmp_path: Path) -> None:
+    for name in ("a_b.png", "a_b.webp"):
+        write_photo(tmp_path / name, torch.zeros(3, 32, 32, dtype=torch.uint8), 90)
+    with pytest.raises(UserError, match=r"a_b\.png and a_b\.webp: keep one"):
+        ResultsMethod("r", tmp_path, NAMES, 32)
+    (tmp_path / "list.csv").write_text("target,source,file\na,b,a_b.png\na,b,a_b.png\na,b,a_b.webp\n")
+    with pytest.raises(UserError, match="keep one"):
+        ResultsMethod("r", tmp_path / "list.csv", NAMES, 32)
+
+
+def test_other_pictures_are_another_method(tmp_path: Path) -> None:
+    marks = set()
+    for grey in (0, 1):
+        write_photo(tmp_path / "a_b.png", torch.full((3, 32, 32), grey, dtype=torch.uint8), 90)
+        marks.add(ResultsMethod("r", tmp_path, NAMES, 32).facts["sha256"])
+    assert len(marks) == 2
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "as Excel writes it"])
+def test_a_csv_lists_results_of_any_name(tmp_path: Path, mark: str) -> None:
     write_photo(tmp_path / "deep" / "1.png", torch.zeros(3, 32, 32, dtype=torch.uint8), 90)
-    (tmp_path / "list.csv").write_text("target,source,file\nb,c,deep/1.png\n")
-    assert ResultsMethod("r", tmp_path / "list.csv", NAMES).swap(pairs(), nobody()).problems[1] is None
+    (tmp_path / "list.csv").write_text(f"{mark}target,source,file\nb,c,deep/1.png\na,b\nc,a,gone.png\n", "utf-8")
+    method = ResultsMethod("r", tmp_path / "list.csv", NAMES, 32)
+    assert method.swap(pairs(), nobody()).problems == [NO_RESULT, None, NO_RESULT]
+    assert method.facts["missing"] == 2
 
 
 @pytest.mark.parametrize("content", ["", "target,source\na,b\n", None])
@@ -119,9 +154,9 @@ def test_results_that_belong_to_no_pair_are_refused(content: str | None, tmp_pat
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError):
-        ResultsMethod("r", path, NAMES)
+        ResultsMethod("r", path, NAMES, 32)
     with pytest.raises(UserError, match="no picture of any of the 3 pairs"):
-        ResultsMethod("r", tmp_path, NAMES)
+        ResultsMethod("r", tmp_path, NAMES, 32)
 
 
 def test_a_teacher_answers_and_one_that_knows_its_own_pairs_is_refused(make_cache, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Pair sets: the same pairs every time, people apart, lists and video folders read, and what is left out counted."""
 
 import json
+import shutil
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from idn.evaluation.pairs.pair_set import result_name
 from idn.evaluation.pairs.procedural import ProceduralPairs
 from idn.evaluation.pairs.videos import video_pairs
 from idn.files.photos import write_photo
+from tests.raising import raises
 
 
 def crops(root: Path, *names: str) -> Path:
@@ -73,12 +75,13 @@ def test_other_pixels_under_the_same_names_are_another_protocol(tmp_path: Path) 
     ("name", "text"),
     [
         ("list.csv", "source,target\nb,a\nc,b\n"),
+        ("excel.csv", "\ufefftarget,source\na,b\nb,c\n"),
         ("list.txt", "a b\n\nb c\n"),
         ("list.lst", "a_b\nb_c\n"),
     ],
 )
 def test_a_list_names_target_and_source(name: str, text: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, "utf-8")
     assert read_list(tmp_path / name) == [("a", "b"), ("b", "c")]
     crops(tmp_path / "crops", "a.png", "b.png", "c.png")
     found = folder(tmp_path / "crops", pairs_file=tmp_path / name)
@@ -89,6 +92,27 @@ def test_what_a_list_names_and_the_folder_lacks_is_counted(tmp_path: Path) -> No
     (tmp_path / "list.txt").write_text("a b\nb c\nc gone\n")
     found = folder(crops(tmp_path / "crops", "a.png", "b.png", "c.png"), pairs_file=tmp_path / "list.txt")
     assert len(found) == 2 and found.left_out == {"pairs of the list whose pictures are not in the folder": 1}
+
+
+def test_a_list_of_pictures_that_are_not_there_says_so(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("x y\nz w\n")
+    with raises(OptionError, "2 pairs of the list whose pictures are not in the folder", argument="root"):
+        folder(crops(tmp_path / "crops", "a.png", "b.png"), pairs_file=str(tmp_path / "list.txt"))
+
+
+def test_one_person_makes_no_pair_and_equal_pictures_are_one(tmp_path: Path) -> None:
+    root = crops(tmp_path, "a.png")
+    shutil.copy(root / "a.png", root / "b.png")
+    with raises(OptionError, "shows 1 person", "1 of the folder's pictures", argument="root"):
+        folder(root)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_too_few_people_to_hold_anybody_out_are_told_to_take_all(tmp_path: Path, count: int) -> None:
+    root = crops(tmp_path, *(f"{k}.png" for k in range(count)))
+    with raises(OptionError, "give null", argument="holdout", value=0.05):
+        folder(root, holdout=0.05)
+    assert len(folder(root)) == count
 
 
 @pytest.mark.parametrize("text", ["one two three\n", "alone\n"])
@@ -109,7 +133,10 @@ def test_videos_are_paired_frame_by_frame_in_both_directions(tmp_path: Path) -> 
     assert [pair.target.split("/")[1] for pair in found.names[:5]] == ["0002", "0006", "0010", "0014", "0018"]
     assert found.names[5].target_person == "054" and found.names[5].source_person == "071"
     assert found.names[0].result == "071_054/0002"
-    assert sum(found.left_out.values()) == 4
+    assert found.left_out == {
+        "pairs of videos of which one is not in the folder": 2,
+        "pairs of videos of which one has fewer than 5 frames": 2,
+    }
 
 
 def test_results_of_frames_lie_in_a_folder_per_pair_of_videos() -> None:

@@ -62,10 +62,10 @@ def evaluate(cfg: DictConfig) -> None:
         same_recogniser=cfg.same_recogniser,
         detector=build(cfg.detector) if cfg.check_faces else None,
     )
+    loggers = {} if cfg.get("logger") is None else build(cfg.logger)  # one that is not installed says so at once
     evaluation.run()
     summary = write_report(evaluation.out)
-    if cfg.get("logger") is not None:
-        _log(build(cfg.logger), summary, evaluation.out)
+    _log(loggers, summary, evaluation.out)
 
 
 def _log(loggers: Mapping[str, Any], summary: Mapping[str, Any], out: Path) -> None:
@@ -126,7 +126,7 @@ def _methods(
     found += [StudentMethod(n, path, encoder, template, size, device) for n, path in students.items()]
     for name, path in _named(cfg.exported, "exported").items():
         found += exported_methods(name, path, template, cfg.run_programs)
-    found += [ResultsMethod(name, path, pair_set.names) for name, path in _named(cfg.results, "results").items()]
+    found += [ResultsMethod(name, path, pair_set.names, size) for name, path in _named(cfg.results, "results").items()]
     return found + [asked(name) for name in nodes if name not in teachers]
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from idn.errors import UserError
 from idn.evaluation.methods.method import Method, Swaps
 from idn.evaluation.pairs.pair_set import PairName, Pairs, result_name
-from idn.files.photos import UnreadablePhoto, list_photos, read_photo
+from idn.files.digests import file_sha256
+from idn.files.photos import UnreadablePhoto, list_photos, photo_size, read_photo
 from idn.images import from_uint8, resize
 from idn.types import IdentityFeatures
 
@@ -24,24 +25,33 @@ class ResultsMethod(Method):
     path: a folder with one picture per pair, called as `PairName.result` says, or a CSV with the columns target, source
         and file, the last one relative to the CSV.
     wanted: the pairs. Those without a picture count as failures; pictures of other pairs are counted and passed over.
-    Raises UserError where there is no picture of any of the pairs.
+    size: pixels of the pairs; results of another size are counted and resized.
+    Raises UserError where there is no picture of any of the pairs, or are two of one.
     """
 
-    def __init__(self, name: str, path: Path, wanted: Sequence[PairName]) -> None:
-        self.root, self._files = _listed(path) if path.suffix.lower() == ".csv" else _found(path)
-        names = {pair.result for pair in wanted}
-        self.missing = len(names - self._files.keys())
-        self.extra = len(self._files.keys() - names)
-        if self.missing == len(names):
-            example = next(iter(wanted)).result
+    def __init__(self, name: str, path: Path, wanted: Sequence[PairName], size: int) -> None:
+        listed = path.suffix.lower() == ".csv"
+        files = _listed(path) if listed else _found(path)
+        names = list(dict.fromkeys(pair.result for pair in wanted))
+        self._files = {name: files[name] for name in names if name in files and files[name].is_file()}
+        if not self._files:
+            called = "its rows name target, source and file" if listed else "they are called <target>_<source>"
+            example = f"{wanted[0].target},{wanted[0].source},FILE" if listed else f"{names[0]}.png"
             raise UserError(
-                f"{path} has no picture of any of the {len(names)} pairs: they are called <target>_<source>, such as "
-                f"{example}.png"
+                f"{path} has no picture of any of the {len(names)} pairs: {called}, such as {example}; NAME.png, .jpg, "
+                ".webp and the like are pictures"
             )
-        super().__init__(name, {"kind": "results", "missing": self.missing, "extra": self.extra})
+        facts = {
+            "kind": "results",
+            "missing": len(names) - len(self._files),
+            "extra": len(files.keys() - set(names)),
+            "resized": sum(_is_resized(file, size) for file in self._files.values()),
+            "sha256": file_sha256(*self._files.values()),
+        }
+        super().__init__(name, facts)
 
     def swap(self, pairs: Pairs, who: IdentityFeatures) -> Swaps:
-        """See `Method`. A square picture of another size is resized, and that is no problem."""
+        """See `Method`."""
         found = [self._read(pair, target) for pair, target in zip(pairs.names, pairs.batch.target, strict=True)]
         return Swaps(torch.stack([image for image, _ in found]), [problem for _, problem in found])
 
@@ -51,7 +61,7 @@ class ResultsMethod(Method):
         if file is None:
             return target, NO_RESULT
         try:
-            pixels = read_photo(self.root / file)
+            pixels = read_photo(file)
         except (UnreadablePhoto, OSError):
             return target, "a result that cannot be read"
         if pixels.shape[1] != pixels.shape[2]:
@@ -59,18 +69,38 @@ class ResultsMethod(Method):
         return resize(from_uint8(pixels[None]), target.shape[-1])[0].to(target), None
 
 
-def _found(folder: Path) -> tuple[Path, dict[str, str]]:
+def _found(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder} is neither a folder with results nor a CSV that lists them: check the path")
-    return folder, {str(PurePosixPath(name).with_suffix("")): name for name in list_photos(folder).names}
+    names = list_photos(folder).names
+    return _by_pair(folder, [(str(PurePosixPath(name).with_suffix("")), folder / name) for name in names])
 
 
-def _listed(path: Path) -> tuple[Path, dict[str, str]]:
+def _listed(path: Path) -> dict[str, Path]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # with the mark that Excel puts first, or without
             rows = [(row["target"], row["source"], row["file"]) for row in csv.DictReader(file)]
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check the path") from error
-    except (KeyError, UnicodeDecodeError) as error:
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no list of results: it needs the columns target, source and file") from error
-    return path.parent, {result_name(target, source): file for target, source, file in rows}
+    whole = [(target, source, name) for target, source, name in rows if target and source and name]
+    return _by_pair(path, [(result_name(target, source), path.parent / name) for target, source, name in whole])
+
+
+def _by_pair(path: Path, found: Sequence[tuple[str, Path]]) -> dict[str, Path]:
+    """The pictures by the pairs that they show. Raises UserError for two of one."""
+    files: dict[str, Path] = {}
+    for name, file in found:
+        if files.setdefault(name, file) != file:
+            raise UserError(f"{path} has two pictures of {name}, {files[name].name} and {file.name}: keep one")
+    return files
+
+
+def _is_resized(file: Path, size: int) -> bool:
+    """Whether a picture is square, and of another size."""
+    try:
+        width, height = photo_size(file)
+    except (UnreadablePhoto, OSError):
+        return False
+    return width == height != size

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +21,8 @@ from idn.geometry.templates import template_points
 from idn.images import from_uint8
 from idn.types import SwapBatch, join_batches
 
+_SPLIT = 4
+"""People that a split into those who train and those who are held out takes."""
 Numbered = tuple[int, int]
 """Numbers of the photographs of a target and a source."""
 
@@ -54,7 +56,7 @@ class FolderPairs(PairSet):
         if len(kept) < len(wanted):
             left_out = {**left_out, "pairs with a photograph that cannot be read": len(wanted) - len(kept)}
         if len(kept) < 2:
-            raise OptionError("root", folder.root, f"gives {len(kept)} pairs, and two are the least: add photographs")
+            raise OptionError("root", folder.root, _too_few(len(kept), left_out))
         people = {number: who for who, numbers in folder.identities.items() for number in numbers}
         names = [PairName(*(_stem(folder.names[n]) for n in pair), *(_stem(people[n]) for n in pair)) for pair in kept]
         facts = {**facts, "pictures_sha256": _content(folder, kept)}
@@ -107,9 +109,7 @@ def folder_pairs(
     left_out = passed_over(folder)
     facts: dict[str, Any] = {"folder": Path(folder.root).name, "stored_template": folder.stored_template}
     if pairs_file is None:
-        people = sorted(map(list, folder.identities.values())) if holdout is None else folder.split("val", holdout)
-        if len(people) < 2:
-            raise OptionError("root", root, "shows fewer than two people: give a folder with more")
+        people = _people(folder, holdout)
         facts |= {"seed": seed, "people": len(people), "holdout": holdout}
         return FolderPairs(name, folder, _drawn(people, pairs, seed), facts, left_out, regions)
     path = Path(str(pairs_file))
@@ -123,9 +123,8 @@ def folder_pairs(
 
 
 def passed_over(folder: FaceFolder) -> dict[str, int]:
-    """What lies in a folder and is not used, as one reason; pictures of equal content are used once."""
-    said = folder.index.facts.report()
-    return {f"in the folder: {said}": 1} if said else {}
+    """How many pictures of a folder are not used, by reason; those of equal content are used once."""
+    return {f"of the folder's pictures: {kind}": count for kind, count in folder.index.facts.left_out.items()}
 
 
 def read_list(path: Path) -> list[tuple[str, str]]:
@@ -138,7 +137,7 @@ def read_list(path: Path) -> list[tuple[str, str]]:
     if not path.is_file():
         raise OptionError("pairs_file", path, "is not a file: give a list of pairs")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # with the mark that Excel puts first, or without
         if path.suffix.lower() == ".json":
             return [pair for a, b in json.loads(text) for pair in ((str(a), str(b)), (str(b), str(a)))]
         if path.suffix.lower() == ".csv":
@@ -149,9 +148,34 @@ def read_list(path: Path) -> list[tuple[str, str]]:
             if line.strip()
         ]
         return [(target, source) for target, source in split]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         wanted = f"cannot be read as a list of pairs ({type(error).__name__}: {error}): write a target and a source per"
         raise OptionError("pairs_file", path, f"{wanted} line") from error
+
+
+def _people(folder: FaceFolder, holdout: float | None) -> Sequence[Sequence[int]]:
+    """Photographs by person, of those who are taken. Raises OptionError for fewer than two."""
+    count = len(folder.identities)
+    if count < 2:
+        raise OptionError(
+            "root", folder.root, f"shows {count} person, and a pair takes two{_because(passed_over(folder))}"
+        )
+    if holdout is None:
+        return sorted(map(list, folder.identities.values()))
+    if count < _SPLIT:
+        wanted = f"holds nobody out of {count} people: give null, which takes all, or a folder with more"
+        raise OptionError("holdout", holdout, wanted)
+    return folder.split("val", holdout)
+
+
+def _too_few(pairs: int, left_out: Mapping[str, int]) -> str:
+    return f"gives {pairs} {'pair' if pairs == 1 else 'pairs'}, and two are the least{_because(left_out)}"
+
+
+def _because(left_out: Mapping[str, int]) -> str:
+    """What is not among the pairs, and what to do."""
+    said = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
+    return f": add photographs (left out: {said})" if said else ": add photographs"
 
 
 def _drawn(people: Sequence[Sequence[int]], count: int, seed: int) -> list[Numbered]:

@@ -95,7 +95,7 @@ def _chosen(
     runs: list[int] = []
     left_out: Counter[str] = Counter()
     for names in named:
-        target, source = (places.get(video, []) for video in names)
+        target, source = (places.get(video) for video in names)
         if reason := _unusable(target, source, asked):
             left_out[reason] += 1
             continue
@@ -144,9 +144,11 @@ def _spaced(parts: list[Run], count: int) -> list[Run]:
     return [parts[int((k + 0.5) * len(parts) / count)] for k in range(count)]
 
 
-def _unusable(target: list[Run], source: list[Run], asked: _Wanted) -> str | None:
+def _unusable(target: list[Run] | None, source: list[Run] | None, asked: _Wanted) -> str | None:
+    if target is None or source is None:
+        return "pairs of videos of which one is not in the folder"
     if not (target and source):
-        return "pairs of videos of which one is not in the folder, or has no run of frames that is long enough"
+        return f"pairs of videos of which one has no {asked.successive} successive frames"
     if asked.frames is not None and min(len(target), len(source)) < asked.frames:
         row = f" places with {asked.successive} successive" if asked.successive > 1 else ""
         return f"pairs of videos of which one has fewer than {asked.frames}{row} frames"

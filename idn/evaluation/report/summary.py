@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from idn.errors import UserError
-from idn.evaluation.evaluate import FEATURES, GALLERY, METHODS
+from idn.errors import DamagedFile, MissingFile, UserError
 from idn.evaluation.intervals import LEVEL, RESAMPLES, Bootstrap, Interval
+from idn.evaluation.looking import target_features
 from idn.evaluation.metrics import METRICS, EvaluationMetric, goodness
 from idn.evaluation.parts import Parts
 from idn.evaluation.population import fid, kid
 from idn.evaluation.protocol import Protocol
+from idn.evaluation.record import Record
 from idn.files.atomic import atomic_write
-from idn.files.tensors import read_tensors
 
 Values = NDArray[np.float64]
 
@@ -71,28 +71,36 @@ class Judged:
 
 
 def read_judged(folder: Path) -> Judged:
-    """Everything that an evaluation has judged. Raises UserError for a folder without one, or one that was stopped."""
-    protocol = Protocol.read(folder)
-    known = json.loads((folder / METHODS).read_text())
-    parts, batch, count = Parts(folder), known["batch"], protocol.pairs
-    chunks = -(-count // batch)
+    """Everything that an evaluation has judged.
+
+    Raises UserError for a folder without one or one that was stopped, and for files that are damaged.
+    """
+    protocol, record = Protocol.read(folder), Record.read(folder)
+    if record is None:
+        raise MissingFile(folder, "holds a protocol and no methods.json: evaluate again, into another folder")
+    parts, count = Parts(folder), protocol.pairs
+    chunks = -(-count // record.batch)
     if missing := sum(not parts.done(number) for number in range(chunks)):
         raise UserError(
-            f"{folder} holds an evaluation that was stopped: {missing} of {chunks} parts are missing; go on first"
+            f"{folder} holds an evaluation that was stopped: {missing} of {chunks} parts are missing; give its command "
+            "of `idn eval` again, which goes on"
         )
-    names = [method["name"] for method in known["methods"]]
+    names = [method["name"] for method in record.methods]
     values: dict[str, dict[str, Values]] = {name: {} for name in names}
     problems: dict[str, list[str | None]] = {name: [] for name in names}
     pairs: dict[str, tuple[str, str]] = {}
-    for row in parts.rows(chunks):
-        mine, place = problems[row["method"]], len(problems[row["method"]])
-        mine.append(row["problem"])
-        pairs.setdefault(row["pair"], (row["source_person"], row["target_person"]))
-        for name, value in row["values"].items():
-            values[row["method"]].setdefault(name, np.full(count, np.nan))[place] = value
+    for number in range(chunks):
+        for row in parts.rows(number, names):
+            mine, place = problems[row["method"]], len(problems[row["method"]])
+            mine.append(row["problem"])
+            pairs.setdefault(row["pair"], (row["source_person"], row["target_person"]))
+            for name, value in row["values"].items():
+                values[row["method"]].setdefault(name, np.full(count, np.nan))[place] = value
+    if len(pairs) != count or any(len(mine) != count for mine in problems.values()):
+        raise DamagedFile(folder, f"holds {len(pairs)} pairs, and its protocol says {count}: evaluate again")
     sources, targets = zip(*pairs.values(), strict=True)
     return Judged(
-        folder, protocol, known["methods"], known["teacher"], batch, list(pairs), sources, targets, values, problems
+        folder, protocol, record.methods, record.teacher, record.batch, list(pairs), sources, targets, values, problems
     )
 
 
@@ -135,7 +143,7 @@ def _of_method(judged: Judged, name: str, draws: Bootstrap) -> dict[str, Any]:
 
 def _of_population(judged: Judged, name: str) -> dict[str, Interval]:
     features = Parts(judged.folder).features(judged.chunks, name)
-    real = read_tensors(judged.folder / GALLERY)[FEATURES]
+    real = target_features(judged.folder)
     found = {"fid": fid(features, real), "kid": kid(features, real)}
     return {key: value for key, value in found.items() if value is not None}
 

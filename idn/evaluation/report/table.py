@@ -13,6 +13,8 @@ from rich.table import Table
 from idn.evaluation.report.summary import Judged
 from idn.files.atomic import atomic_write
 
+_OF_RESULTS = {"extra": "passed over, of other pairs", "resized": "of another size, resized"}
+"""What is counted of results made elsewhere, and how it is said."""
 NUMBER = 11
 """Characters of a column with numbers and intervals, at least."""
 
@@ -38,7 +40,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console.print(table, crop=False)  # wider than the terminal rather than without a method
     for sentence in protocol["said"]:
         console.print(f"! {sentence}", style="bold", markup=False, highlight=False)
-    for sentence in (*protocol["not_measured"], *map(_gaps, filter(_has_gaps, summary["methods"]))):
+    for sentence in gaps(summary):
         console.print(sentence, markup=False, highlight=False)
     for name, pairs in summary["not_separated"].items():
         console.print(
@@ -46,16 +48,17 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         )
 
 
-def _has_gaps(method: Mapping[str, Any]) -> bool:
-    return bool(method["problems"] or method.get("extra"))
-
-
-def _gaps(method: Mapping[str, Any]) -> str:
-    """Why pairs of a method have no picture, and which of its pictures nobody asked for."""
-    reasons = [f"{count} without a picture ({problem})" for problem, count in method["problems"].items()]
-    if extra := method.get("extra"):
-        reasons.append(f"{extra} pictures of other pairs, which are passed over")
-    return f"{method['name']}: {', '.join(reasons)}"
+def gaps(summary: Mapping[str, Any]) -> list[str]:
+    """What the numbers are not about: pictures and pairs that are left out, metrics that are not measured, pairs of a
+    method without a picture, and pictures that nobody asked for or that were resized."""
+    protocol = summary["protocol"]
+    said = [f"left out: {count} {reason}" for reason, count in protocol["left_out"].items()]
+    said += protocol["not_measured"]
+    for method in summary["methods"]:
+        found = [f"{count} without a picture ({problem})" for problem, count in method["problems"].items()]
+        found += [f"{method[key]} {words}" for key, words in _OF_RESULTS.items() if method.get(key)]
+        said += [f"{method['name']}: {', '.join(found)}"] if found else []
+    return said
 
 
 def cell(value: Mapping[str, float] | None, pairs: int) -> str:

@@ -123,3 +123,18 @@ def test_without_dlib_drawn_faces_are_judged_without_landmarks_and_photographs_n
 def test_an_evaluation_without_a_recogniser_is_refused(idn_cli) -> None:
     status, out, err = idn_cli("eval", "out=report", "protocol.pairs=2", "recogniser=null")
     assert status == 2 and "recogniser=null leaves nobody" in err and len((out + err).strip().splitlines()) == 1
+
+
+def test_what_is_missing_at_the_end_is_told_at_the_beginning_and_other_files_stay_alone(
+    idn_cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pytorch_lightning.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
+    status, _, err = idn_cli("eval", "out=out", "logger=tensorboard", *FEW)
+    assert status == 2 and ".[tensorboard]" in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    status, _, err = idn_cli("eval", "out=photos", *FEW)
+    assert status == 2 and "out=photos" in err and "a.jpg" in err and err.count("\n") == 1
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
