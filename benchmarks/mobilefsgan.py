@@ -84,7 +84,7 @@ def compare_supervisions(arguments: argparse.Namespace, options: Sequence[str], 
     print("|---|---|---:|" + "---|" * len(SHOWN))
     print("\n".join(table), flush=True)
     listed = ",".join(f"{name}:{path}" for name, path in students.items())
-    protocol = ["protocol=procedural", "protocol.size=64", f"protocol.pairs={arguments.pairs}", "landmarks=null"]
+    protocol = ["protocol=procedural", "protocol.size=64", f"protocol.pairs={arguments.pairs}"]
     command = [sys.executable, "-m", "idn", "eval", f"out={out / 'eval'}", f"students={{{listed}}}", *protocol]
     subprocess.run(command, check=True)
 
