@@ -4,25 +4,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from idn.data.alignment.crop import Crop
 from idn.errors import OptionError, UserError
 from idn.files.digests import file_sha256
-from idn.files.photos import FORMATS, UnreadablePhoto, as_pixels
 from idn.geometry.warping import paste
 from idn.images import from_uint8, resize, to_uint8
 from idn.provenance.metadata import Lineage
 from idn.provenance.stamp import Stamp
 from idn.swap.opacity import opacity
 from idn.swap.source_identity import CROP, cut_person, look
+from idn.swap.still import decode_upload
 from idn.swap.swapper import Swapper
 
 PARTS = ("read", "find and align", "identity", "network", "paste", "mark and write")
@@ -134,12 +132,7 @@ def _pixels(content: bytes, what: str) -> Tensor:
     """(3, H, W) uint8 RGB of an uploaded picture. Raises UserError for what is none."""
     if not content:
         raise UserError(f"there is no {what} yet: choose a picture or take one with the camera")
-    try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
-            return as_pixels(image)
-    except (OSError, Image.DecompressionBombError, UnreadablePhoto) as error:
-        said = "it is no picture of a format that is known" if isinstance(error, OSError) else error
-        raise UserError(f"the {what} cannot be read ({said}): choose another picture") from error
+    return decode_upload(content, f"the {what}")
 
 
 def _cut(swapper: Swapper, photo: Tensor, aligned: bool, size: int, name: str) -> Crop:

@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -36,10 +36,17 @@ _ENDINGS = {
 """Formats of photographs -> their file name endings, in lower case."""
 
 Image.init()
+with suppress(ImportError):  # the extra heic
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 FORMATS = tuple(name for name in _ENDINGS if name in Image.OPEN)
 """Those that this Pillow reads. No file is handed to another of its readers, whatever its name."""
 SUFFIXES = frozenset(ending for name in FORMATS for ending in _ENDINGS[name])
 """File name endings of what is taken for a photograph."""
+
+HEIC = frozenset(_ENDINGS["HEIF"])
+"""Those of phones' photographs, which want the package pillow-heif."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -212,8 +219,21 @@ class PhotoHeader(NamedTuple):
     """Whether parts may be seen through."""
 
 
-def photo_header(path: Path) -> PhotoHeader:
-    """What a file says of itself. Raises UnreadablePhoto where its beginning says nothing."""
+def is_photo(path: Path) -> bool:
+    """Whether a file is taken for a photograph: by its ending, or by what it holds where its ending says nothing.
+
+    HEIC is one whether it can be read here or not.
+    """
+    ending = path.suffix.lower()
+    if ending in SUFFIXES | HEIC:
+        return True
+    with suppress(UnreadablePhoto):
+        return photo_header(path).frames > 0
+    return False
+
+
+def photo_header(path: Path | bytes) -> PhotoHeader:
+    """What a file, or what one holds, says of itself. Raises UnreadablePhoto where its beginning says nothing."""
     try:
         with _open(path) as image:
             frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "WEBP", "PNG", "AVIF") else 1

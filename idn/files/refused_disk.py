@@ -16,11 +16,12 @@ def is_full(error: Exception) -> bool:
 
 
 @contextmanager
-def refused_disk(argument: str, folder: Path, kept: str) -> Iterator[None]:
+def refused_disk(argument: str, folder: Path, kept: str, again: str = "run the same again") -> Iterator[None]:
     """Around work that writes piece by piece, and that the same command would continue.
 
     argument: the caller's own, which named the folder.
     kept: what stays of it, such as "all crops so far".
+    again: how that is done.
     Raises OptionError in place of what the disk says.
     """
     try:
@@ -28,4 +29,4 @@ def refused_disk(argument: str, folder: Path, kept: str) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         said = getattr(error, "strerror", None) or error
         what = "is on a full disk" if is_full(error) else f"cannot be written ({said})"
-        raise OptionError(argument, folder, f"{what}: {kept} are kept, make room and run the same again") from error
+        raise OptionError(argument, folder, f"{what}: {kept} are kept, make room and {again}") from error

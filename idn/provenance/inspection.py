@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from idn.errors import DamagedFile, FileError, MissingExtra, MissingFile
+from idn.files.photos import FORMATS
 from idn.provenance.content_credentials import Credentials, read_credentials
 from idn.provenance.detection import Finding, find_mark
 from idn.provenance.metadata import said_by_picture, said_by_tags, says_synthetic
@@ -83,7 +84,7 @@ def inspect_file(path: Path, frames: int = 16, resized: bool = True) -> Report:
 def _picture(path: Path, frames: int) -> tuple[dict[str, str], list[NDArray[np.uint8]]] | None:
     """Metadata and pixels of a file that Pillow knows, of several if it moves; None for another kind of file."""
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         return None
     except (OSError, Image.DecompressionBombError) as error:

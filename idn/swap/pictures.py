@@ -1,7 +1,9 @@
 """Files of pictures: one photograph, an aligned crop, or a folder with all its subfolders."""
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,12 +12,13 @@ from torch import Tensor
 
 from idn.data.alignment.detector import Detector
 from idn.errors import FileError, OptionError, UserError
-from idn.files.photos import list_photos, photo_header
+from idn.files.photos import left_out, list_photos
 from idn.images import from_uint8, resize, to_uint8
 from idn.provenance.stamp import KINDS, Stamp
 from idn.swap.photo import Swapping, swap_photo
 from idn.swap.report import Report
-from idn.swap.sources import aligned_crop, open_photo
+from idn.swap.sources import aligned_crop
+from idn.swap.still import check_still, open_photo
 
 WRITTEN = {ending.removeprefix("."): ending for ending in KINDS}
 """Formats of pictures that are written, by what users type, with their endings."""
@@ -32,6 +35,7 @@ class PictureWork:
     quality: of JPEG, WebP and AVIF, 1 to 100.
     stamp: what results say about themselves.
     report: where it is counted.
+    sources: files that are never replaced.
     """
 
     swapping: Swapping
@@ -41,6 +45,7 @@ class PictureWork:
     quality: int
     stamp: Stamp
     report: Report
+    sources: Sequence[Path] = ()
 
     def ending(self, target: Path) -> str:
         """Of the file that is written for a target."""
@@ -51,15 +56,15 @@ class PictureWork:
 
     def write(self, target: Path, out: Path) -> None:
         """Swap one file. Raises UserError for one that cannot be read, and where there is no face to swap."""
+        header = check_still(target)
         pixels = open_photo(target)
-        header = photo_header(target)
         if header.transparent:
             self.report.notes.append(f"{target}: its transparent parts were laid over grey")
         if header.deep:
             self.report.notes.append(f"{target}: its brightnesses were brought to eight bits")
         self.report.pictures += 1
         done = self._crop(target, pixels) if self.detector is None else self._photo(target, pixels)
-        with self.swapping.parts.measured("encode"):
+        with self.swapping.parts.measured("encode"), _refused_picture(out):
             self.stamp.save(done.permute(1, 2, 0).contiguous().numpy(), out, self.swapping.model.lineage, self.quality)
         self.report.written.append(str(out))
 
@@ -70,7 +75,8 @@ class PictureWork:
         report.swapped += len(done.swapped)
         if not done.swapped:
             report.without_face += 1
-            shown = "no face" if not done.faces else f"{done.faces} faces, none of which is the chosen one"
+            faces = "1 face, which is not" if done.faces == 1 else f"{done.faces} faces, none of which is"
+            shown = f"{faces} the chosen one" if done.faces else "no face"
             raise FileError(target, f"shows {shown}: nothing was written")
         for one in done.swapped:
             self._compare(one.image, from_uint8(one.crop.image), one.source)
@@ -110,15 +116,29 @@ def likeness(swapping: Swapping, image: Tensor, before: Tensor, source: int) -> 
     return after, earlier
 
 
+@contextmanager
+def _refused_picture(out: Path) -> Iterator[None]:
+    """What a disk or a format says against a picture, as FileError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # formats that end at some size say so in either way
+        said = getattr(error, "strerror", None) or error
+        advice = "make room, or give another place or format"
+        raise FileError(out, f"cannot be written ({said}): nothing of it was; {advice}") from error
+
+
 def out_file(target: Path, out: Path, ending: str) -> Path:
     """Where the result of one file goes: `out`, or a file of the target's name in it if it is a folder."""
     return out / f"{target.stem}{ending}" if out.is_dir() else out
 
 
-def check_out(target: Path, out: Path, overwrite: bool) -> None:
-    """Raise OptionError for a file that is the target itself or is there already, and for a folder that is closed."""
-    if out.exists() and target.exists() and out.samefile(target):
-        raise OptionError("out", out, "is the target itself: give another file")
+def check_out(target: Path, out: Path, overwrite: bool, sources: Sequence[Path] = ()) -> None:
+    """Raise OptionError for a file that is the target or a source, or is there already, and for a closed folder."""
+    for given, name in ((target, "target"), *((source, "source") for source in sources)):
+        if out.exists() and given.exists() and out.samefile(given):
+            raise OptionError("out", out, f"is the {name} itself: give another file")
     if out.exists() and not overwrite:
         raise OptionError("out", out, "is there already: add overwrite=true, or give another file")
     try:
@@ -132,10 +152,11 @@ def check_out(target: Path, out: Path, overwrite: bool) -> None:
 
 def swap_picture(target: Path, out: Path, work: PictureWork) -> None:
     """Swap one photograph or crop. Raises OptionError for an output that cannot be, and as `PictureWork.write`."""
+    check_still(target)
     path = out_file(target, out, work.ending(target))
     if path.suffix.lower() not in WRITTEN.values():
         raise OptionError("out", path, f"must end with one of {', '.join(WRITTEN.values())}")
-    check_out(target, path, work.overwrite)
+    check_out(target, path, work.overwrite, work.sources)
     work.write(target, path)
 
 
@@ -158,7 +179,8 @@ def swap_folder(
     inner, outer = root.resolve(), out.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise OptionError("out", out, f"and target={root} overlap: give a folder outside target that does not hold it")
-    names = sorted([*list_photos(root).names, *other_names])
+    found = list_photos(root)
+    names = sorted([*found.names, *other_names])
     if not names:
         raise OptionError("target", root, "holds no photographs or videos: check the path")
     for done, name in enumerate(names):
@@ -166,7 +188,7 @@ def swap_folder(
         target, other = root / name, name in other_names
         path = out / (name if other else PurePosixPath(name).with_suffix(work.ending(Path(name))))
         try:
-            check_out(target, path, work.overwrite)
+            check_out(target, path, work.overwrite, work.sources)
             if other:
                 others(target, path)
             else:
@@ -175,6 +197,9 @@ def swap_folder(
             work.report.failed.append((name, f"{error.value} {error.wanted}"))
         except (UserError, OSError) as error:
             work.report.failed.append((name, str(error).removeprefix(f"{target} ")))
+    others_there = found._replace(ignored=found.ignored - Counter(PurePosixPath(n).suffix.lower() for n in other_names))
+    if said := left_out(others_there):
+        work.report.notes.append(f"left out: {', '.join(said)}")
     if not work.report.written:
         work.report.show()
         raise UserError(f"nothing of target={root} was swapped: the reasons stand above")

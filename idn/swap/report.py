@@ -22,6 +22,8 @@ class Report:
     """Files, in order."""
     pictures: int = 0
     """Photographs and frames of videos that were gone through."""
+    earlier: int = 0
+    """Of them, frames that an earlier run had done."""
     without_face: int = 0
     """Of them, those in which nothing was swapped."""
     faces: int = 0
@@ -40,8 +42,10 @@ class Report:
     def table(self) -> Table:
         """For a console."""
         table = Table("", "", show_header=False)
-        per_second = f", {self.pictures / self.seconds:.1f} per second" if self.seconds else ""
-        table.add_row("pictures", f"{self.pictures} in {self.seconds:.1f} s{per_second}")
+        now = self.pictures - self.earlier
+        per_second = f", {now / self.seconds:.1f} per second" if self.seconds else ""
+        before = f", and {self.earlier} by an earlier run" if self.earlier else ""
+        table.add_row("pictures", f"{now} in {self.seconds:.1f} s{per_second}{before}")
         if self.without_face:
             table.add_row("nothing swapped in", str(self.without_face))
         table.add_row("faces", f"{self.faces} found, {self.swapped} swapped")
@@ -49,7 +53,7 @@ class Report:
         processor, wall = self.parts.processor, self.parts.wall
         for part in PARTS:
             if wall[part]:
-                each = 1000 / max(1, self.pictures)
+                each = 1000 / max(1, now)
                 said = f"{processor[part] * each:.1f} ms of processor, {wall[part] * each:.1f} ms of time per picture"
                 table.add_row(part, said)
         for name, reason in self.failed:

@@ -10,9 +10,9 @@ from idn.data.alignment.crop import Crop, UnusableLandmarks, cut_crop
 from idn.data.alignment.detector import Detector
 from idn.encoders.description import same_mark
 from idn.errors import DamagedFile, EncoderMismatch, FileError, ForeignFile, OptionError, UserError
-from idn.files.photos import LargePhoto, UnreadablePhoto, read_photo
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 from idn.images import from_uint8
+from idn.swap.still import open_photo
 from idn.types import EncoderDescription, IdentityEncoder, IdentityFeatures
 
 CROP = 256
@@ -111,12 +111,7 @@ def _mark(notes: Mapping[str, str]) -> tuple[float, ...]:
 def _read(path: Path) -> torch.Tensor:
     if not path.is_file():
         raise OptionError("source", path, "is not a file: give a photograph, identity.safetensors or none")
-    try:
-        return read_photo(path)
-    except LargePhoto as error:
-        raise FileError(path, f"is too large for a source ({error}): give a smaller copy") from error
-    except UnreadablePhoto as error:
-        raise DamagedFile(path, f"cannot be read as a photograph ({error}): give another one") from error
+    return open_photo(path)
 
 
 @torch.no_grad()

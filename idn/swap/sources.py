@@ -8,11 +8,11 @@ from torch import Tensor
 
 from idn.data.alignment.detector import Detector
 from idn.errors import FileError, OptionError, UserError
-from idn.files.photos import LargePhoto, UnreadablePhoto, photo_header, read_photo
 from idn.images import from_uint8
 from idn.swap.models.model import Model, average
 from idn.swap.photo import Source
 from idn.swap.source_identity import CROP, cut_person
+from idn.swap.still import open_photo
 from idn.types import IdentityFeatures
 
 
@@ -99,23 +99,6 @@ def aligned_crop(path: Path, pixels: Tensor) -> Tensor:
     if height != width:
         raise FileError(path, f"is {width} x {height} px: an aligned crop is square, leave aligned=true out")
     return pixels
-
-
-def open_photo(path: Path) -> Tensor:
-    """(3, H, W) uint8 RGB, upright. Raises FileError for whatever cannot be read, and for animations."""
-    try:
-        frames = photo_header(path).frames
-        if frames > 1:
-            raise FileError(
-                path, f"is an animation of {frames} frames: make a video of it first, as `ffmpeg -i IN OUT.mp4` does"
-            )
-        return read_photo(path)
-    except LargePhoto as error:
-        raise FileError(path, f"is too large ({error}): give a smaller copy") from error
-    except UnreadablePhoto as error:
-        heic = path.suffix.lower() in (".heic", ".heif")
-        advice = "HEIC wants a plugin of Pillow that is not here: give a JPEG" if heic else "give another one"
-        raise FileError(path, f"cannot be read as a photograph ({error}): {advice}") from error
 
 
 def read_references(model: Model, photos: Sequence[Path], make_detector: Callable[[], Detector]) -> Tensor:

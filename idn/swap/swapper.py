@@ -13,7 +13,7 @@ from idn.data.alignment.detector import Detector, YuNetDetector
 from idn.data.alignment.every_face import EveryFace
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.errors import EncoderMismatch, ForeignFile, UserError
-from idn.files.photos import LargePhoto, UnreadablePhoto, as_pixels, read_photo
+from idn.files.photos import UnreadablePhoto, as_pixels
 from idn.images import from_uint8, resize, to_uint8
 from idn.students.protocol import SwapStudent
 from idn.students.student_file import StudentFile, load_student, read_student_file
@@ -21,6 +21,7 @@ from idn.swap.choose import make_choice
 from idn.swap.models.student import SIZE, StudentModel, check_framing
 from idn.swap.photo import Source, Swapping, swap_photo
 from idn.swap.source_identity import CROP, cut_person, look
+from idn.swap.still import open_photo
 from idn.types import IdentityEncoder, IdentityFeatures
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
@@ -173,13 +174,13 @@ def _image(pixels: Tensor) -> Image.Image:
 
 def _pixels(picture: Picture, name: str) -> Tensor:
     """(3, H, W) uint8 RGB on the CPU. Raises UserError for what is no picture."""
-    if isinstance(picture, str | Path | Image.Image):
+    if isinstance(picture, str | Path):
+        return open_photo(Path(picture))
+    if isinstance(picture, Image.Image):
         try:
-            return as_pixels(picture) if isinstance(picture, Image.Image) else read_photo(Path(picture))
+            return as_pixels(picture)
         except UnreadablePhoto as error:
-            shown = name if isinstance(picture, Image.Image) else picture
-            advice = "a smaller copy" if isinstance(error, LargePhoto) else "another one"
-            raise UserError(f"{shown} cannot be read as a photograph ({error}): give {advice}") from error
+            raise UserError(f"{name} cannot be read as a photograph ({error}): give another one") from error
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise UserError(f"{name} is an array {picture.shape} of {picture.dtype}: give (H, W, 3) of uint8, RGB")

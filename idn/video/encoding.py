@@ -1,10 +1,11 @@
 """Encoding videos in parts (PyAV): each part a whole file of its own, so that a kill costs the last one alone."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from idn.errors import OptionError, UserError
+from idn.errors import OptionError
 from idn.files.option_checks import require_int
 from idn.video.pixel_formats import PLANAR, planes_of
 from idn.video.reading import VideoInfo, pyav
@@ -67,6 +68,21 @@ class Encoding(NamedTuple):
         usual = (own, own.replace("yuvj", "yuv"), own.replace("12le", "10le"), own.replace("10le", ""), "yuv420p")
         return next((name for name in usual if name in PLANAR and name in known), "yuv420p")
 
+    def losses(self, info: VideoInfo) -> list[str]:
+        """What of the pictures cannot be kept, a clause each."""
+        av = pyav()
+        given, kept = (av.VideoFormat(name, 64, 64) for name in (info.pixel_format, self.pixel_format(info)))
+        before, after = (max(part.bits for part in form.components) for form in (given, kept))
+        said = ["its transparency was left out"] if any(part.is_alpha for part in given.components) else []
+        if after < before:
+            said.append(f"its {before} bits became {after}")
+        if len(given.components) > 2 and (given.chroma_width(), given.chroma_height()) > (
+            kept.chroma_width(),
+            kept.chroma_height(),
+        ):
+            said.append(f"its colours became coarser, from {given.name} to {kept.name}")
+        return said
+
     def size(self, info: VideoInfo) -> tuple[int, int]:
         """Width and height of what is written: even where an encoder of H.264 or H.265 wants that."""
         across, down, _ = PLANAR[self.pixel_format(info)]
@@ -123,17 +139,15 @@ class PartWriter:
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Finish the part. Raises UserError if the disk refuses."""
-        try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._draft.replace(self.path)
-        except OSError as error:
-            raise UserError(f"{self.path.parent} cannot be written ({error.strerror}): make room, and go on") from error
+        """Finish the part. Raises OSError if the disk refuses."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        self._draft.replace(self.path)
 
     def abandon(self) -> None:
         """Leave the part away."""
-        self._container.close()
+        with suppress(Exception):  # of a full disk, which refuses to close it, too
+            self._container.close()
         self._draft.unlink(missing_ok=True)
 
 

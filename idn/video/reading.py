@@ -1,6 +1,6 @@
 """Reading videos (PyAV, demuxing and decoding): what a file is, and its frames with their times."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -57,6 +57,8 @@ class VideoInfo:
     """Matrix, range, primaries and transfer, as FFmpeg numbers them."""
     chroma_left: bool
     """Whether samples of colour lie at the left of those of brightness, as in MPEG-2 and later, not in their middle."""
+    seconds: float = 0.0
+    """How long the file says that it is; 0 where it says nothing."""
 
 
 def open_video(path: Path) -> "InputContainer":
@@ -111,6 +113,7 @@ def read_info(path: Path) -> VideoInfo:
             turns=turns,
             colours=colours,
             chroma_left=context.name not in ("mjpeg", "mpeg1video"),
+            seconds=float(_seconds(container, stream)),
         )
 
 
@@ -134,11 +137,14 @@ def _display(frame: "VideoFrame") -> tuple[tuple[int, ...] | None, int]:
     return None, 0
 
 
-def frames(info: VideoInfo, after: int | None = None, warm_up: int = 0) -> "Iterator[tuple[VideoFrame, bool]]":
+def frames(
+    info: VideoInfo, after: int | None = None, warm_up: int = 0, damaged: Callable[[], None] = lambda: None
+) -> "Iterator[tuple[VideoFrame, bool]]":
     """The frames of a video in the order in which they are shown, each with a time, which grows.
 
     after: time of the last frame that is not wanted, in units of the stream; None for all.
     warm_up: how many frames up to that one come all the same.
+    damaged: called for every packet that cannot be decoded.
     Yields each frame and whether it is wanted. Frames that cannot be decoded are passed over. Raises FileError for a
     video that changes its size.
     """
@@ -149,7 +155,7 @@ def frames(info: VideoInfo, after: int | None = None, warm_up: int = 0) -> "Iter
         if after is not None:
             _seek(container, stream, after - warm_up * step)
         last: int | None = None
-        for frame in _decoded(container, stream):
+        for frame in _decoded(container, stream, damaged):
             if (frame.width, frame.height) != (info.width, info.height):
                 sizes = f"{info.width} x {info.height} to {frame.width} x {frame.height}"
                 raise FileError(info.path, f"changes its size from {sizes}: cut it there, and swap the parts")
@@ -171,7 +177,9 @@ def _seek(container: "InputContainer", stream: "VideoStream", time: int) -> None
         container.seek(0)
 
 
-def _decoded(container: "InputContainer", stream: "VideoStream") -> "Iterator[VideoFrame]":
+def _decoded(
+    container: "InputContainer", stream: "VideoStream", damaged: Callable[[], None] = lambda: None
+) -> "Iterator[VideoFrame]":
     """Frames, without those of packets that are damaged."""
     av = pyav()
     packets = container.demux(stream)
@@ -184,6 +192,7 @@ def _decoded(container: "InputContainer", stream: "VideoStream") -> "Iterator[Vi
         except av.error.EOFError:
             return
         except av.error.FFmpegError:
+            damaged()
             continue
         yield from found
 

@@ -233,7 +233,7 @@ def test_damaged_files_are_left_out_by_name_before_any_is_used(people: Path) -> 
     reshape(people / "p01/1.png")
     (people / "p02/copy.png").write_bytes((people / "p02/1.png").read_bytes())
     (people / "p03/loop").symlink_to(people, target_is_directory=True)
-    for name in ("p04/x.heic", "p05/notes.txt"):
+    for name in ("p04/x.xcf", "p05/notes.txt"):
         (people / name).write_bytes(b"x")
     data = faces_data(str(people), SIZE, "ffhq", 4, 0, "ffhq", holdout=0.3, workers=0)
     folder = data.train.folder
@@ -250,7 +250,7 @@ def test_damaged_files_are_left_out_by_name_before_any_is_used(people: Path) -> 
         "p00/0.png",
         "p01/1.png: 40x30",
         "p02/copy.png: copy of p02/1.png",
-        "1 .heic",
+        "1 .xcf",
         "1 .txt",
         "links that lead back: 1",
     ):

@@ -85,8 +85,12 @@ def test_bad_pictures_are_one_sentence_each(swapping, crop: bytes) -> None:
     wide = png(np.zeros((20, 30, 3), np.uint8))
     with raises(UserError, "source", "yet"):
         swapping.swap("ours", b"", crop, aligned=True)
-    with raises(UserError, "target", "no picture"):
+    with raises(UserError, "target", "is not JPEG"):
         swapping.swap("ours", crop, b"text", aligned=True)
+    frames = [Image.new("RGB", (16, 16), (80 * k, 0, 0)) for k in range(3)]
+    frames[0].save(moving := io.BytesIO(), "GIF", save_all=True, append_images=frames[1:])
+    with raises(UserError, "source", "animation of 3"):
+        swapping.swap("ours", moving.getvalue(), crop, aligned=True)
     with raises(UserError, "30 x 20"):
         swapping.swap("ours", wide, crop, aligned=True)
     with raises(UserError, "drawn faces only"):
@@ -134,7 +138,7 @@ def test_after_consent_pictures_are_swapped(client, crop: bytes) -> None:
     answer = client.post("/api/swap", files=files(crop), data=fields, headers=headers)
     assert answer.status_code == 200 and answer.json()["picture"].startswith("data:image/png;base64,")
     wrong = client.post("/api/swap", files=files(b"text"), data=fields, headers=headers)
-    assert wrong.status_code == 422 and "no picture" in wrong.json()["error"]
+    assert wrong.status_code == 422 and "is not JPEG" in wrong.json()["error"]
     large = {**headers, "Content-Length": str(65 << 20)}
     assert client.post("/api/swap", content=b"", headers=large).status_code == 413
 

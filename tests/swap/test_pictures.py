@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idn.errors import FileError, OptionError, UserError
-from idn.files.photos import read_photo, write_photo
+from idn.errors import FileError, MissingExtra, OptionError, UserError
+from idn.files.photos import is_photo, read_photo, write_photo
 from idn.provenance.stamp import Stamp
+from idn.swap import still
 from idn.swap.pictures import PictureWork, swap_folder, swap_picture
 from idn.swap.report import Report
 from tests.raising import raises
@@ -52,6 +53,9 @@ def test_nothing_is_overwritten_unless_asked(photo: Path, tmp_path: Path) -> Non
     for out in (photo, tmp_path / "." / "photo.png"):
         with raises(OptionError, "target itself", argument="out"):
             swap_picture(photo, out, work(overwrite=True))
+    write_photo(tmp_path / "mine.png", smooth(), 95)
+    with raises(OptionError, "source itself", argument="out"):
+        swap_picture(photo, tmp_path / "mine.png", work(overwrite=True, sources=[tmp_path / "mine.png"]))
     (tmp_path / "out.png").write_text("mine")
     with raises(OptionError, "overwrite=true", argument="out"):
         swap_picture(photo, tmp_path / "out.png", work())
@@ -101,10 +105,37 @@ def test_an_animation_is_refused(suffix: str, tmp_path: Path) -> None:
         swap_picture(tmp_path / f"a.{suffix}", tmp_path / "out.png", work())
 
 
-def test_a_heic_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
+def test_a_heic_without_its_plugin_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(still, "FORMATS", ("JPEG", "PNG"))
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
-    with raises(FileError, "HEIC", path=tmp_path / "a.heic"):
+    assert is_photo(tmp_path / "a.heic")
+    with raises(MissingExtra, "HEIC", "JPEG", extra="heic"):
         swap_picture(tmp_path / "a.heic", tmp_path / "out.png", work())
+
+
+def test_a_photograph_is_known_by_what_it_holds_where_its_ending_says_nothing(photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "download").write_bytes(photo.read_bytes())
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert is_photo(tmp_path / "download") and not is_photo(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(27, "File too large")])
+def test_a_disk_that_refuses_leaves_nothing(
+    error: OSError, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image.Image, "save", refuse)
+    with raises(FileError, error.strerror, "nothing of it", path=tmp_path / "out.png"):
+        swap_picture(photo, tmp_path / "out.png", work())
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_a_format_that_cannot_hold_a_picture_is_one_sentence(tmp_path: Path) -> None:
+    Image.new("L", (16400, 8)).save(tmp_path / "long.png")
+    with raises(FileError, "format", path=tmp_path / "out.webp"):
+        swap_picture(tmp_path / "long.png", tmp_path / "out.webp", work())
 
 
 def test_a_folder_keeps_names_folders_and_formats(tmp_path: Path) -> None:
@@ -114,6 +145,7 @@ def test_a_folder_keeps_names_folders_and_formats(tmp_path: Path) -> None:
         Image.fromarray(smooth().permute(1, 2, 0).numpy()).save(root / name)
     (root / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     (root / "notes.txt").write_text("no picture")
+    (root / "clip.heics").write_text("no picture")
     (out / "b").mkdir(parents=True)
     (out / "b/d.webp").write_text("mine")
     done = work()
@@ -124,6 +156,7 @@ def test_a_folder_keeps_names_folders_and_formats(tmp_path: Path) -> None:
     failed = dict(done.report.failed)
     assert failed.keys() == {"broken.jpg", "b/d.webp"} and "overwrite" in failed["b/d.webp"]
     assert str(root) not in failed["broken.jpg"]
+    assert done.report.notes == ["left out: 1 .heics, 1 .txt"]
     again = work(picture_format="png", overwrite=True)
     swap_folder(root, out, again)
     assert (out / "b/c.png").is_file() and len(again.report.written) == 4

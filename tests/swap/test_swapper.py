@@ -10,7 +10,7 @@ from PIL import Image
 import idn
 from idn.encoders.description import describe_encoder
 from idn.encoders.trained import TrainedMobileFaceNet
-from idn.errors import EncoderMismatch, OptionError, UserError
+from idn.errors import EncoderMismatch, FileError, OptionError, UserError
 from idn.images import from_uint8
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import save_student
@@ -107,6 +107,14 @@ def test_a_student_of_another_encoder_wants_it(tmp_path: Path) -> None:
 def test_what_is_no_picture_gets_one_sentence(file: Path, crop: np.ndarray, target: object, named: str) -> None:
     with raises(UserError, named):
         idn.load(file).swap(crop, target, aligned=True)
+
+
+def test_an_animation_is_refused_from_python_too(file: Path, crop: np.ndarray, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (64, 64), (80 * k, 0, 0)) for k in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    for source, target in ((crop, tmp_path / "a.gif"), (str(tmp_path / "a.gif"), crop)):
+        with raises(FileError, "animation of 3", path=tmp_path / "a.gif"):
+            idn.load(file).swap(source, target, aligned=True)
 
 
 def test_photographs_want_an_encoder_and_a_detector(file: Path, crop: np.ndarray, of_photos: Swapper) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def swap(cfg: DictConfig) -> None:
     """Swap the faces of photographs and videos, and say what was done."""
-    from idn.files.photos import SUFFIXES
+    from idn.files.photos import is_photo
     from idn.hardware import choose_device
     from idn.swap.pictures import PictureWork, out_file, swap_folder, swap_picture, timed
     from idn.swap.progress import bar
@@ -34,7 +34,7 @@ def swap(cfg: DictConfig) -> None:
     target, out = Path(str(cfg.target)), Path(str(cfg.out))
     if not target.exists():
         raise OptionError("target", target, "is not there: check the path")
-    photo = target.is_file() and target.suffix.lower() in SUFFIXES
+    photo = target.is_file() and is_photo(target)
     device = choose_device(cfg.device)
     model = _model(cfg, device, photo)
     swapping = _swapping(cfg, model)
@@ -48,6 +48,7 @@ def swap(cfg: DictConfig) -> None:
         quality=cfg.picture_quality,
         stamp=build(cfg.provenance),
         report=report,
+        sources=_photos(cfg.source) + _photos(cfg.like),
     )
     stop = timed(report)
     with bar("frames" if target.is_file() else "files") as progress:
@@ -96,6 +97,7 @@ def _videos(
         resume=cfg.resume,
         plan={**plan, "model": model.notes},
         report=work.report,
+        sources=work.sources,
         progress=(lambda done, total: None) if progress is None else progress,
     ).write
 
@@ -179,9 +181,15 @@ def _swapping(cfg: DictConfig, model: "Model") -> "Swapping":
     sources = read_sources(model, people, cfg.aligned, find)
     like = None
     if cfg.like is not None:
-        like = read_references(model, [path for photos in listed_people(_plain(cfg.like)) for path in photos], find)
+        like = read_references(model, _photos(cfg.like), find)
     choice = make_choice(_plain(cfg.faces), len(sources), like, cfg.threshold)
     return Swapping(model, sources, choice, cfg.match_colour, cfg.batch)
+
+
+def _photos(people: Any) -> list[Path]:
+    from idn.swap.sources import listed_people
+
+    return [] if people is None else [path for photos in listed_people(_plain(people)) for path in photos]
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """One video: decoded, swapped and encoded as a stream, in parts that survive a kill, and joined with its sound."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from torch import Tensor
 from idn.data.alignment.every_face import EveryFace
 from idn.data.alignment.workers import one_thread
 from idn.errors import DamagedFile
+from idn.files.refused_disk import refused_disk
 from idn.provenance.metadata import Lineage
 from idn.provenance.stamp import Stamp
 from idn.swap.photo import Swapping
@@ -55,6 +56,7 @@ class VideoWork:
     plan: JSON-able; all options that decide what frames look like.
     report: where it is counted.
     progress: called with the frames that are done, and that there are.
+    sources: files that are never replaced.
     """
 
     swapping: Swapping
@@ -67,13 +69,14 @@ class VideoWork:
     plan: dict[str, Any]
     report: Report
     progress: Callable[[int, int], None]
+    sources: Sequence[Path] = ()
 
     def write(self, target: Path, out: Path) -> None:
         """Swap one video. Raises UserError for one that cannot be read or written, and where no face is ever swapped.
 
         Interrupted, it leaves what was done as a file that plays, with "partial" in its name, and can go on later.
         """
-        check_out(target, out, self.overwrite)
+        check_out(target, out, self.overwrite, self.sources)
         info = read_info(target)
         self.encoding.check(info)
         check_container(info, out, self.encoding.codec)
@@ -90,30 +93,47 @@ class VideoWork:
         }
 
     def _made(self, info: VideoInfo, folder: WorkFolder, out: Path) -> None:
-        run = _Run(self, info, folder)
+        run = _Run(self, info, folder, out)
+        earlier = folder.counted.frames
         lineage = self.swapping.model.lineage
         try:
             run.encode()
         except KeyboardInterrupt:
             self._partial(info, folder, out, lineage)
             raise
+        except BaseException:
+            if not folder.counted.parts:
+                folder.remove()
+            raise
         self._count(folder.counted)
+        self.report.earlier += earlier
         if not folder.counted.frames:
             folder.remove()
             raise DamagedFile(info.path, "holds no frame that can be decoded: give another video")
-        with self.swapping.parts.measured("encode"):
+        with self.swapping.parts.measured("encode"), _disk(out):
             join(info, folder.parts(), out, self.stamp.tags(lineage))
             self.stamp.sign(out, lineage)
         folder.remove()
         self.report.written.append(str(out))
-        if not folder.counted.swapped:
-            self.report.notes.append(f"{info.path} shows no face that is chosen: all frames are as they were")
+        self.report.notes += self._notes(info, folder.counted)
+
+    def _notes(self, info: VideoInfo, counted: Counted) -> list[str]:
+        """What there is to say of one video."""
+        said = [f"{info.path}: {loss}" for loss in self.encoding.losses(info)]
+        if not counted.swapped:
+            said.append(f"{info.path} shows no face that is chosen: all frames are as they were")
         if self.encoding.size(info) != (info.width, info.height):
             width, height = self.encoding.size(info)
-            self.report.notes.append(
+            said.append(
                 f"{self.encoding.codec} wants even sides: {info.width} x {info.height} became {width} x {height} by "
                 "repeating the last line or column"
             )
+        if counted.damaged:
+            said.append(f"{info.path} is damaged: {counted.damaged} packets could not be decoded, and are left out")
+        end = float((counted.last - info.start + 1 / info.rate / info.time_base) * info.time_base)
+        if info.seconds - end > max(1.0, 0.02 * info.seconds):
+            said.append(f"{info.path}: its pictures end at {end:.1f} of {info.seconds:.1f} s")
+        return said
 
     def _partial(self, info: VideoInfo, folder: WorkFolder, out: Path, lineage: Lineage) -> None:
         """Make a file that plays of what was done, and say where it is."""
@@ -122,7 +142,8 @@ class VideoWork:
             print("\nstopped before the first frame was written", file=sys.stderr)
             return
         partial = out.with_name(f"{out.stem}.partial{out.suffix}")
-        join(info, folder.parts(), partial, self.stamp.tags(lineage), until=folder.counted.last)
+        with _disk(partial):
+            join(info, folder.parts(), partial, self.stamp.tags(lineage), until=folder.counted.last)
         print(
             f"\nstopped: {folder.counted.frames} frames are in {partial}; the same command with resume=true goes on",
             file=sys.stderr,
@@ -136,11 +157,15 @@ class VideoWork:
         report.swapped += counted.swapped
 
 
+def _disk(out: Path) -> AbstractContextManager[None]:
+    return refused_disk("out", out, "the finished parts", "go on with resume=true")
+
+
 class _Run:
     """One pass over the frames that are still to be done."""
 
-    def __init__(self, work: VideoWork, info: VideoInfo, folder: WorkFolder) -> None:
-        self._work, self._info, self._folder = work, info, folder
+    def __init__(self, work: VideoWork, info: VideoInfo, folder: WorkFolder, out: Path) -> None:
+        self._work, self._info, self._folder, self._out = work, info, folder, out
         self._format, self._size = work.encoding.pixel_format(info), work.encoding.size(info)
         self._colours = Colours.of(info, self._format)
         self._counted = replace(folder.counted)
@@ -162,14 +187,13 @@ class _Run:
         except BaseException:
             stages.stop()
             if writer is not None:
-                with suppress(Exception):
-                    writer.abandon()
+                writer.abandon()
             raise
         stages.stop()
 
     def _decoded(self) -> Iterator[tuple[FramePicture, bool]]:
         parts = self._work.swapping.parts
-        given = frames(self._info, self._folder.counted.last, WARM_UP)
+        given = frames(self._info, self._folder.counted.last, WARM_UP, self._damaged)
         while True:
             with parts.measured("decode"):
                 entry = next(given, None)
@@ -177,6 +201,9 @@ class _Run:
                     return
                 frame = fitting(entry[0], self._format, self._size)
             yield FramePicture(frame, self._info, self._colours), entry[1]
+
+    def _damaged(self) -> None:
+        self._counted.damaged += 1
 
     def _followed(self, given: Iterator[tuple[FramePicture, bool]]) -> Iterator[Followed]:
         tracker = Tracker(self._work.everyone, self._work.swapping, self._work.following)
@@ -220,7 +247,7 @@ class _Run:
     def _write(self, done: Done, writer: PartWriter | None) -> PartWriter | None:
         """Encode one frame; begins a part where there is none, and ends one that is long enough."""
         work, picture = self._work, done.followed.picture
-        with work.swapping.parts.measured("encode"):
+        with work.swapping.parts.measured("encode"), _disk(self._out):
             if writer is None:
                 writer = PartWriter(self._folder.part(self._counted.parts), self._info, work.encoding)
             picture.stamp(work.stamp)
@@ -242,8 +269,8 @@ class _Run:
     def _finish(self, writer: PartWriter | None) -> None:
         if writer is None or not writer.frames:
             return
-        with self._work.swapping.parts.measured("encode"):
+        with self._work.swapping.parts.measured("encode"), _disk(self._out):
             writer.close()
-        self._counted.parts += 1
-        self._counted.last = writer.last
-        self._folder.finished(replace(self._counted))
+            self._counted.parts += 1
+            self._counted.last = writer.last
+            self._folder.finished(replace(self._counted))

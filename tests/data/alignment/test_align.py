@@ -363,11 +363,11 @@ def test_a_link_to_a_folder_above_brings_no_copies(photos: Path, tmp_path: Path)
 
 
 def test_what_is_not_looked_at_is_counted_by_ending(photos: Path, tmp_path: Path) -> None:
-    for name in ("a/1.HEIC", "2.heic", "clip.mov", "README"):
+    for name in ("a/1.XCF", "2.xcf", "clip.mov", "README"):
         (photos / name).write_bytes(b"x")
     os.mkfifo(photos / "pipe.jpg")
     report = align_folder(str(photos), str(tmp_path / "out"), giving(Stub()), size=64)
-    assert report.photos == 7 and set(report.others) == {"2 .heic", "1 .mov", "1 .txt", "1 .jpg", "1 without ending"}
+    assert report.photos == 7 and set(report.others) == {"2 .xcf", "1 .mov", "1 .txt", "1 .jpg", "1 without ending"}
 
 
 def test_no_two_photographs_become_one_crop(tmp_path: Path) -> None:

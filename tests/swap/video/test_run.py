@@ -1,5 +1,6 @@
 """Whole videos: nothing lost, nothing half-written; stops, kills and going on."""
 
+import errno
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from idn.swap.report import Report
 from idn.swap.video import run
 from idn.swap.video.run import VideoWork
 from idn.swap.video.tracking import Following
-from idn.video.encoding import Encoding
+from idn.video.encoding import Encoding, PartWriter
 from tests.raising import raises
 from tests.swap.parts import Brighter
 from tests.swap.test_photo import swapping
@@ -116,7 +117,7 @@ def test_after_ctrl_c_a_partial_file_plays_and_the_rest_can_follow(
     assert seen[0] == 26 and seen[-1] == 50
     assert shown_times(out) == shown_times(clip) and sound_of(out) == sound_of(clip)
     assert brightened(out, clip) == [index >= 10 for index in range(50)]
-    assert (again.report.pictures, again.report.without_face) == (50, 10)
+    assert (again.report.pictures, again.report.earlier, again.report.without_face) == (50, 25, 10)
 
 
 def test_a_kill_costs_the_part_that_was_begun_alone(
@@ -151,6 +152,66 @@ def test_without_a_face_all_frames_pass_and_it_is_said(tmp_path: Path) -> None:
     done.write(path, tmp_path / "out.mp4")
     assert done.report.without_face == 8 and done.report.swapped == 0 and "no face" in done.report.notes[0]
     assert shown_times(tmp_path / "out.mp4") == shown_times(path)
+
+
+class FullDisk:
+    """Refuses to write after so many calls."""
+
+    def __init__(self, calls: int, kept: Callable[..., None]) -> None:
+        self.calls, self.kept = calls, kept
+
+    def __call__(self, *args: object, **options: object) -> None:
+        self.calls -= 1
+        if self.calls < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.kept(*args, **options)
+
+
+@pytest.mark.parametrize(("place", "calls"), [("write", 33), ("close", 1), ("join", 0)])
+def test_a_full_disk_keeps_the_finished_parts(
+    place: str, calls: int, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "SECONDS", 0.5)
+    owner = run if place == "join" else PartWriter
+    full = FullDisk(calls, getattr(owner, place))
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, place, lambda *args, **options: full(*args, **options))
+        with raises(OptionError, "full disk", "resume=true", argument="out"):
+            work().write(clip, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == [".out.mp4.parts"]
+    assert not list(tmp_path.rglob("*.draft"))
+    seen: list[int] = []
+    work(lambda done, total: seen.append(done), resume=True).write(clip, tmp_path / "out.mp4")
+    assert (not seen or seen[0] > 10) and shown_times(tmp_path / "out.mp4") == shown_times(clip)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_full_disk_before_the_first_part_leaves_nothing(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = FullDisk(0, PartWriter.write)
+    monkeypatch.setattr(PartWriter, "write", lambda *args: full(*args))
+    with raises(OptionError, "full disk", argument="out"):
+        work().write(clip, tmp_path / "out.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_video_loses_is_said(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mkv", 60, sound=False).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 3])
+    seen = write_clip(tmp_path / "seen.mkv", 4, codec="ffv1", pixel_format="yuva444p", sound=False)
+    done = work()
+    for target in (tmp_path / "cut.mkv", seen):
+        done.write(target, tmp_path / f"{target.stem}.mp4")
+    said = "\n".join(done.report.notes)
+    assert "pictures end at" in said and "transparency" in said
+
+
+def test_a_source_is_never_replaced(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.mp4").write_text("mine")
+    with raises(OptionError, "source itself", argument="out"):
+        work(overwrite=True, sources=[tmp_path / "mine.mp4"]).write(clip, tmp_path / "mine.mp4")
+    assert (tmp_path / "mine.mp4").read_text() == "mine"
 
 
 def test_outputs_that_cannot_be_are_refused_before_any_work(clip: Path, tmp_path: Path) -> None:
