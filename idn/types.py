@@ -266,3 +266,13 @@ class Network(NamedTuple):
     """Outputs that eight bits would spoil: int8 leaves alone all that they hang on, shared with others or not."""
     recipe: Mapping[str, Any] | None = None
     """JSON-able: what the module is built from again with other weights; None if it cannot be."""
+
+
+class RunInput(NamedTuple):
+    """What a run was made from, beside its options: data, a teacher or its kept answers, an encoder, a student."""
+
+    kind: str
+    """Such as "data", "teacher", "cache", "encoder", "student"."""
+    name: str
+    about: Mapping[str, str]
+    """What tells this one from others of its name: checksums, where it lies, terms of use."""

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from idn.errors import EncoderMismatch, OptionError, UserError
+from idn.files.digests import weights_digest
 from idn.files.option_checks import require_one_of
 from idn.frozen import Frozen
 from idn.geometry.affine import in_pixels
 from idn.geometry.templates import TEMPLATES, between_templates
 from idn.geometry.warping import paste
 from idn.images import denormalize, resize
-from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
+from idn.types import IdentityEncoder, IdentityFeatures, RunInput, SwapBatch
 from teachers.record import TeacherRecord
 
 
@@ -67,6 +68,10 @@ class FrozenTeacher(Frozen, ABC):
         self.encoder = encoder
         if encoder is not None:
             self._check_encoder(encoder, "its own encoder")
+
+    def origin(self) -> list[RunInput]:
+        """Where its answers come from, for a run that notes what it was made from: here its own weights."""
+        return [RunInput("teacher", self.record.name, {"weights_sha256": weights_digest(self)})]
 
     def attach(self, data: Data, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> Data:
         """Meet what a run has beside the teacher, once, before the first pair.

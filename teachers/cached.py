@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from idn.errors import EncoderMismatch, OptionError, UserError
-from idn.files.digests import weights_digest
+from idn.files.digests import file_sha256, weights_digest
 from idn.files.remote import local
 from idn.teacher_cache.manifest import MANIFEST, PARTS, CacheManifest, check_shards, same_encoder
 from idn.teacher_cache.shards import ShardReader, mean_colours
-from idn.types import IdentityEncoder, IdentityFeatures, SwapBatch
+from idn.types import IdentityEncoder, IdentityFeatures, RunInput, SwapBatch
 from teachers.base import Data, FrozenTeacher
 from teachers.record import FaceInput, SourceInput, TeacherRecord
 
@@ -86,6 +86,12 @@ class CachedTeacher(FrozenTeacher):
         super().__init__(record, crop_template=None)
         self.folder, self.manifest = folder, manifest
         self.freeze()
+
+    def origin(self) -> list[RunInput]:
+        """The kept answers, by their manifest, and the teacher that gave them."""
+        name, weights = self.record.name, str(self.manifest.weights["teacher"])
+        about = {"manifest_sha256": file_sha256(self.folder / MANIFEST), "folder": str(self.folder)}
+        return [RunInput("cache", f"{name} answers", about), RunInput("teacher", name, {"weights_sha256": weights})]
 
     def attach(self, data: Data, encoder: IdentityEncoder, scorer: nn.Module | None = None) -> Data:
         """The same pairs, with their answers. The first one of each part is looked at now, in this process.

@@ -16,9 +16,13 @@ _TAGGED = ("teacher", "encoder", "data", "loss", "reweight", "experiment", "reci
 
 
 def run_name(options: Sequence[str]) -> str:
-    """What was chosen, such as "teacher=blend lr=0.005"; "default" where nothing was. options: as they were typed."""
+    """What was chosen, such as "teacher=blend lr=0.005"; "default" where nothing was.
+
+    options: as they were typed; the last one of a name counts.
+    """
     told = [option.lstrip("+") for option in options if not option.lstrip("+~").startswith(_SILENT)]
-    pairs = [(name.split("."), value) for name, equals, value in (word.partition("=") for word in told) if equals]
+    given = {name: value for name, equals, value in (word.partition("=") for word in told) if equals}
+    pairs = [(name.split("."), value) for name, value in given.items()]
     ends = Counter(parts[-1] for parts, _ in pairs)
     short = [f"{parts[-1] if ends[parts[-1]] == 1 else '.'.join(parts)}={_brief(value)}" for parts, value in pairs]
     return " ".join(short) or "default"

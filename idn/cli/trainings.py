@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from idn.data.loaders import SwapData
     from idn.training.fit import Result
     from idn.training.run_kinds import EncoderRun, ScorerRun, StudentRun, TeacherRun, TrainingRun
-    from idn.types import IdentityEncoder
+    from idn.types import IdentityEncoder, RunInput
 
 
 def run_training(verb: str, cfg: DictConfig) -> "Result":
     """Train what the config of a verb describes, in the folder that Hydra made for it."""
+    from idn.training.dashboards import dashboards
     from idn.training.fit import fit, read_result
     from idn.training.loggers import closing
     from idn.training.multi_process import must_start, one_speaks
@@ -40,13 +41,32 @@ def run_training(verb: str, cfg: DictConfig) -> "Result":
     _report_trial(cfg, trainer)
     if trainer.is_global_zero:
         resolved = OmegaConf.to_container(cfg, resolve=True)
-        write_record(run_dir(), [verb, *typed()], resolved, run.data)
+        digest = write_record(run_dir(), [verb, *typed()], resolved, run.data)["data"]
+        shown = list(dashboards(trainer.loggers))
+        for given in _inputs(cfg, run, digest) if shown else ():
+            for dashboard in shown:
+                dashboard.log_input(given)
     with closing(trainer.loggers), one_speaks(trainer):
         result = fit(trainer, run, run_dir(), cfg.resume)
     if trainer.is_global_zero:
         for line in after_training(verb, cfg, result.path):
             print(line)
     return result
+
+
+def _inputs(cfg: DictConfig, run: "TrainingRun", digest: Mapping[str, str]) -> "list[RunInput]":
+    """What a run was made from. digest: of its data."""
+    from idn.cli.run_names import run_choices
+    from idn.files.digests import file_sha256
+    from idn.files.remote import local
+    from idn.types import RunInput
+
+    choices, where = run_choices(), OmegaConf.select(cfg, "data.root")
+    about = {**digest, **({} if where is None else {"root": str(where)})}
+    found = [RunInput("data", choices.get("encoder_data") or choices["data"], about), *run.inputs()]
+    if (start := cfg.get("start")) is not None:
+        found.append(RunInput("student", Path(str(start)).stem, {"sha256": file_sha256(local(start))}))
+    return found
 
 
 def _report_trial(cfg: DictConfig, trainer: "pl.Trainer") -> None:

@@ -1,5 +1,7 @@
 """Weights & Biases: a run with its name, group and tags, the best values as its summary, the student as an artifact."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from idn.metrics.compared import METRICS
+from idn.types import RunInput
 
 STEP = "trainer/global_step"
 """What all curves are drawn over."""
@@ -69,7 +72,19 @@ class WandbRun(pl.loggers.WandbLogger):
         self.log_image(key, [picture], step, caption=[caption])
 
     @rank_zero_only
-    def log_product(self, path: Path, card: str, lineage: Mapping[str, str]) -> None:
+    def log_input(self, given: RunInput) -> None:
+        """See `Dashboard`; an artifact that the run uses, of which a description is kept, not the thing itself."""
+        import wandb
+
+        name = re.sub(r"[^\w.-]+", "-", f"{given.kind}-{given.name}")
+        artifact = wandb.Artifact(name, given.kind, metadata=dict(given.about))
+        with artifact.new_file("about.json") as file:
+            json.dump(dict(given.about), file, indent=2)
+        # what `use_artifact` does with a new one; that waits for the server, and refuses to work offline
+        self.experiment._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+
+    @rank_zero_only
+    def log_product(self, path: Path, card: str, lineage: Mapping[str, str], best: bool) -> None:
         """See `Dashboard`; the artifact holds the file, its card, and the lineage as metadata."""
         import wandb
 
@@ -80,7 +95,14 @@ class WandbRun(pl.loggers.WandbLogger):
         artifact.add_file(str(path), policy="immutable")
         with artifact.new_file("card.md") as file:
             file.write(card)
-        self.experiment.log_artifact(artifact, aliases=["latest"])
+        self.experiment.log_artifact(artifact, aliases=["latest", *(["best"] if best else [])])
+
+    @rank_zero_only
+    def log_report(self, page: Path) -> None:
+        """See `Dashboard`; a panel."""
+        import wandb
+
+        self.experiment.log({"eval/report": wandb.Html(str(page))})
 
     @rank_zero_only
     def alert(self, title: str, text: str) -> None:

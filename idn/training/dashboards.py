@@ -1,5 +1,6 @@
 """Dashboards: what TensorBoard, MLflow and W&B are told of a run beside its numbers, under the same keys."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -9,8 +10,14 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from idn.files.digests import content_sha256
+from idn.types import RunInput
+
 CHOICES = "choices"
 """Key of the choices of groups, such as teacher=blend, among what is logged of a config."""
+
+_DIGEST = 36
+"""Most characters of a digest that MLflow keeps."""
 
 
 @runtime_checkable
@@ -37,8 +44,19 @@ class Dashboard(Protocol):
         """A picture, (H, W, 3), at a step of the optimizer, from 0."""
         ...
 
-    def log_product(self, path: Path, card: str, lineage: Mapping[str, str]) -> None:
-        """The file that a run leaves, a text about it, and where it comes from."""
+    def log_input(self, given: RunInput) -> None:
+        """What the run was made from."""
+        ...
+
+    def log_product(self, path: Path, card: str, lineage: Mapping[str, str], best: bool) -> None:
+        """The file that a run leaves, a text about it, and where it comes from.
+
+        best: whether no validation of the run was better than the last one.
+        """
+        ...
+
+    def log_report(self, page: Path) -> None:
+        """The page of an evaluation (HTML)."""
         ...
 
     def alert(self, title: str, text: str) -> None:
@@ -51,11 +69,11 @@ def dashboards(loggers: Sequence[Any]) -> Iterator[Dashboard]:
     return (logger for logger in loggers if isinstance(logger, Dashboard))
 
 
-def card(product: str, lineage: Mapping[str, str], metrics: Mapping[str, float]) -> str:
-    """A text about the file that a run leaves (Markdown)."""
+def card(product: str, lineage: Mapping[str, str], metrics: Mapping[str, float], standing: str) -> str:
+    """A text about the file that a run leaves (Markdown). standing: how it compares with the rest of its run."""
     known = [f"- {key.replace('_', ' ')}: {value}" for key, value in lineage.items()]
     reached = [f"| {key} | {value:.4f} |" for key, value in sorted(metrics.items())]
-    return "\n".join([f"# {product}", "", *known, "", "| metric | value |", "|---|---|", *reached, ""])
+    return "\n".join([f"# {product}", "", *known, "", standing, "", "| metric | value |", "|---|---|", *reached, ""])
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -117,9 +135,21 @@ class TensorBoardRun(pl.loggers.TensorBoardLogger):
         self.experiment.add_text(key, caption, step)
 
     @rank_zero_only
-    def log_product(self, path: Path, card: str, lineage: Mapping[str, str]) -> None:
+    def log_input(self, given: RunInput) -> None:
+        """See `Dashboard`; a text."""
+        about = "".join(f"\n- {key}: {value}" for key, value in given.about.items())
+        self.experiment.add_text(f"input/{given.kind}", f"**{given.name}**\n{about}")
+
+    @rank_zero_only
+    def log_product(self, path: Path, card: str, lineage: Mapping[str, str], best: bool) -> None:
         """See `Dashboard`; TensorBoard keeps no files."""
         self.experiment.add_text("product", f"{card}\n{path}")
+        self.experiment.flush()
+
+    @rank_zero_only
+    def log_report(self, page: Path) -> None:
+        """See `Dashboard`; where it lies."""
+        self.experiment.add_text("eval/report", str(page))
         self.experiment.flush()
 
     @rank_zero_only
@@ -181,13 +211,29 @@ class MlflowRun(pl.loggers.MLFlowLogger):
         self.experiment.log_image(self.run_id, picture, f"{name}.png")
 
     @rank_zero_only
-    def log_product(self, path: Path, card: str, lineage: Mapping[str, str]) -> None:
+    def log_input(self, given: RunInput) -> None:
+        """See `Dashboard`; MLflow calls all inputs datasets, and their kind a context."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        about = json.dumps(dict(given.about))
+        digest = content_sha256(about.encode())[:_DIGEST]
+        known = Dataset(given.name, digest, source_type="idn", source=about)
+        self.experiment.log_inputs(self.run_id, [DatasetInput(known, [InputTag("mlflow.data.context", given.kind)])])
+
+    @rank_zero_only
+    def log_product(self, path: Path, card: str, lineage: Mapping[str, str], best: bool) -> None:
         """See `Dashboard`; the lineage becomes tags."""
         for key, value in lineage.items():
             self.experiment.set_tag(self.run_id, f"lineage.{key}", value)
+        self.experiment.set_tag(self.run_id, "best", str(best).lower())
         self.experiment.log_text(self.run_id, card, "card.md")
         if self.keep_product:
             self.experiment.log_artifact(self.run_id, str(path))
+
+    @rank_zero_only
+    def log_report(self, page: Path) -> None:
+        """See `Dashboard`; an artifact."""
+        self.experiment.log_artifact(self.run_id, str(page))
 
     @rank_zero_only
     def alert(self, title: str, text: str) -> None:

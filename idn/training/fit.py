@@ -1,7 +1,7 @@
 """Fit: one training run from start to end. Train, validate, save what was learned, say what came of it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from idn.errors import OptionError
 from idn.files.run_folder import CHECKPOINTS, LAST, SUMMARY
+from idn.metrics.compared import UNSCALED, maximised
 from idn.training.dashboards import card, dashboards
+from idn.training.loggers import ResumableCsvLogger
 from idn.training.modules.finite_guard import NotFinite
 from idn.training.report import write_summary
 from idn.training.resume import check_resume, start
@@ -51,11 +53,27 @@ def fit(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Path | N
     if trainer.is_global_zero:
         run.save(path, trainer, metrics)
         write_summary(out, run.summary(metrics))
-        lineage = run.lineage()
+        lineage, (best, standing) = run.lineage(), standing_of(metrics, trainer.loggers)
         for dashboard in dashboards(trainer.loggers):
-            dashboard.log_product(path, card(run.product, lineage, metrics), lineage)
+            dashboard.log_product(path, card(run.product, lineage, metrics, standing), lineage, best)
         run.report(path, trainer, metrics)
     return Result(path, metrics)
+
+
+def standing_of(metrics: Mapping[str, float], loggers: Sequence[pl.loggers.Logger]) -> tuple[bool, str]:
+    """Whether no validation of a run was better than its last one, and a sentence about it.
+
+    metrics: of the last one. loggers: of the run; its table of numbers knows all of them, those before it went on, too.
+    """
+    key = next((key for key in (*UNSCALED, "val/accuracy", "val/loss") if key in metrics), None)
+    tables = [logger for logger in loggers if isinstance(logger, ResumableCsvLogger)]
+    if key is None or not tables:
+        return False, "Nothing is known of how its run went."
+    known, better = tables[0].column(key), max if maximised(key) else min
+    step = better(known, key=known.__getitem__, default=None)
+    if step is None or better(known[step], metrics[key]) == metrics[key]:
+        return True, f"No validation of its run had a better {key}."
+    return False, f"Its run had a better {key} before: {known[step]:.4f} at step {step}."
 
 
 @contextmanager

@@ -53,6 +53,10 @@ class ResumableCsvLogger(pl.loggers.Logger):
         if self.path.is_file():
             self._write([row for row in self._read() if int(row["step"]) < step])
 
+    def column(self, key: str) -> dict[int, float]:
+        """A metric by the step at which it was found."""
+        return {int(row["step"]): float(row[key]) for row in self._read() if row.get(key)}
+
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.is_file():
             return []

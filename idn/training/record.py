@@ -24,10 +24,12 @@ _PATIENCE = 20
 """Seconds that git may take."""
 
 
-def write_record(folder: Path, command: Sequence[str], config: Mapping[str, Any], data: pl.LightningDataModule) -> None:
+def write_record(
+    folder: Path, command: Sequence[str], config: Mapping[str, Any], data: pl.LightningDataModule
+) -> dict[str, Any]:
     """Write how a run is made, and from what, as `run.json` in its folder; what git has not committed as `run.diff`.
 
-    command: the words after `idn`. config: resolved. data: what it is trained on.
+    command: the words after `idn`. config: resolved. data: what it is trained on. Returns what was written.
     """
     revision, diff = git_state(Path.cwd())
     record = {
@@ -44,6 +46,7 @@ def write_record(folder: Path, command: Sequence[str], config: Mapping[str, Any]
     if diff:
         with atomic_write(folder / DIFF) as draft:
             draft.write_bytes(diff)
+    return record
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from idn.training.modules.recognition import RecognitionTraining
 from idn.training.modules.supervision import Declared, terms
 from idn.training.modules.swap_training import SwapTraining
 from idn.training.report import print_encoder_report, print_scorer_report, print_student_report, print_teacher_report
+from idn.types import RunInput
 
 
 class TrainingRun(ABC):
@@ -47,6 +48,10 @@ class TrainingRun(ABC):
     def lineage(self) -> dict[str, str]:
         """Where the product comes from: who taught it, which encoder it reads, their licences, what it is fed."""
         return {}
+
+    def inputs(self) -> list[RunInput]:
+        """The networks that the run was given, which do not learn."""
+        return []
 
     def summary(self, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What `summary.json` says of the run: the metrics of its last validation."""
@@ -79,6 +84,10 @@ class StudentRun(TrainingRun):
         """See `TrainingRun.lineage`."""
         return {**self.module.lineage(), **self.module.notes}
 
+    def inputs(self) -> list[RunInput]:
+        """See `TrainingRun.inputs`."""
+        return self.module.inputs()
+
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""
         print_student_report(metrics, path.parent, path, trainer)
@@ -103,6 +112,10 @@ class TeacherRun(TrainingRun):
     def lineage(self) -> dict[str, str]:
         """See `TrainingRun.lineage`."""
         return {**self.module.lineage(), **self.module.notes}
+
+    def inputs(self) -> list[RunInput]:
+        """See `TrainingRun.inputs`."""
+        return self.module.inputs()
 
     def report(self, path: Path, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """See `TrainingRun.report`."""

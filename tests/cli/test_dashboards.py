@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,21 +19,23 @@ NUMBERS = {"train/loss", "train/loss_face", "val/swap_gain", "val/identity_swap"
 NUMBERS |= {"gradient/prediction", "pace/images_per_second", "pace/data", "pace/teacher", "pace/student"}
 
 
+DASHBOARDS = ["logger=[wandb,tensorboard,mlflow]", "logger.wandb.offline=true"]
+
+
 @pytest.fixture
-def run(idn_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run of 2 steps that went on to 4, on all dashboards."""
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All dashboards write to disk."""
     for module in ("wandb", "mlflow", "tensorboard"):
         pytest.importorskip(module)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    words = [
-        *WORDS,
-        "logger=[wandb,tensorboard,mlflow]",
-        "logger.wandb.offline=true",
-        "hydra.run.dir=run",
-        "resume=auto",
-    ]
+
+
+@pytest.fixture
+def run(idn_cli, offline: None, tmp_path: Path) -> Path:
+    """A run of 2 steps that went on to 4, on all dashboards."""
+    words = [*WORDS, *DASHBOARDS, "hydra.run.dir=run", "resume=auto"]
     for steps in (2, 4):
         status, out, err = idn_cli("train", *words, f"trainer.max_steps={steps}")
         assert status == 0, out + err
@@ -55,15 +58,24 @@ def chunks(data: bytes) -> Iterator[bytes]:
             whole = b""
 
 
-def records(folder: Path) -> tuple[list[dict], list]:
-    """Rows of the history and all records of the W&B runs in a folder, parsed by its own protocol."""
+def read_ended(path: Path) -> list:
+    """The records of a .wandb file, once W&B's own process has written the last one."""
     from wandb.proto import wandb_internal_pb2
 
+    latest = time.monotonic() + 60
+    while True:
+        found = [wandb_internal_pb2.Record.FromString(data) for data in chunks(path.read_bytes())]
+        if any(record.WhichOneof("record_type") == "exit" for record in found):
+            return found
+        assert time.monotonic() < latest, f"{path} has no end"
+        time.sleep(0.2)
+
+
+def records(folder: Path) -> tuple[list[dict], list]:
+    """Rows of the history and all records of the W&B runs in a folder, parsed by its own protocol."""
     rows, found = [], []
     for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        for data in chunks(path.read_bytes()):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
+        for record in read_ended(path):
             found.append(record)
             if record.WhichOneof("record_type") == "history":
                 items = record.history.item
@@ -78,10 +90,20 @@ def test_three_dashboards_say_the_same_and_go_on(run: Path, tmp_path: Path) -> N
     begun = [record.run for record in found if record.WhichOneof("record_type") == "run"]
     assert len({one.run_id for one in begun}) == 1 and "lr=0.002" in begun[0].display_name
     assert begun[0].job_type == "train" and "teacher:procedural" in begun[0].tags
-    assert any(record.WhichOneof("record_type") == "metric" for record in found)
+    metrics = {record.metric.name: record.metric for record in found if record.WhichOneof("record_type") == "metric"}
+    assert metrics["val/swap_gain"].summary.max and metrics["val/loss"].summary.min
+    assert {one.step_metric for one in metrics.values() if one.name.startswith("val/")} == {"trainer/global_step"}
+    items = [item for record in found for item in record.history.item]
+    captions = [json.loads(one.value_json) for one in items if list(one.nested_key) == ["val/grid", "captions"]]
+    assert captions == [["source | target | teacher | mask | swap | exact swap"]] * 2
     artifacts = [r.request.log_artifact.artifact for r in found if r.request.HasField("log_artifact")]
     artifacts += [record.artifact for record in found if record.WhichOneof("record_type") == "artifact"]
-    assert any(one.type == "model" and {e.path for e in one.manifest.contents} >= {"card.md"} for one in artifacts)
+    made = [one for one in artifacts if one.type == "model"]
+    assert made and all({e.path for e in one.manifest.contents} >= {"card.md", "student.safetensors"} for one in made)
+    gains = [event["val/swap_gain"] for event in rows if "val/swap_gain" in event]
+    assert ["best" in one.aliases for one in made] == [True, gains[-1] == max(gains)]
+    used = {one.type for one in artifacts if one.use_after_commit}
+    assert used == {"data", "teacher", "encoder"} and not any(one.use_after_commit for one in made)
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -89,6 +111,13 @@ def test_three_dashboards_say_the_same_and_go_on(run: Path, tmp_path: Path) -> N
     events.Reload()
     assert set(events.Tags()["scalars"]) >= NUMBERS and "val/grid" in events.Tags()["images"]
     assert [event.step for event in events.Scalars("val/swap_gain")] == [1, 3]
+    texts = {tag.removesuffix("/text_summary") for tag in events.Tags()["tensors"]}
+    assert texts == {"val/grid", "input/data", "input/teacher", "input/encoder", "product"}
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    table = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert 10 <= len(table) <= 14 and table["optim.lr"].number_value == 0.002
 
     from mlflow.tracking import MlflowClient
 
@@ -96,8 +125,31 @@ def test_three_dashboards_say_the_same_and_go_on(run: Path, tmp_path: Path) -> N
     (found,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
     assert found.info.status == "FINISHED" and set(found.data.metrics) >= NUMBERS
     assert found.data.params["optim.lr"] == "0.002" and found.data.params["choices.teacher"] == "procedural"
+    used = {one.tags[0].value: one.dataset.name for one in found.inputs.dataset_inputs}
+    assert used == {"data": "procedural", "teacher": "procedural", "encoder": used["encoder"]}
     assert found.data.tags["lineage.teacher"] == "procedural" and "lr=0.002" in found.data.tags["mlflow.runName"]
     assert {one.path for one in client.list_artifacts(found.info.run_id)} >= {"student.safetensors", "card.md", "val"}
     assert [one.step for one in client.get_metric_history(found.info.run_id, "val/swap_gain")] == [1, 3]
     saved = torch.load(run / "checkpoints" / LAST, weights_only=True)
     assert saved["mlflow_run"] == found.info.run_id and saved["wandb_run"] == begun[0].run_id
+
+
+def test_a_loss_that_is_not_finite_is_an_alert_everywhere(
+    idn_cli, offline: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/alert.db")  # a process keeps the first mlflow.db
+    status, _, err = idn_cli("train", *WORDS, *DASHBOARDS, "optim.lr=1e30", "trainer.max_steps=4", "hydra.run.dir=run")
+    assert status == 2 and "the loss became nan" in err
+    _, found = records(tmp_path / "run")
+    (alert,) = [record.alert for record in found if record.WhichOneof("record_type") == "alert"]
+    assert alert.level == "ERROR" and "the loss became nan" in alert.text
+
+    from mlflow.tracking import MlflowClient
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/alert.db")
+    (kept,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    assert kept.info.status == "FAILED" and "the loss became nan" in kept.data.tags["alert"]
+    events = EventAccumulator(str(tmp_path / "run/tensorboard"))
+    events.Reload()
+    assert "alert/text_summary" in events.Tags()["tensors"]

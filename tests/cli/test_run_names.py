@@ -14,6 +14,7 @@ from idn.cli.run_names import run_name, run_tags, sweep_name
         (["hydra.run.dir=x", "resume=y", "logger=[csv,wandb]", "trainer.accelerator=cpu", "sweep=losses"], "default"),
         (["teacher=blend", "optim.lr=0.0050000001"], "teacher=blend lr=0.005"),
         (["loss.weights.face=2", "student.weights.face=3"], "loss.weights.face=2 student.weights.face=3"),
+        (["optim.lr=0.1", "optim.lr=0.2"], "lr=0.2"),
         (["data.root=/a/b/crops", "~recogniser"], "root=crops"),
     ],
 )

@@ -87,6 +87,8 @@ def test_it_declares_the_teacher_that_was_asked_and_needs_none_of_its_weights(
 ) -> None:
     make_cache(tmp_path, teacher=Answer(True))
     teacher = CachedTeacher(tmp_path)
+    assert [one.kind for one in teacher.origin()] == ["cache", "teacher"]
+    assert teacher.origin()[1].about["weights_sha256"] == teacher.manifest.weights["teacher"]
     said = make_module(teacher=teacher).lineage()
     assert (said["teacher"], said["teacher_licence"], said["teacher_commercial_use"]) == (
         "answer",

@@ -8,9 +8,10 @@ import pytorch_lightning as pl
 
 from idn.training.callbacks.pace import Pace
 from idn.training.dashboards import Dashboard, TensorBoardRun, card, flat
-from idn.training.fit import alerting
+from idn.training.fit import alerting, standing_of
 from idn.training.loggers import ResumableCsvLogger
 from idn.training.modules.finite_guard import NotFinite
+from idn.types import RunInput
 from tests.conftest import quiet_trainer
 
 
@@ -36,8 +37,14 @@ class Told(pl.loggers.Logger):
     def log_picture(self, key, picture, step, caption) -> None:
         self.said.append(("picture", key, step, caption))
 
-    def log_product(self, path, card, lineage) -> None:
-        self.said.append(("product", path.name))
+    def log_input(self, given) -> None:
+        self.said.append(("input", given.kind, given.name))
+
+    def log_product(self, path, card, lineage, best) -> None:
+        self.said.append(("product", path.name, best))
+
+    def log_report(self, page) -> None:
+        self.said.append(("report", page.name))
 
     def alert(self, title, text) -> None:
         self.said.append(("alert", title, text))
@@ -74,10 +81,13 @@ def test_tensorboard_has_a_small_table_pictures_and_histograms(tmp_path: Path) -
     run.log_picture("val/grid", np.zeros((4, 6, 3), np.uint8), 3, "source | target")
     run.log_histogram("train/trust_histogram", np.linspace(0, 1, 9, dtype=np.float32), 3)
     run.finalize("success")
-    run.log_product(tmp_path / "student.safetensors", "# card", {})
+    run.log_input(RunInput("teacher", "blend", {"weights_sha256": "ab12"}))
+    run.log_product(tmp_path / "student.safetensors", "# card", {}, best=True)
     events = reader.EventAccumulator(str(tmp_path), size_guidance={"images": 0})
     events.Reload()
     tags = events.Tags()
+    said = events.Tensors("input/teacher/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "**blend**" in said and "weights_sha256: ab12" in said
     assert tags["images"] == ["val/grid"] and tags["histograms"] == ["train/trust_histogram"]
     assert events.Scalars("val/swap_gain")[0].value == 2.5
     plugins = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
@@ -88,6 +98,24 @@ def test_tensorboard_has_a_small_table_pictures_and_histograms(tmp_path: Path) -
 
 
 def test_a_card_says_where_a_file_comes_from_and_what_it_reaches() -> None:
-    text = card("student.safetensors", {"teacher_licence": "CC0"}, {"val/swap_gain": 1.25})
+    text = card("student.safetensors", {"teacher_licence": "CC0"}, {"val/swap_gain": 1.25}, "Nobody was better.")
+    assert "Nobody was better." in text
     assert "- teacher licence: CC0" in text and "| val/swap_gain | 1.2500 |" in text
     assert flat({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {"a.b.c": 1, "a.d": [2], "e": None}
+
+
+def test_a_run_ends_best_if_no_validation_was_better(tmp_path: Path) -> None:
+    table = ResumableCsvLogger(tmp_path)
+    for step, gain in ((1, 2.0), (3, 3.5), (5, 3.0)):
+        table.log_metrics({"val/swap_gain": gain, "val/loss": gain}, step)
+    assert standing_of({"val/swap_gain": 3.5}, [table])[0] and standing_of({"val/loss": 2.0}, [table])[0]
+    best, said = standing_of({"val/swap_gain": 3.0}, [table])
+    assert not best and "3.5000 at step 3" in said
+    assert not standing_of({"val/swap_gain": 3.0}, [])[0], "nobody knows"
+
+
+def test_a_run_knows_what_it_is_made_from(make_module) -> None:
+    found = {one.kind: one for one in make_module(4).inputs()}
+    assert set(found) == {"teacher", "encoder"}
+    assert found["encoder"].about == make_module(4, "none").inputs()[1].about
+    assert all(len(one.about["weights_sha256"]) == 64 for one in found.values())

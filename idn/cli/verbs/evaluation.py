@@ -69,10 +69,9 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def _log(loggers: Mapping[str, Any], summary: Mapping[str, Any], out: Path) -> None:
-    """Hand the numbers to experiment trackers, and the page to Weights & Biases."""
-    from pytorch_lightning.loggers import WandbLogger
-
+    """Hand the numbers to experiment trackers, and the page to dashboards."""
     from idn.evaluation.report.page import PAGE
+    from idn.training.dashboards import Dashboard
     from idn.training.loggers import closing
 
     kept = [logger for logger in loggers.values() if logger is not None]
@@ -85,10 +84,8 @@ def _log(loggers: Mapping[str, Any], summary: Mapping[str, Any], out: Path) -> N
     with closing(kept):
         for logger in kept:
             logger.log_metrics(numbers, step=0)
-            if isinstance(logger, WandbLogger):
-                import wandb
-
-                logger.experiment.log({"eval/report": wandb.Html(str(out / PAGE))})
+            if isinstance(logger, Dashboard):
+                logger.log_report(out / PAGE)
             logger.finalize("success")
 
 

@@ -74,6 +74,8 @@ class Supervisor(Protocol):
 
     answers: bool
     """Whether it knows what a swap should be."""
+    teacher: nn.Module | None
+    """Who is asked, see teachers.base.FrozenTeacher; None where nobody is."""
 
     def supervise(
         self, batch: SwapBatch, source: IdentityFeatures, encoder: IdentityEncoder, look: bool = False
@@ -124,7 +126,7 @@ class ExactSupervision(nn.Module):
         and only those losses teach that ask for none.
     """
 
-    answers = True
+    answers, teacher = True, None
 
     def __init__(self, partly: bool) -> None:
         super().__init__()
@@ -160,6 +162,11 @@ class ExactOrTaught(nn.Module):
     def __init__(self, teacher: nn.Module, trust: Trust) -> None:
         super().__init__()
         self.taught = TeacherSupervision(teacher, trust)
+
+    @property
+    def teacher(self) -> nn.Module:
+        """Who is asked where the data know no answer."""
+        return self.taught.teacher
 
     @torch.no_grad()
     def supervise(
@@ -205,7 +212,7 @@ def _rows(features: IdentityFeatures, rows: Tensor) -> IdentityFeatures:
 class PairSupervision(nn.Module):
     """No teacher and no exact answer: the losses compare with source and target, and with what a discriminator says."""
 
-    answers = False
+    answers, teacher = False, None
 
     def supervise(
         self, batch: SwapBatch, source: IdentityFeatures, encoder: IdentityEncoder, look: bool = False

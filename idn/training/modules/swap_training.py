@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 import idn
 from idn.errors import OptionError, UserError
+from idn.files.digests import weights_digest
 from idn.losses.adversarial import Scales
 from idn.losses.objective import Objective
 from idn.metrics.metric import measure
@@ -23,7 +24,7 @@ from idn.training.modules.observed import Observed, seen_swaps
 from idn.training.modules.supervision import Supervisor, terms_of_both
 from idn.training.optimization.ema import MovingAverage
 from idn.training.optimization.optimizers import Build, gradient_scaler, rated, stepwise, unfused
-from idn.types import IdentityFeatures, Prediction, Supervision, SwapBatch, Verdict
+from idn.types import IdentityFeatures, Prediction, RunInput, Supervision, SwapBatch, Verdict
 
 FROZEN = ("supervisor.", "encoder.", "recogniser.", "perceptual.", "adversary.discriminator.backbone.")
 """Prefixes of what is never written into a checkpoint."""
@@ -264,6 +265,11 @@ class SwapTraining(FiniteGuard):
             "encoder_licence": self.encoder.licence,
             "trained_with": f"idn-distill {idn.__version__}",
         }
+
+    def inputs(self) -> list[RunInput]:
+        """What it learns from: its teacher, or that one's kept answers, and its encoder, by their weights."""
+        taught = [] if self.supervisor.teacher is None else self.supervisor.teacher.origin()
+        return [*taught, RunInput("encoder", self.encoder.name, {"weights_sha256": weights_digest(self.encoder)})]
 
     def save(self, path: str | Path, fraction: float, more: Mapping[str, str] | None = None) -> None:
         """Write the averaged network, its origin and what to feed it. fraction: of its training; more: other notes."""
