@@ -44,14 +44,14 @@ def order(judged: Judged, method: str, metric: str) -> list[int]:
     return sorted(numbers, key=lambda number: -goodness(known, values[number]))
 
 
-def best_median_worst(judged: Judged, method: str, metric: str) -> dict[str, list[int]]:
+def best_median_worst(judged: Judged, method: str, metric: str, shown: int = SHOWN) -> dict[str, list[int]]:
     """Numbers of some pairs at both ends and in the middle of a metric's order."""
     ranked = order(judged, method, metric)
-    middle = max(0, len(ranked) // 2 - SHOWN // 2)
+    middle = max(0, len(ranked) // 2 - shown // 2)
     return {
-        "best": ranked[:SHOWN],
-        "median": ranked[middle : middle + SHOWN],
-        "worst": ranked[::-1][:SHOWN],
+        "best": ranked[:shown],
+        "median": ranked[middle : middle + shown],
+        "worst": ranked[::-1][:shown],
     }
 
 
