@@ -97,6 +97,18 @@ def test_nothing_is_measured_where_there_is_a_problem() -> None:
     assert rows[0] == {} and rows[1]["identity"] == pytest.approx(0.1)
 
 
+def test_no_metric_breaks_where_nothing_can_be_seen() -> None:
+    nothing, points = torch.full((2, 3, SIZE, SIZE), 0.5), torch.full((2, 68, 2), float("nan"))
+    empty = batch()._replace(target=nothing, truth=nothing, face=torch.zeros(2, 1, SIZE, SIZE))
+    who = Answer(torch.tensor([0.5, 0.1]), torch.tensor([0.2, 0.3]), torch.ones(2))
+    for shown in (nothing, picture(3)):
+        rows = measured(Seen(shown, empty, who, nothing, points, points), [None, None])
+        assert not {"pose_error", "expression_error", "gaze_error", "detail_correlation"} & {*rows[0], *rows[1]}
+        assert all(math.isfinite(value) for row in rows for value in row.values())
+        one = Seen(shown[:1], empty.take(slice(0, 1)), Answer(*(part[:1] for part in who[:3])), nothing[:1])
+        assert measured(one, [None])[0].keys() == rows[0].keys(), "one picture is as good as two"
+
+
 def test_a_face_that_fills_the_crop_has_no_background() -> None:
     known = batch()._replace(face=torch.ones(2, 1, SIZE, SIZE))
     rows = measured(seen(picture(3))._replace(batch=known), [None, None])

@@ -26,6 +26,16 @@ def test_equal_sets_are_at_0_and_a_shift_is_seen() -> None:
     assert same.low < 0.5 and same.high > -0.5 and other.low > same.high
 
 
+def test_kid_is_near_the_unbiased_formula_over_all_pictures() -> None:
+    a, b = (x.double().numpy() for x in (features(0, 0), features(0.2, 1)))
+    n = len(a)
+    inner, outer, cross = ((x @ y.T / 6 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    own = sum((k.sum() - np.trace(k)) / (n * (n - 1)) for k in (inner, outer))
+    found = kid(torch.from_numpy(b), torch.from_numpy(a))
+    assert found.value == pytest.approx(1000 * (own - 2 * cross.mean()), rel=0.1)
+    assert found.low < 1000 * (own - 2 * cross.mean()) < found.high
+
+
 def test_too_few_pictures_have_no_distance() -> None:
     assert fid(features(0, 0, 3), features(0, 1)) is None and kid(features(0, 0, 1), features(0, 1)) is None
 

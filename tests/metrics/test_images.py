@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from idn.metrics.identity import identity_cosine
 from idn.metrics.images import PSNR_CAP, absolute_error, psnr, ssim, swap_gain
@@ -59,6 +60,20 @@ def test_ssim_of_flat_images_is_its_luminance_term():
     a, b = torch.full((1, 3, 32, 32), 0.2), torch.full((1, 3, 32, 32), 0.6)
     expected = (2 * 0.2 * 0.6 + 0.01**2) / (0.2**2 + 0.6**2 + 0.01**2)
     assert float(ssim(a, b)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_ssim_is_that_of_torchmetrics_and_without_the_border_that_of_scikit_image():
+    similarity = pytest.importorskip("skimage.metrics", reason="needs scikit-image").structural_similarity
+    a = pictures()
+    b = (a + 0.2 * pictures(6)[3:]).clamp(0, 1)
+    wanted = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
+    torch.testing.assert_close(ssim(a, b), wanted, atol=1e-5, rtol=0)
+    inner = torch.zeros(3, 1, 32, 32)
+    inner[..., 5:-5, 5:-5] = 1
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    pairs = zip(a.double().numpy(), b.double().numpy(), strict=True)
+    plain = [similarity(x, y, data_range=1, channel_axis=0, **gaussian) for x, y in pairs]
+    assert ssim(a, b, inner).tolist() == pytest.approx(plain, abs=1e-5)
 
 
 def test_masked_ssim_is_the_plain_one_under_a_full_mask_and_one_where_nothing_changed():
