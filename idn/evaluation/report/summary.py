@@ -118,7 +118,7 @@ def summarise(judged: Judged) -> dict[str, Any]:
             if any(metric.name in row["values"] for row in table.values())
         },
         "methods": [{**dict(method), **table[method["name"]]} for method in judged.methods],
-        "not_separated": not_separated(judged, draws),
+        "not_separated": not_separated(judged, draws) | _sets_not_separated(table),
         "seconds": {name: round(value, 3) for name, value in Parts(judged.folder).seconds(judged.chunks).items()},
     }
 
@@ -160,6 +160,14 @@ def not_separated(judged: Judged, draws: Bootstrap) -> dict[str, list[list[str]]
             if not gap.excludes(0.0):
                 found.setdefault(metric.name, []).append([one, other])
     return found
+
+
+def _sets_not_separated(table: Mapping[str, Mapping[str, Any]]) -> dict[str, list[list[str]]]:
+    """The same of `kid`, which has an interval and no value per pair: neighbours whose intervals meet."""
+    known = [(name, row["values"]["kid"]) for name, row in table.items() if "kid" in row["values"]]
+    order = pairwise(sorted(known, key=lambda item: item[1]["value"]))
+    found = [[one, other] for (one, mine), (other, theirs) in order if mine["high"] >= theirs["low"]]
+    return {"kid": found} if found else {}
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
