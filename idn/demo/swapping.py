@@ -19,6 +19,8 @@ from idn.images import from_uint8, resize, to_uint8
 from idn.provenance.metadata import Lineage
 from idn.provenance.stamp import Stamp
 from idn.swap.opacity import opacity
+from idn.swap.pictures import aside
+from idn.swap.profiles import MOST_YAW, facing
 from idn.swap.source_identity import CROP, cut_person, look
 from idn.swap.still import decode_upload
 from idn.swap.swapper import Swapper
@@ -86,6 +88,8 @@ class Swapping:
             with clock.measured("find and align"):
                 here = _cut(swapper, photos[0], aligned, CROP, "the source")
                 there = _cut(swapper, photos[1], aligned, swapper.size, "the target")
+                if not aligned and not facing(there.landmarks, MOST_YAW):
+                    raise UserError(f"the target {aside(1, MOST_YAW)}: choose another picture")
             with clock.measured("identity"):
                 who = look(swapper.encoder, here.image.to(swapper.device))
             with clock.measured("network"):

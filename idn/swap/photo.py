@@ -15,6 +15,7 @@ from idn.images import from_uint8, to_uint8
 from idn.swap.choose import Choice, assign
 from idn.swap.models.model import Model, Person
 from idn.swap.opacity import matched, opacity
+from idn.swap.profiles import MOST_YAW, facing
 from idn.swap.timing import Parts
 from idn.types import IdentityFeatures
 
@@ -37,6 +38,7 @@ class Swapping:
     match_colour: whether swapped faces get the colours of what they replace.
     batch: crops at a time.
     parts: where the time goes.
+    most_yaw: degrees; faces that are turned further to a side stay as they are. None for no bound.
     """
 
     model: Model
@@ -45,6 +47,7 @@ class Swapping:
     match_colour: bool = False
     batch: int = 8
     parts: Parts = field(default_factory=Parts)
+    most_yaw: float | None = MOST_YAW
 
     def chosen(self, photo: Tensor, faces: Sequence[Face]) -> dict[int, int]:
         """Number of the face -> number of its source. photo: (3, H, W) uint8 RGB."""
@@ -97,6 +100,8 @@ class SwappedPhoto(NamedTuple):
     faces: int
     """How many were found."""
     swapped: list[SwappedFace]
+    aside: int = 0
+    """How many of the chosen ones are turned too far to a side."""
 
 
 @torch.inference_mode()
@@ -111,8 +116,12 @@ def swap_photo(photo: Tensor, detector: Detector, swapping: Swapping) -> Swapped
         faces = detector(photo)
         chosen = swapping.chosen(photo, faces)
     crops: list[tuple[int, Crop]] = []
+    aside = 0
     with parts.measured("align"):
         for number in sorted(chosen, key=lambda k: faces[k].size):  # larger faces stand before smaller ones
+            if not facing(faces[number].landmarks, swapping.most_yaw):
+                aside += 1
+                continue
             try:
                 crops.append((number, swapping.crop(photo, faces[number].landmarks)))
             except UnusableLandmarks:  # a face only for the detector
@@ -132,7 +141,7 @@ def swap_photo(photo: Tensor, detector: Detector, swapping: Swapping) -> Swapped
         pixels = photo.clone()
         for one in sorted(made, key=lambda one: one.face.size):
             paste_bytes(pixels, one.image, one.crop.matrix, one.share)
-    return SwappedPhoto(pixels, len(faces), made)
+    return SwappedPhoto(pixels, len(faces), made, aside)
 
 
 def paste_bytes(pixels: Tensor, image: Tensor, matrix: Tensor, share: Tensor) -> None:

@@ -29,6 +29,8 @@ class Report:
     faces: int = 0
     """That were found."""
     swapped: int = 0
+    aside: int = 0
+    """Chosen ones that stay as they are, because they are turned too far to a side."""
     similarity: list[float] = field(default_factory=list)
     """Cosines of swapped faces to their source, by the model's own encoder; a sample of those of a video."""
     before: list[float] = field(default_factory=list)
@@ -49,6 +51,8 @@ class Report:
         if self.without_face:
             table.add_row("nothing swapped in", str(self.without_face))
         table.add_row("faces", f"{self.faces} found, {self.swapped} swapped")
+        if self.aside:
+            table.add_row("profiles", f"{self.aside} turned too far to a side, left as they were")
         table.add_row("identity", self._identity())
         processor, wall = self.parts.processor, self.parts.wall
         for part in PARTS:

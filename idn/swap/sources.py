@@ -88,7 +88,7 @@ def source_crop(model: Model, path: Path, aligned: bool, detector: Callable[[], 
     if model.drawn_only:
         raise UserError(
             f"source={path} is a photograph, and {model.name} reads an encoder that knows drawn faces only: give crops "
-            "with aligned=true, or a student of photographs"
+            "with aligned=true, drawn=true if its face is a drawn one, or a student of photographs"
         )
     return from_uint8(cut_person(pixels, detector(), model.template, CROP, str(path)).image)
 

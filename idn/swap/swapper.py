@@ -20,6 +20,8 @@ from idn.students.student_file import StudentFile, load_student, read_student_fi
 from idn.swap.choose import make_choice
 from idn.swap.models.student import SIZE, StudentModel, check_framing
 from idn.swap.photo import Source, Swapping, swap_photo
+from idn.swap.pictures import aside
+from idn.swap.profiles import MOST_YAW
 from idn.swap.source_identity import CROP, cut_person, look
 from idn.swap.still import open_photo
 from idn.types import IdentityEncoder, IdentityFeatures
@@ -98,6 +100,7 @@ class Swapper:
         target: Picture,
         aligned: bool = False,
         faces: str | int | list[int] = "largest",
+        most_yaw: float | None = MOST_YAW,
     ) -> Image.Image | Tensor:
         """Put the person of the source into the target.
 
@@ -106,6 +109,7 @@ class Swapper:
         aligned: whether the pictures are square crops in the framing of the student, such as `idn align` makes;
             then the result has `size` pixels.
         faces: which ones of a photograph: "largest", "all", or numbers from the left, from 0 on.
+        most_yaw: degrees; faces that are turned further to a side stay as they are. None for no bound.
         Returns an image, or a tensor (1, 3, H, W) in [0, 1] for a target that is a tensor. Raises UserError for
         pictures without a face that can be meant.
         """
@@ -115,17 +119,22 @@ class Swapper:
             given = resize(from_uint8(crop.image)[None].to(self.device), self.size)
             picture = self.student(given, who).image.float()
             return picture if isinstance(target, Tensor) else _image(to_uint8(picture)[0])
-        pixels = self._swapped(who, target, faces)
+        pixels = self._swapped(who, target, faces, most_yaw)
         return from_uint8(pixels)[None].to(self.device) if isinstance(target, Tensor) else _image(pixels)
 
-    def _swapped(self, who: IdentityFeatures, target: Picture, faces: str | int | list[int]) -> Tensor:
+    def _swapped(
+        self, who: IdentityFeatures, target: Picture, faces: str | int | list[int], most_yaw: float | None
+    ) -> Tensor:
         """(3, H, W) uint8: a photograph with another face."""
         name = str(target) if isinstance(target, str | Path) else "the target"
         pixels = _pixels(target, name)
         finder = self._finder()
         every = EveryFace(finder) if isinstance(finder, YuNetDetector) else finder
-        swapping = Swapping(self._model, [Source(self._model.person(who, None), who)], make_choice(faces, 1))
+        person = Source(self._model.person(who, None), who)
+        swapping = Swapping(self._model, [person], make_choice(faces, 1), most_yaw=most_yaw)
         done = swap_photo(pixels, every, swapping)
+        if done.aside and not done.swapped:
+            raise UserError(f"{name} {aside(done.aside, most_yaw)}: give another photograph, or most_yaw=None")
         if not done.swapped:
             found = "no face" if not done.faces else f"no face of faces={faces}, only {done.faces} in all"
             raise UserError(f"{name} shows {found}: give another photograph, or aligned=True if it is a crop already")

@@ -1,14 +1,18 @@
 """One photograph: seams, several faces, turned ones and those at the border, colours, averaged sources."""
 
+import math
+
 import pytest
 import torch
 
+from idn.data.alignment.detector import Face
 from idn.errors import OptionError, UserError
 from idn.images import from_uint8
 from idn.swap.choose import make_choice
 from idn.swap.models.model import average
 from idn.swap.opacity import matched, opacity
 from idn.swap.photo import Source, Swapping, swap_photo
+from idn.swap.profiles import facing
 from idn.swap.sources import listed_people
 from idn.types import IdentityFeatures
 from tests.raising import raises
@@ -34,6 +38,32 @@ def steepest(pixels: torch.Tensor) -> float:
     """Largest difference of two neighbouring pixels, in grey levels."""
     values = pixels.float()
     return max(float(values.diff(dim=axis).abs().max()) for axis in (-1, -2))
+
+
+def sideways(found: Face, degrees: float) -> Face:
+    """The face with its nose where a head that is turned so far has it."""
+    marks = found.landmarks.clone()
+    down = marks[3:].mean(0) - marks[:2].mean(0)
+    marks[2] = marks[:2].mean(0) + 0.6 * down + torch.tensor([0.5 * degrees * math.pi / 180, 0.0]) * down[1]
+    return found._replace(landmarks=marks)
+
+
+@pytest.mark.parametrize(
+    ("yaw", "most", "swapped"), [(44, 45, 1), (-44, 45, 1), (46, 45, 0), (-60, 45, 0), (60, None, 1)]
+)
+def test_profiles_stay_as_they_are_and_are_counted(yaw: float, most: float | None, swapped: int) -> None:
+    many, photo = swapping(Brighter(32, 1.0)), smooth()
+    many.most_yaw = most
+    done = swap_photo(photo, Found([sideways(face(60, 40, 100), yaw)]), many)
+    assert (len(done.swapped), done.aside, done.faces) == (swapped, 1 - swapped, 1)
+    assert torch.equal(done.pixels, photo) == (not swapped)
+
+
+def test_a_turning_face_fades() -> None:
+    upright = face(0, 0, 100)
+    shares = [facing(sideways(upright, yaw).landmarks, 45) for yaw in (0, 39, 42.5, 45.1, 80)]
+    assert shares == pytest.approx([1, 1, 0.5, 0, 0], abs=0.02)
+    assert facing(torch.zeros(5, 2), 45) == 0 and facing(torch.zeros(5, 2), None) == 1
 
 
 @pytest.mark.parametrize("mask", [None, 1.0], ids=["no mask", "a mask of one"])

@@ -31,12 +31,17 @@ def swap(cfg: DictConfig) -> None:
     from idn.swap.report import Report
 
     _check(cfg)
+    if cfg.drawn:
+        _draw(cfg)
     target, out = Path(str(cfg.target)), Path(str(cfg.out))
     if not target.exists():
         raise OptionError("target", target, "is not there: check the path")
     photo = target.is_file() and is_photo(target)
     device = choose_device(cfg.device)
     model = _model(cfg, device, photo)
+    if cfg.drawn and not model.drawn_only:
+        raise OptionError("drawn", True, f"is for students of drawn faces, and {model.name} is one of photographs")
+    model.drawn_only = model.drawn_only and not cfg.drawn
     swapping = _swapping(cfg, model)
     detector = None if cfg.aligned else _detector(cfg, model, device)
     report = Report(swapping.parts)
@@ -83,7 +88,8 @@ def _videos(
     if cfg.aligned:
         raise UserError(f"aligned=true is for crops, and target={cfg.target} holds a video: leave it out")
     plan = {
-        name: _plain(cfg[name]) for name in ("source", "faces", "like", "threshold", "match_colour", "least", "size")
+        name: _plain(cfg[name])
+        for name in ("source", "faces", "like", "threshold", "match_colour", "least", "size", "most_yaw")
     }
     model, finder = work.swapping.model, work.detector.detector
     close_ups = compiled_close_ups(finder, cfg.runtime, next(finder.parameters()).device, cfg.threads)
@@ -102,18 +108,37 @@ def _videos(
     ).write
 
 
+def _draw(cfg: DictConfig) -> None:
+    """Draw a source and a target beside `out`, where none is given; what an earlier run drew is taken again."""
+    from idn.swap.drawn import draw_clip, draw_portrait
+
+    out = Path(str(cfg.out))
+    for name, ending, draw, seed in (
+        ("source", "png", draw_portrait, cfg.seed + 1),
+        ("target", "mp4", draw_clip, cfg.seed + 2),
+    ):
+        if cfg[name] is None:
+            path = out.with_name(f"{out.stem}.{name}.{ending}")
+            if not path.exists():
+                print(f"drawing {path}", file=sys.stderr)
+                draw(path, seed)
+            cfg[name] = str(path)
+
+
 def _check(cfg: DictConfig) -> None:
     """Raise UserError for options that are missing or have impossible values."""
     from idn.swap.pictures import WRITTEN
     from idn.swap.runtimes import RUNTIMES
 
-    missing = [name for name in ("target", "out") if cfg[name] is None]
+    require_bool("drawn", cfg.drawn)
+    missing = [name for name in ("target", "out") if cfg[name] is None and (name == "out" or not cfg.drawn)]
     if cfg.weights is None and cfg.get("teacher") is None:
         missing.insert(0, "weights")
     if missing:
         raise UserError(
             f"idn swap needs {' and '.join(missing)}: write weights=STUDENT source=PHOTO target=PHOTO|FOLDER|VIDEO "
-            "out=FILE; `idn train` makes a student of drawn faces, and --help shows all options"
+            "out=FILE; `idn train` makes a student of drawn faces, for which drawn=true draws source and target, and "
+            "--help shows all options"
         )
     if cfg.weights is not None and cfg.get("teacher") is not None:
         raise OptionError("weights", cfg.weights, "and a teacher are both given: choose one")
@@ -124,6 +149,8 @@ def _check(cfg: DictConfig) -> None:
     require_int("picture_quality", cfg.picture_quality, 1, 100)
     require_number("least", cfg.least, 8)
     require_one_of("runtime", cfg.runtime, RUNTIMES)
+    if cfg.most_yaw is not None:
+        require_number("most_yaw", cfg.most_yaw, 1, 180)
     if cfg.size is not None:
         require_int("size", cfg.size, 16, 4096)
     if cfg.picture_format is not None:
@@ -183,7 +210,7 @@ def _swapping(cfg: DictConfig, model: "Model") -> "Swapping":
     if cfg.like is not None:
         like = read_references(model, _photos(cfg.like), find)
     choice = make_choice(_plain(cfg.faces), len(sources), like, cfg.threshold)
-    return Swapping(model, sources, choice, cfg.match_colour, cfg.batch)
+    return Swapping(model, sources, choice, cfg.match_colour, cfg.batch, most_yaw=cfg.most_yaw)
 
 
 def _photos(people: Any) -> list[Path]:
@@ -207,6 +234,7 @@ def _detector(cfg: DictConfig, model: "Model", device: "torch.device") -> Any:
     if model.drawn_only:
         raise UserError(
             f"target={cfg.target} is no crop, and {model.name} reads an encoder that knows drawn faces only: give "
-            "crops with aligned=true, or a student of photographs with its encoder=... encoder.weights=FILE"
+            "crops with aligned=true, drawn=true if its faces are drawn ones, or a student of photographs with its "
+            "encoder=... encoder.weights=FILE"
         )
     return EveryFace(_make_detector(cfg).to(device), float(cfg.least))

@@ -18,6 +18,7 @@ from idn.provenance.metadata import Lineage
 from idn.provenance.stamp import Stamp
 from idn.swap.photo import Swapping
 from idn.swap.pictures import check_out, likeness
+from idn.swap.profiles import facing
 from idn.swap.report import Report
 from idn.swap.video.picture import FramePicture
 from idn.swap.video.stages import Stages
@@ -121,7 +122,8 @@ class VideoWork:
         """What there is to say of one video."""
         said = [f"{info.path}: {loss}" for loss in self.encoding.losses(info)]
         if not counted.swapped:
-            said.append(f"{info.path} shows no face that is chosen: all frames are as they were")
+            shown = "the chosen faces from the side only" if counted.aside else "no face that is chosen"
+            said.append(f"{info.path} shows {shown}: all frames are as they were")
         if self.encoding.size(info) != (info.width, info.height):
             width, height = self.encoding.size(info)
             said.append(
@@ -155,6 +157,7 @@ class VideoWork:
         report.without_face += counted.without_face
         report.faces += counted.faces
         report.swapped += counted.swapped
+        report.aside += counted.aside
 
 
 def _disk(out: Path) -> AbstractContextManager[None]:
@@ -224,7 +227,11 @@ class _Run:
         size = swapping.model.size
         crops: dict[int, tuple[Tensor, Tensor]] = {}
         with swapping.parts.measured("align"):
+            shares = {n: facing(marks, swapping.most_yaw) for n, marks in followed.places.items()}
+            followed.aside = sum(not share for share in shares.values())
             for number, landmarks in followed.places.items():
+                if not shares[number]:
+                    continue
                 onto = picture.onto(landmarks, swapping.model.template, size)
                 if onto is not None:
                     crops[number] = picture.crop(onto, size), onto
@@ -236,7 +243,7 @@ class _Run:
             source = followed.sources[number]
             image, share = swapping.swapped(crop[None], swapping.sources[source])
             with swapping.parts.measured("paste"):
-                picture.paste(image[0], share[0], onto)
+                picture.paste(image[0], share[0] * shares[number], onto)
             if similarity is None and self._asked % _ASKED == 0:
                 after, before = likeness(swapping, image[0], crop, source)
                 similarity = None if after is None else (after, before)
@@ -254,8 +261,9 @@ class _Run:
             writer.write(picture.frame)
         counted, swapped = self._counted, len(done.followed.places)
         counted.frames += 1
-        counted.faces += max(done.followed.found, swapped)
+        counted.faces += max(done.followed.found, swapped + done.followed.aside)
         counted.swapped += swapped
+        counted.aside += done.followed.aside
         counted.without_face += not swapped
         if done.similarity is not None:
             work.report.similarity.append(done.similarity[0])

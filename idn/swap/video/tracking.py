@@ -60,6 +60,8 @@ class Followed:
     """Number of the track -> landmarks, (5, 2)."""
     sources: dict[int, int] = field(default_factory=dict)
     """Number of the track -> number of its source."""
+    aside: int = 0
+    """Chosen faces that are turned too far to a side."""
 
 
 class Tracker:

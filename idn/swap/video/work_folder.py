@@ -25,6 +25,7 @@ class Counted:
     without_face: int = 0
     faces: int = 0
     swapped: int = 0
+    aside: int = 0
     damaged: int = 0
     """Packets that could not be decoded."""
 

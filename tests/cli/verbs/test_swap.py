@@ -1,5 +1,6 @@
 """`idn swap` as a user meets it."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from idn.encoders.description import describe_encoder
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.students.mobilefaceswap.student import Student
 from idn.students.student_file import save_student
+from idn.swap import drawn
+
+SHARED = Path(__file__).parents[3] / "../shared"
 
 
 @pytest.mark.parametrize(("size", "said"), [(64, False), (96, False), (128, True), (32, True)])
@@ -23,3 +27,37 @@ def test_a_size_far_from_that_of_training_is_said(size: int, said: bool, idn_cli
     status, _, err = idn_cli("swap", "weights=student.safetensors", *crops, f"size={size}", "device=cpu")
     assert status == 0, err
     assert (f"note: size={size}, but the student was trained on 64 px" in err) == said
+
+
+def drawn_student(path: Path) -> None:
+    torch.manual_seed(0)
+    student = Student(describe_encoder(TrainedMobileFaceNet(None, "ffhq")), 0.25)
+    save_student(student, path, {"template": "ffhq", "size": "64"})
+
+
+def test_drawn_faces_are_swapped_where_they_are_said_to_be_drawn(
+    idn_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = SHARED / "weights/yunet_final.pth"
+    if not weights.is_file():
+        pytest.skip("needs yunet_final.pth")
+    pytest.importorskip("av", reason="videos need av")
+    drawn_student(tmp_path / "student.safetensors")
+    monkeypatch.setattr(drawn, "draw_clip", partial(drawn.draw_clip, seconds=0.12))
+    words = ["weights=student.safetensors", f"detector.weights={weights}", "runtime=torch", "device=cpu"]
+    status, out, err = idn_cli("swap", *words, "drawn=true", "out=new.mp4")
+    assert status == 0 and "3 found, 3 swapped" in out, err
+    made = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert {"new.mp4", "new.source.png", "new.target.mp4"} < made.keys()
+    status, out, err = idn_cli("swap", *words, "drawn=true", "out=new.mp4", "overwrite=true")
+    assert status == 0 and (tmp_path / "new.target.mp4").stat().st_mtime_ns == made["new.target.mp4"], err
+    given = ["source=new.source.png", "target=new.target.mp4", "out=other.mp4"]
+    status, _, err = idn_cli("swap", *words, *given)
+    assert status == 2 and "drawn=true" in err
+
+
+def test_an_option_that_cannot_be_is_named(idn_cli, tmp_path: Path) -> None:
+    drawn_student(tmp_path / "student.safetensors")
+    for word in ("most_yaw=0", "drawn=1"):
+        status, _, err = idn_cli("swap", "weights=student.safetensors", "source=a", "target=b", "out=c", word)
+        assert status == 2 and word.partition("=")[0] in err
