@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from idn.errors import UserError
 from idn.evaluation.intervals import LEVEL, Bootstrap, Interval
 from idn.evaluation.metrics import EvaluationMetric
 from idn.evaluation.report.summary import Judged, Values, read_judged
-from idn.evaluation.report.table import NUMBER, short
+from idn.evaluation.report.table import print_side_by_side, short
 from idn.files.atomic import atomic_write
 
 _OF_TEACHER = ("psnr_teacher", "ssim_teacher")
@@ -127,26 +125,26 @@ def _comparable(reports: Sequence[Judged]) -> list[EvaluationMetric]:
 
 def _print(rows: Sequence[Compared]) -> None:
     """The table, without columns that are equal to what they are compared with."""
-    differ = {row.column.name for row in rows if row.difference is None or any(row.difference[:3])}
+    differ = {row.column.name for row in rows if row.against is None or _differs(row)}
     shown = [row for row in rows if row.column.name in differ]
-    title = (
-        f"differences to {escape(rows[0].column.report)}; * marks those beyond chance ({LEVEL:.0%}, paired bootstrap)"
-    )
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    for name in dict.fromkeys(row.column.name for row in shown):
-        table.add_column(escape(name), justify="right", overflow="fold", min_width=NUMBER)
-    for metric in dict.fromkeys(row.metric for row in shown):
-        arrow = {"higher": "↑", "lower": "↓", "one": "→ 1"}[metric.better]
-        cells = [_cell(row) for row in shown if row.metric is metric]
-        table.add_row(f"{metric.name} {arrow}\n[dim]{metric.unit}[/dim]", *cells)
-    Console().print(table, crop=False)
+    title = f"differences to {rows[0].column.report}; * marks those beyond chance ({LEVEL:.0%}, paired bootstrap)"
+    metrics = list(dict.fromkeys(row.metric for row in shown))
+    arrows = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+    heads = [f"{metric.name} {arrows[metric.better]}\n[dim]{metric.unit}[/dim]" for metric in metrics]
+    columns: dict[str, list[str]] = {}
+    for row in shown:
+        columns.setdefault(row.column.name, []).append(_cell(row))
+    print_side_by_side(Console(), title, heads, columns)
     for row in rows:
         if row.metric is rows[0].metric and row.against is not None:
             if row.column.name not in differ:
                 print(f"{row.column.name} equals {row.against.name}")
             elif row.against.method != row.column.method:
                 print(f"{row.column.name} is compared with {row.against.name}")
+
+
+def _differs(row: Compared) -> bool:
+    return row.difference is not None and bool(row.difference.count) and any(row.difference[:3])
 
 
 def _cell(row: Compared) -> str:

@@ -1,22 +1,24 @@
 """Tables of an evaluation: on the terminal, and a row per pair and method as CSV."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from idn.evaluation.report.summary import Judged
 from idn.files.atomic import atomic_write
 
 _OF_RESULTS = {"extra": "passed over, of other pairs", "resized": "of another size, resized"}
 """What is counted of results made elsewhere, and how it is said."""
-NUMBER = 11
-"""Characters of a column with numbers and intervals, at least."""
+_UNLIMITED = 100_000
+"""Characters of a terminal in which everything has room."""
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -26,18 +28,20 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         f"{protocol['name']}: {protocol['pairs']} pairs, {protocol['size']} px; judged by "
         f"{protocol['recogniser']['name']}; in brackets {summary['intervals']}"
     )
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric", min_width=max(map(len, summary["metrics"]), default=0) + len(" ↑"))
-    for method in summary["methods"]:
-        table.add_column(escape(method["name"]), justify="right", overflow="fold", min_width=NUMBER)
-    for name, metric in summary["metrics"].items():
-        arrow = {"higher": "↑", "lower": "↓", "one": "→ 1"}[metric["better"]]
-        cells = [cell(method["values"].get(name), protocol["pairs"]) for method in summary["methods"]]
-        table.add_row(f"{name} {arrow}\n[dim]{metric['unit']}[/dim]", *cells)
+    arrows = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+    heads = [
+        f"{name} {arrows[metric['better']]}\n[dim]{metric['unit']}[/dim]" for name, metric in summary["metrics"].items()
+    ]
+    columns = {
+        method["name"]: [cell(method["values"].get(name), protocol["pairs"]) for name in summary["metrics"]]
+        for method in summary["methods"]
+    }
     if any(method["problems"] for method in summary["methods"]):
-        table.add_row("no picture", *(str(sum(m["problems"].values()) or "") for m in summary["methods"]))
+        heads.append("no picture")
+        for method in summary["methods"]:
+            columns[method["name"]].append(str(sum(method["problems"].values()) or ""))
     console = Console()
-    console.print(table, crop=False)  # wider than the terminal rather than without a method
+    print_side_by_side(console, title, heads, columns)
     for sentence in protocol["said"]:
         console.print(f"! {sentence}", style="bold", markup=False, highlight=False)
     for sentence in gaps(summary):
@@ -46,6 +50,40 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         console.print(
             f"{name} does not separate {'; '.join(' and '.join(pair) for pair in pairs)}", markup=False, highlight=False
         )
+
+
+def print_side_by_side(
+    console: Console, title: str, heads: Sequence[str], columns: Mapping[str, Sequence[str]]
+) -> None:
+    """Print a table; one that is wider than the terminal goes on below, with further columns.
+
+    heads: of the rows. columns: by name, a cell per row.
+    """
+    blocks: list[dict[str, Sequence[str]]] = [{}]
+    for name, cells in columns.items():
+        wider = _table(heads, blocks[-1] | {name: cells})
+        unlimited = console.options.update(max_width=_UNLIMITED)
+        if blocks[-1] and wider.__rich_measure__(console, unlimited).maximum > console.width:
+            blocks.append({})
+        blocks[-1][name] = cells
+    console.print(title, highlight=False, markup=False)
+    for block in blocks:
+        console.print(_table(heads, block), crop=False)  # a single column may be wider still
+
+
+def _table(heads: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_lines=False, pad_edge=False)
+    table.add_column("metric", min_width=_longest(heads))
+    for name, cells in columns.items():
+        table.add_column(escape(name), justify="right", overflow="fold", min_width=_longest(cells))
+    for row in zip(heads, *columns.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _longest(cells: Sequence[str]) -> int:
+    """Characters of the longest line."""
+    return max((len(line) for text in cells for line in Text.from_markup(text).plain.splitlines()), default=0)
 
 
 def gaps(summary: Mapping[str, Any]) -> list[str]:
