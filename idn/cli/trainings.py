@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 def run_training(verb: str, cfg: DictConfig) -> "Result":
     """Train what the config of a verb describes, in the folder that Hydra made for it."""
+    from idn.files.atomic import remove_drafts
     from idn.training.dashboards import dashboards
     from idn.training.fit import fit, read_result
     from idn.training.loggers import closing
@@ -40,6 +41,7 @@ def run_training(verb: str, cfg: DictConfig) -> "Result":
     trainer = build_trainer(cfg)
     _report_trial(cfg, trainer)
     if trainer.is_global_zero:
+        remove_drafts(run_dir(), *(place for place in run_dir().iterdir() if place.is_dir()))
         resolved = OmegaConf.to_container(cfg, resolve=True)
         digest = write_record(run_dir(), [verb, *typed()], resolved, run.data)["data"]
         shown = list(dashboards(trainer.loggers))

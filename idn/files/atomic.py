@@ -2,9 +2,13 @@
 
 import contextlib
 import glob
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+_DRAFT = ".draft"
+"""Ending of a hidden folder with something half-written."""
 
 
 @contextlib.contextmanager
@@ -16,7 +20,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     in that folder is left behind and goes away. Makes the folder of `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(_DRAFT, f".{path.name}.", path.parent) as folder:
         draft = Path(folder, path.name)
         yield draft
         others = [other for other in Path(folder).glob(f"{glob.escape(draft.stem)}.*") if other != draft]
@@ -30,3 +34,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         for other in others:
             other.replace(path.with_name(other.name))
         draft.replace(path)
+
+
+def remove_drafts(*folders: Path) -> None:
+    """Remove what writers left half-written in these folders that were killed. Nobody may be writing there now."""
+    for folder in folders:
+        for draft in folder.glob(f".*{_DRAFT}"):
+            shutil.rmtree(draft, ignore_errors=True)

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from idn.errors import OptionError
-from idn.files.run_folder import CHECKPOINTS, LAST, SUMMARY
+from idn.files.run_folder import SUMMARY
 from idn.metrics.compared import UNSCALED, maximised
 from idn.training.dashboards import card, dashboards
 from idn.training.loggers import ResumableCsvLogger
@@ -49,7 +49,7 @@ def fit(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Path | N
     check_resume(resume, trainer)
     run.begin(trainer)
     with alerting(trainer):
-        metrics, path = complete(trainer, run, out, resume), out / run.product
+        metrics, path = complete(trainer, run, resume), out / run.product
     if trainer.is_global_zero:
         run.save(path, trainer, metrics)
         write_summary(out, run.summary(metrics))
@@ -94,16 +94,13 @@ def read_result(out: Path) -> Result:
     return Result(path, {key: value for key, value in summary.items() if key.startswith("val/")})
 
 
-def complete(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Path | None) -> dict[str, float]:
+def complete(trainer: pl.Trainer, run: TrainingRun, resume: str | Path | None) -> dict[str, float]:
     """Run the trainer and return the metrics of its last step.
 
-    A run that was not validated at its last step is, once more: one whose length is no multiple of the interval, and
-    one that had come to its end before and only lacks its result. It leaves its last checkpoint in `out`.
+    One that had come to its end before and only lacks its result is validated once more.
     """
     with stoppable(trainer):
-        if start(trainer, run.module, run.data, resume) != trainer.global_step:
-            trainer.save_checkpoint(out / CHECKPOINTS / LAST)
-            trainer.validate(run.module, run.data, verbose=False)
+        start(trainer, run.module, run.data, resume)
     return validation_metrics(trainer.callback_metrics)
 
 

@@ -39,8 +39,8 @@ class ResumableCsvLogger(pl.loggers.Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add a row. step: of the optimizer, from 0, at which the numbers were found."""
-        row = {**metrics, "step": step}
+        """Add a row, without epochs, which a stream has not. step: of the optimizer, from 0, at which it was found."""
+        row = {key: value for key, value in metrics.items() if key != "epoch"} | {"step": step}
         if row.keys() <= set(self.columns):
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(row)
@@ -48,10 +48,14 @@ class ResumableCsvLogger(pl.loggers.Logger):
             self._write([*self._read(), row])
 
     @rank_zero_only
-    def cut(self, step: int) -> None:
-        """Drop the rows from `step` on, which a run wrote that did not get as far as its next checkpoint."""
+    def cut(self, step: int, validated: bool = True) -> None:
+        """Drop the rows from `step` on, which a run wrote that did not get as far as its next checkpoint.
+
+        validated: whether the validation before that step, if any, is over; if not, its row goes as well.
+        """
         if self.path.is_file():
-            self._write([row for row in self._read() if int(row["step"]) < step])
+            rows = [row for row in self._read() if int(row["step"]) < step]
+            self._write([row for row in rows if validated or int(row["step"]) < step - 1 or not _of_validation(row)])
 
     def column(self, key: str) -> dict[int, float]:
         """A metric by the step at which it was found."""
@@ -70,6 +74,10 @@ class ResumableCsvLogger(pl.loggers.Logger):
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _of_validation(row: Mapping[str, Any]) -> bool:
+    return any(value not in (None, "") for key, value in row.items() if key.startswith("val/"))
 
 
 @contextmanager

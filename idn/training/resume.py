@@ -94,50 +94,63 @@ def check_resume(resume: str | Path | None, trainer: pl.Trainer) -> None:
 
 
 class Resumption(pl.Callback):
-    """Lets the config decide about the optimizers of a run that goes on, and its loggers know where it does.
+    """Lets a run that goes on do what it would have done without a break, and the config decide about its optimizers.
 
     A checkpoint brings the state of the optimizers, and with it the rates, decays and momenta of the earlier run. Those
     are set again to what the config says, the rates as the schedule has them at that step, and so is the number of
-    batches that make a step. `validated` is the step of
-    the last validation, None before the first.
+    batches that make a step. A validation that the run was stopped in, or before, is made up for as a whole, and one
+    that is due at the end of every run is held. `validated` is the step of the last validation, None before the first.
     """
 
     def __init__(self) -> None:
         self.configured: list[Groups] = []
         self.validated: int | None = None
-        self.began = False
+        self.owed = self.at_end = False
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: MutableMapping[str, Any]
+    ) -> None:
+        """Find out what the state still lacks, and tell the trainer where it stands."""
+        step: int = checkpoint["global_step"]
+        batches = step * trainer.accumulate_grad_batches
+        due = _validates_after(trainer, batches)
+        self.at_end = step == trainer.max_steps
+        self.owed = self.at_end or (due and checkpoint["callbacks"].get(self.state_key, {}).get("validated") != step)
+        _stand_after(checkpoint["loops"]["fit_loop"], step, batches, due, self.owed)
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Look at the optimizers before the checkpoint fills them."""
+        """Look at the optimizers before the checkpoint fills them. Until it has started, a run has a step to go."""
         self.configured = [_options(optimizer) for optimizer in trainer.optimizers]
+        trainer.fit_loop.epoch_loop.max_steps += self.at_end
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Set what the checkpoint has changed. Raises UserError if it is that of another kind of optimizer."""
+        trainer.fit_loop.epoch_loop.max_steps -= self.at_end
         schedules = {id(config.scheduler.optimizer): config.scheduler for config in trainer.lr_scheduler_configs}
         for optimizer, groups in zip(trainer.optimizers, self.configured, strict=True):
             _configure(optimizer, groups, schedules.get(id(optimizer)))
         for logger in trainer.loggers:
             if isinstance(logger, ResumableCsvLogger):
-                logger.cut(trainer.global_step)
-
-    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Before the first one, let the trainer have seen as many batches as if it had always accumulated that many.
-
-        By their number it knows when a step is due, and a validation; one of a run that accumulated otherwise would put
-        both out of step.
-        """
-        if self.began:
-            return
-        self.began = True
-        progress = trainer.fit_loop.epoch_loop.batch_progress
-        missing = trainer.global_step * trainer.accumulate_grad_batches + 1 - progress.total.ready
-        for counts in (progress.total, progress.current):
-            counts.ready += missing
-            counts.started = counts.processed = counts.completed = counts.ready - 1
+                logger.cut(trainer.global_step, validated=not self.owed)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Remember when that was."""
         self.validated = trainer.global_step
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Validate at the end: a run whose length is no multiple of the interval, and one that only lacks that."""
+        if self.validated == trainer.global_step or not trainer.enable_validation:
+            return
+        loop = trainer.fit_loop.epoch_loop
+        counted, loop._batches_that_stepped = loop._batches_that_stepped, trainer.global_step - 1
+        trainer.validating = True
+        loop.val_loop.run()
+        trainer.training = True
+        loop._batches_that_stepped = counted
+
+    def state_dict(self) -> dict[str, int | None]:
+        """Whether the state was validated, for the run that goes on with it."""
+        return {"validated": self.validated}
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: MutableMapping[str, Any]
@@ -146,6 +159,28 @@ class Resumption(pl.Callback):
         for dashboard in dashboards(trainer.loggers):
             if dashboard.saved_as is not None:
                 checkpoint[dashboard.saved_as] = dashboard.version
+
+
+def _validates_after(trainer: pl.Trainer, batches: int) -> bool:
+    """Whether a run validates on its way when it has seen so many batches."""
+    interval = trainer.val_check_interval
+    counted = type(interval) is int and trainer.check_val_every_n_epoch is None
+    return counted and trainer.enable_validation and batches % interval == 0
+
+
+def _stand_after(loops: MutableMapping[str, Any], step: int, batches: int, due: bool, owed: bool) -> None:
+    """Let the progress of a trainer's loops say that a step is done, whenever in it or after it the state was saved.
+
+    By the number of batches the trainer knows when a step is due, and a validation; one of a run that accumulated
+    otherwise would put both out of step.
+    batches: seen in all. due: whether the step ends with a validation. owed: whether that one is still to begin.
+    """
+    names = ("ready", "started", "processed", "completed")
+    loops["epoch_loop.batch_progress"] |= {part: dict.fromkeys(names, batches) for part in ("total", "current")}
+    loops["epoch_loop.state_dict"]["_batches_that_stepped"] = step - due  # it counts a step after its validation
+    began = {"ready": 1, "started": 1} if due and owed else {}  # a first batch that was not completed: all once more
+    validation = {"total": dict.fromkeys(names, 0) | began, "current": dict.fromkeys(names, 0)}
+    loops["epoch_loop.val_loop.batch_progress"] |= validation
 
 
 def _options(optimizer: Optimizer) -> Groups:
@@ -172,16 +207,15 @@ def _configure(optimizer: Optimizer, groups: Groups, schedule: LRScheduler | Non
 
 def start(
     trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, resume: str | Path | None
-) -> int | None:
-    """Run the trainer, from a checkpoint or from the beginning. Returns the step of its last validation, if any.
+) -> None:
+    """Run the trainer, from a checkpoint or from the beginning, to a validation at its last step.
 
     What the config says about the optimizers holds, whatever the checkpoint says. Raises UserError if the checkpoint
     does not fit.
     """
     check_resume(resume, trainer)
     trainer.strategy.checkpoint_io = WholeCheckpoints()
-    resumption = Resumption()
-    trainer.callbacks.insert(0, resumption)
+    trainer.callbacks.insert(0, Resumption())
     try:
         trainer.fit(module, data, ckpt_path=None if resume is None else local(resume), weights_only=True)
     except _MISFITS as error:
@@ -190,4 +224,3 @@ def start(
             raise
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UserError(f"resume={resume} belongs to another configuration, or it is damaged ({said})") from error
-    return resumption.validated

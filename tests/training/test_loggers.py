@@ -22,7 +22,7 @@ def test_every_call_is_a_row_and_every_metric_a_column(tmp_path: Path) -> None:
     logger = write(tmp_path, 0, 10)
     logger.log_metrics({"val/loss": 0.25, "epoch": 0}, 10)
     logger.log_metrics({"train/loss": 0.5}, 20)
-    assert [row["step"] for row in rows(tmp_path)] == ["0", "10", "10", "20"]
+    assert [row["step"] for row in rows(tmp_path)] == ["0", "10", "10", "20"] and "epoch" not in rows(tmp_path)[0]
     assert [row["val/loss"] for row in rows(tmp_path)] == ["", "", "0.25", ""]
     assert [row["train/loss"] for row in rows(tmp_path)] == ["1.0", str(1 / 11), "", "0.5"]
 
@@ -44,6 +44,8 @@ def test_a_run_that_goes_on_continues_the_table(tmp_path: Path) -> None:
     logger.log_metrics({"val/loss": 0.5}, 20)
     assert [(row["step"], row["val/loss"]) for row in rows(tmp_path)] == [("0", ""), ("10", ""), ("20", "0.5")]
     assert [row["train/loss"] for row in rows(tmp_path)][:2] == ["1.0", str(1 / 11)]
+    logger.cut(21, validated=False)
+    assert [row["step"] for row in rows(tmp_path)] == ["0", "10"], "a validation that is held once more"
 
 
 def test_without_a_step_to_go_on_from_rows_are_added(tmp_path: Path) -> None:

@@ -37,17 +37,28 @@ class SaveLast(pl.callbacks.Checkpoint):
         """Note where the run (re)starts."""
         self.step = trainer.global_step
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save when it is time."""
-        moved, self.step = trainer.global_step > self.step, trainer.global_step
-        if moved and self.step % self.every == 0:
-            self._save(trainer)
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Save the step before, if it is time; all its numbers are told by now."""
+        self._save_moved(trainer, trainer.global_step % self.every == 0)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The same, and what the whole run has learned in any case: a validation may take long."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save_moved(trainer, trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save what was validated, with what the other callbacks remember of it."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Save the end of a run that has no validations."""
+        self._save_moved(trainer, True)
+
+    def _save_moved(self, trainer: pl.Trainer, due: bool) -> None:
+        """Save if it is due, once for a step."""
+        moved, self.step = trainer.global_step > self.step, trainer.global_step
+        if moved and due:
             self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -60,6 +71,8 @@ class SaveLast(pl.callbacks.Checkpoint):
                 old.unlink()
         trainer.save_checkpoint(self.path)
         self.saved = trainer.global_step
+        if trainer.is_global_zero:
+            self.path.with_name(LAST_GOOD).unlink(missing_ok=True)  # where an earlier attempt stopped
 
 
 def _age(path: Path) -> float:
