@@ -135,6 +135,43 @@ def send(file: Path, to: str | Path) -> None:
         place.system.put_file(str(file), place.path)
 
 
+def remove(where: str | Path) -> None:
+    """Remove a file, locally or behind a URL; one that is gone already is welcome. Raises FileError as `send` does."""
+    if not is_url(where):
+        Path(where).unlink(missing_ok=True)
+        return
+    place = remote(where)
+    with _reachable(place.url):
+        if place.system.isfile(place.path):
+            place.system.rm_file(place.path)
+
+
+def fetch_folder(where: str | Path, to: Path) -> int:
+    """Copy all files of a folder, a path or URL, each all or nothing. Returns how many; 0 if there is no such folder.
+
+    They come in the order in which they were stored, so that what was newest there is newest here. Raises FileError for
+    what cannot be reached.
+    """
+    place = remote(where) if is_url(where) else Remote(str(where), *url_to_fs(str(where)))
+    with _reachable(place.url):
+        if not place.system.isdir(place.path):
+            return 0
+        base = place.path.rstrip("/") + "/"
+        files = sorted(place.system.find(place.path), key=lambda file: _stored_at(place.system, file))
+        names = [file.removeprefix(base) for file in files]
+    for name in names:
+        fetch(place.child(name), to / name)
+    return len(names)
+
+
+def _stored_at(system: AbstractFileSystem, path: str) -> float:
+    """Seconds since 1970, 0 where the store does not tell."""
+    try:
+        return system.modified(path).timestamp()
+    except NotImplementedError:
+        return 0.0
+
+
 def exists(where: str | Path) -> bool:
     """Whether a file is there, locally or behind a URL. Raises FileError for what cannot be reached."""
     if not is_url(where):

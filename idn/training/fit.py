@@ -12,6 +12,7 @@ from torch import Tensor
 from idn.errors import OptionError
 from idn.files.run_folder import SUMMARY
 from idn.metrics.compared import UNSCALED, maximised
+from idn.training.callbacks.mirror import Mirror
 from idn.training.dashboards import card, dashboards
 from idn.training.loggers import ResumableCsvLogger
 from idn.training.modules.finite_guard import NotFinite
@@ -56,6 +57,8 @@ def fit(trainer: pl.Trainer, run: TrainingRun, out: Path, resume: str | Path | N
         lineage, (best, standing) = run.lineage(), standing_of(metrics, trainer.loggers)
         for dashboard in dashboards(trainer.loggers):
             dashboard.log_product(path, card(run.product, lineage, metrics, standing), lineage, best)
+        for mirror in (one for one in trainer.callbacks if isinstance(one, Mirror)):
+            mirror.send()
         run.report(path, trainer, metrics)
     return Result(path, metrics)
 

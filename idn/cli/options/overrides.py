@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -40,17 +41,28 @@ def overrides(words: Sequence[str], several: bool) -> list[str]:
 def _newest_state(words: Sequence[str]) -> list[str]:
     """The words with `resume=auto` become the newest state in the folder of the run that can be read, or null.
 
-    Raises UserError if no word names the folder.
+    Where there is none, what a mirror of the run holds is fetched first. Raises UserError if no word names the folder,
+    FileError for a mirror that cannot be reached: the run would begin anew, and lose what is there.
     """
     if AUTO not in words:
         return list(words)
-    named = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("hydra.run.dir=")]
-    if not named:
+    folder, mirror = _named("hydra.run.dir", words), _named("callbacks.mirror.url", words)
+    if folder is None:
         raise UserError(f"{AUTO} goes on in a folder that is named: add hydra.run.dir=DIR")
+    from idn.files.remote import fetch_folder
     from idn.training.resume import newest_usable
 
-    found = newest_usable(Path(named[-1]))
+    found = newest_usable(Path(folder))
+    if found is None and mirror is not None and (count := fetch_folder(mirror, Path(folder))):
+        print(f"fetched {count} files of the run from {mirror}", file=sys.stderr)
+        found = newest_usable(Path(folder))
     return [f"resume={'null' if found is None else found}" if word == AUTO else word for word in words]
+
+
+def _named(option: str, words: Sequence[str]) -> str | None:
+    """The value that the last of the words gives an option, None if none does."""
+    values = [word.partition("=")[2].strip("'\"") for word in words if word.startswith(f"{option}=")]
+    return values[-1] if values else None
 
 
 def _beside_table(option: str) -> str:
