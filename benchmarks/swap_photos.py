@@ -83,7 +83,10 @@ def main() -> None:
         pixels = torch.from_numpy(np.array(canvas)).permute(2, 0, 1).contiguous()
         done = swap_photo(pixels, detector, swapping)
         ratios = ", ".join(f"{ratio:.2f}" for ratio in seam(pixels, done))
-        print(f"{name}: {len(done.swapped)} swapped of {there}; rim over inside {ratios}", flush=True)
+        print(
+            f"{name}: {len(done.swapped)} swapped of {there}, {done.aside} turned aside; rim over inside {ratios}",
+            flush=True,
+        )
         sheet.paste(canvas, (0, row * HEIGHT))
         sheet.paste(Image.fromarray(done.pixels.permute(1, 2, 0).numpy()), (WIDTH, row * HEIGHT))
     sheet.save(given.out, quality=90)

@@ -32,6 +32,10 @@ _UPRIGHT = [np.array([[1, 0], [0, 1]]), np.array([[-1, 0], [0, 1]])]
 """(2, 2) each, from frequencies of the pattern to those of the picture: as it was, and its mirror image."""
 _TURNED = [turn @ np.array([[a, b], [-b, a]]) for turn in _UPRIGHT for a, b in ((1, 0), (0, 1), (-1, 0), (0, -1))]
 """Quarter turns of both."""
+_FEW = 16
+"""Spectra that are compared together."""
+_SMOOTH = 64
+"""Lengths of Fourier transforms are multiples of it, which are fast."""
 
 
 class Finding(NamedTuple):
@@ -66,11 +70,13 @@ def find_mark(pictures: Iterable[NDArray[np.uint8]], resized: bool = True) -> Fi
         total = equalised if total is None else total + equalised
     if total is None:
         raise ValueError("there is no picture to look at")
-    here = _judge(_agreement(_spectrum(total), _TURNED), 1.0, len(_TURNED))
+    here = _judge(float(_agreement(_spectrum(total)[None], _TURNED)[0]), 1.0, len(_TURNED))
     if here.found or not resized:
         return here
-    score, scale = max((_agreement(spectrum, _UPRIGHT), scale) for scale, spectrum in _resized_spectra(total))
-    return min(here, _judge(score, scale, len(SIZES) * len(_UPRIGHT)), key=lambda finding: finding.probability)
+    scores = _agreement(_resized_spectra(total), _UPRIGHT)
+    best = int(scores.argmax())
+    other = _judge(float(scores[best]), float(SIZES[best]), len(SIZES) * len(_UPRIGHT))
+    return min(here, other, key=lambda finding: finding.probability)
 
 
 def _judge(score: float, scale: float, tries: int) -> Finding:
@@ -117,46 +123,61 @@ def _spectrum(values: Floats) -> NDArray[np.complex64]:
     return amounts[frequencies[:, 1] + SHORTEST, frequencies[:, 0]].astype(np.complex64)
 
 
-def _resized_spectra(values: Floats) -> Iterable[tuple[float, NDArray[np.complex64]]]:
-    """The same for every scale of `SIZES`, by one Fourier transform of the middle of the picture."""
+def _resized_spectra(values: Floats) -> NDArray[np.complex64]:
+    """(scales, K): the same for every scale of `SIZES`, by one Fourier transform of the middle of the picture."""
     height, width = values.shape
     top, left = max(0, height - WINDOW) // 2, max(0, width - WINDOW) // 2
     middle = values[top : top + WINDOW, left : left + WINDOW]
     rows, columns = middle.shape
-    padded = np.zeros((2 * rows, 2 * columns), np.float32)
+    high, wide = (-(-2 * length // _SMOOTH) * _SMOOTH for length in middle.shape)
+    padded = np.zeros((high, wide), np.float32)
     padded[:rows, :columns] = middle
     padded = np.roll(padded, (-(rows // 2), -(columns // 2)), (0, 1))  # phases between two bins then hardly turn
     amounts = np.fft.rfft2(padded)
     frequencies, _ = waves()
-    for scale in SIZES:
-        bins = np.rint(frequencies / (TILE * scale) * (2 * columns, 2 * rows)).astype(int)
-        inside = (bins[:, 0] <= columns) & (abs(bins[:, 1]) < rows)
-        found = amounts[bins[:, 1] * inside, bins[:, 0] * inside]
-        yield float(scale), (found * inside).astype(np.complex64)
+    right, down = (
+        np.rint(frequencies[:, axis] / TILE * length / np.array(SIZES)[:, None]).astype(np.int32)
+        for axis, length in ((0, wide), (1, high))
+    )
+    inside = (right <= wide // 2) & (abs(down) < high // 2)
+    return (amounts[down * inside, right * inside] * inside).astype(np.complex64)
 
 
-def _agreement(spectrum: NDArray[np.complex64], turns: Sequence[NDArray[np.int64]]) -> float:
-    """Best agreement with the pattern over all its shifts and some orientations, in standard deviations of chance.
+def _agreement(spectra: NDArray[np.complex64], turns: Sequence[NDArray[np.int64]]) -> Floats:
+    """(N,): best agreement of N spectra, (N, K), with the pattern over all its shifts and some orientations.
 
+    It is counted in standard deviations of chance.
     Waves that stick out, as those of textures do, count no more than half as much again as the middle one.
     """
-    size = np.abs(spectrum)
-    if not size.max() > 0:
-        return 0.0
-    limit = 1.5 * np.median(size[size > 0])
-    spectrum = spectrum * (np.minimum(size, limit) / np.maximum(size, 1e-12))
+    return np.concatenate([_of_few(spectra[at : at + _FEW], turns) for at in range(0, len(spectra), _FEW)])
+
+
+def _of_few(spectra: NDArray[np.complex64], turns: Sequence[NDArray[np.int64]]) -> Floats:
+    """The same of few enough for the processor's cache."""
+    size = np.abs(spectra)
+    spectra = spectra * (np.minimum(size, 1.5 * _middle(size)) / np.maximum(size, np.float32(1e-12)))
     frequencies, phases = waves()
-    whole = np.zeros((TILE, TILE), np.complex64)
-    whole[frequencies[:, 1], frequencies[:, 0]] = spectrum
-    whole[-frequencies[:, 1], -frequencies[:, 0]] = spectrum.conj()
+    whole = np.zeros((len(spectra), TILE, TILE), np.complex64)
+    whole[:, frequencies[:, 1], frequencies[:, 0]] = spectra
+    whole[:, -frequencies[:, 1], -frequencies[:, 0]] = spectra.conj()
     against = np.exp(-2j * np.pi * phases / 256).astype(np.complex64)
     axis = frequencies[:, 0] == 0
-    best = 0.0
+    best = np.zeros(len(spectra), np.float32)
     for turn in turns:
         right, down = turn @ frequencies.T
-        products = whole[down, right] * against
-        half = np.zeros((TILE, TILE // 2 + 1), np.complex64)
-        half[frequencies[:, 1], frequencies[:, 0]] = products
-        half[-frequencies[axis, 1], 0] = products[axis].conj()
-        best = max(best, float(np.fft.irfft2(half, (TILE, TILE)).max()) * TILE**2 / 2)
-    return best / math.sqrt(float(np.square(np.abs(spectrum)).sum()) / 2)
+        products = whole[:, down, right] * against
+        half = np.zeros((len(spectra), TILE, SHORTEST + 1), np.complex64)  # the other columns hold no wave
+        half[:, frequencies[:, 1], frequencies[:, 0]] = products
+        half[:, -frequencies[axis, 1], 0] = products[:, axis].conj()
+        shifted = np.fft.irfft(np.fft.ifft(half, axis=1), TILE, axis=2)
+        best = np.maximum(best, shifted.max((1, 2)))
+    chance = np.sqrt(np.square(np.abs(spectra)).sum(1) / 2)
+    return best * np.float32(TILE**2 / 2) / np.maximum(chance, np.float32(1e-12))
+
+
+def _middle(size: Floats) -> Floats:
+    """(N, 1): median of the numbers above 0 in each row of (N, K); 0 where there are none."""
+    ordered, none = np.sort(size, 1), (size == 0).sum(1, keepdims=True)
+    count = size.shape[1] - none
+    low, high = (np.minimum(none + place, size.shape[1] - 1) for place in ((count - 1) // 2, count // 2))
+    return (np.take_along_axis(ordered, low, 1) + np.take_along_axis(ordered, high, 1)) / 2

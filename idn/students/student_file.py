@@ -33,6 +33,15 @@ class StudentFile(NamedTuple):
     notes: dict[str, str]
     """Everything else: the teacher, licences, metrics."""
 
+    def size_note(self, size: int | None) -> str | None:
+        """A sentence on a size of crops that is far from that of the training; None where there is nothing to say."""
+        if size is None or self.size is None or 2 / 3 <= size / self.size <= 1.5:
+            return None
+        return (
+            f"size={size}, but the student was trained on {self.size} px, and knows faces of other sizes badly: leave "
+            "size out"
+        )
+
     def check_encoder(self, encoder: IdentityEncoder) -> None:
         """Raise EncoderMismatch if `encoder` is not the one whose identities the student learned to read.
 

@@ -4,9 +4,9 @@ from torch import Tensor
 
 from idn.geometry.head_pose import head_pose
 
-MOST_YAW = 45.0
-"""Degrees, as `head_pose` tells them of five landmarks: drawn faces of the training have 42 at most, photographs on
-which an eye or half of the mouth is hidden 46 and more."""
+MOST_YAW = 40.0
+"""Degrees, as `head_pose` tells them of five landmarks, which overrates larger angles; see docs/swap.md for what was
+looked at."""
 FADE = 5.0
 """Degrees before that over which a swap fades out in a video, so that a turning head does not flip between faces."""
 

@@ -1,8 +1,9 @@
 """Verbs about files of students: `idn import`, `idn export`, `idn bench`, `idn install-converter`."""
 
+import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -10,6 +11,9 @@ from idn.cli.instantiate import build, build_acquainted
 from idn.cli.options.errors import PROCEDURAL
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int
+
+if TYPE_CHECKING:
+    from idn.students.student_file import StudentFile
 
 MEASURED = (128, 512, 7)
 """Sizes of the encoder of a student that is built only to be measured: those of MobileFaceNet."""
@@ -47,6 +51,7 @@ def export(cfg: DictConfig) -> None:
     cfg.data.size = cfg.size if cfg.size is not None else file.size or cfg.data.size
     student = load_student(path).eval()
     check_size(cfg.data.size, student.stride)
+    _tell_size(file, cfg.size)
     encoder = build_acquainted(cfg)
     data = _framed_data(cfg, file.template)
     calibration = cfg.calibration if "int8" in precisions else 0
@@ -63,6 +68,12 @@ def export(cfg: DictConfig) -> None:
     if cfg.keep_identity and cfg.source != NOBODY:
         save_identity(out / "identity.safetensors", who, describe_encoder(encoder))
         print(f"identity   {out / 'identity.safetensors'}")
+
+
+def _tell_size(file: "StudentFile", size: int | None) -> None:
+    """Say where a size is far from that of the training."""
+    if (note := file.size_note(size)) is not None:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _path(cfg: DictConfig, name: str) -> Path:
@@ -126,10 +137,12 @@ def bench(cfg: DictConfig) -> None:
     """Time every file of an export, and PyTorch."""
     from idn.export.bench.bench import bench as measure_all
     from idn.hardware import describe
-    from idn.students.student_file import describe_student
+    from idn.students.student_file import describe_student, read_student_file
     from idn.types import EncoderDescription
 
     paths = {name: None if cfg[name] is None else _path(cfg, name) for name in ("folder", "weights", "csv")}
+    if paths["weights"] is not None:
+        _tell_size(read_student_file(paths["weights"]), cfg.size)
     student = paths["weights"] or describe_student(build(cfg.student)(EncoderDescription(*MEASURED)))
     measure_all(
         folder=paths["folder"],

@@ -172,12 +172,8 @@ def _model(cfg: DictConfig, device: "torch.device", photo: bool) -> "Model":
         return ExportedModel(path, cfg.run_programs, cfg.threads)
     file = read_student_file(path)
     cfg.data.template = file.template or cfg.data.template
-    if cfg.size is not None and file.size is not None and not 2 / 3 <= cfg.size / file.size <= 1.5:
-        print(
-            f"note: size={cfg.size}, but the student was trained on {file.size} px, and knows faces of "
-            "other sizes badly: leave size out",
-            file=sys.stderr,
-        )
+    if (note := file.size_note(cfg.size)) is not None:
+        print(f"note: {note}", file=sys.stderr)
     runtime = "torch" if cfg.runtime == "auto" and photo else cfg.runtime
     return open_student(path, build(cfg.encoder), device, runtime, cfg.threads, cfg.size)
 

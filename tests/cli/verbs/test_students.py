@@ -63,6 +63,17 @@ def test_one_person_becomes_a_file_and_another_takes_its_place(
     assert np.abs(answers[0] - expected).max() < 1e-4
 
 
+@pytest.mark.parametrize(("size", "said"), [(32, False), (64, True)])
+def test_a_size_far_from_that_of_training_is_said(
+    size: int, said: bool, idn_cli, student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idn.export.export.export", lambda *args: None)
+    monkeypatch.setattr("idn.export.bench.bench.bench", lambda **options: None)
+    for words in (("export", "source=none", "out=DIR", "crops=1"), ("bench",)):
+        status, _, err = idn_cli(*words, f"weights={student}", f"size={size}")
+        assert status == 0 and ("trained on 32 px" in err) == said, err
+
+
 def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cases = {
