@@ -114,13 +114,8 @@ def _copied(place: Remote, to: Path) -> Path:
 
 def fetch(place: Remote, to: Path) -> None:
     """Copy one file here, all or nothing. Raises FileError as `local` does."""
-    with (
-        _reachable(place.url),
-        atomic_write(to) as draft,
-        place.system.open(place.path, "rb") as source,
-        draft.open("wb") as target,
-    ):
-        shutil.copyfileobj(source, target, 1 << 20)
+    with _reachable(place.url), atomic_write(to) as draft:
+        place.system.get_file(place.path, str(draft))  # one stream: web servers need not give parts of a file
 
 
 def send(file: Path, to: str | Path) -> None:
