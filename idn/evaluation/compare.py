@@ -13,7 +13,7 @@ from idn.errors import UserError
 from idn.evaluation.intervals import LEVEL, Bootstrap, Interval
 from idn.evaluation.metrics import EvaluationMetric
 from idn.evaluation.report.summary import Judged, Values, read_judged
-from idn.evaluation.report.table import print_side_by_side, short
+from idn.evaluation.report.table import ARROWS, print_side_by_side, short
 from idn.files.atomic import atomic_write
 
 _OF_TEACHER = ("psnr_teacher", "ssim_teacher")
@@ -129,8 +129,7 @@ def _print(rows: Sequence[Compared]) -> None:
     shown = [row for row in rows if row.column.name in differ]
     title = f"differences to {rows[0].column.report}; * marks those beyond chance ({LEVEL:.0%}, paired bootstrap)"
     metrics = list(dict.fromkeys(row.metric for row in shown))
-    arrows = {"higher": "↑", "lower": "↓", "one": "→ 1"}
-    heads = [f"{metric.name} {arrows[metric.better]}\n[dim]{metric.unit}[/dim]" for metric in metrics]
+    heads = [f"{metric.name} {ARROWS[metric.better]}\n[dim]{metric.unit}[/dim]" for metric in metrics]
     columns: dict[str, list[str]] = {}
     for row in shown:
         columns.setdefault(row.column.name, []).append(_cell(row))

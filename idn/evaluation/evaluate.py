@@ -128,10 +128,12 @@ class Evaluation:
         if not kept.whole:
             for number, rows in self._chunks("looking"):
                 if not kept.has(number):
+                    start = time.perf_counter()
                     batch = self._load(rows).batch
                     source, target = self.recogniser(batch.source), self.recogniser(batch.target)
                     features = self._features(batch.target, target)
-                    kept.keep(number, Look(source.embedding, target.embedding, features))
+                    look = Look(source.embedding, target.embedding, features)
+                    kept.keep(number, look, time.perf_counter() - start)
             kept.join(self.chunks)
         return kept.read()
 

@@ -14,8 +14,9 @@ from idn.errors import DamagedFile, FileError
 from idn.evaluation.recogniser import Gallery, look_at_pairs
 from idn.files.tensors import read_metadata, read_tensors, write_tensors
 
-_GALLERY, _CHUNKS, _FEATURES = "gallery.safetensors", "looked", "features"
-"""Names of the file of all pairs, of the folder of its parts before it is whole, and of the targets' features."""
+_GALLERY, _CHUNKS, _FEATURES, _SECONDS = "gallery.safetensors", "looked", "features", "seconds"
+"""Names of the file of all pairs, of the folder of its parts before it is whole, of the targets' features, and of how
+long it took."""
 
 
 class Look(NamedTuple):
@@ -48,16 +49,18 @@ class KeptGallery:
         """Whether a chunk is there."""
         return self._is_ours(self._place(number))
 
-    def keep(self, number: int, look: Look) -> None:
-        """Keep a chunk."""
-        write_tensors(self._place(number), {k: v.float().cpu() for k, v in look._asdict().items()}, {"key": self._key})
+    def keep(self, number: int, look: Look, seconds: float) -> None:
+        """Keep a chunk. seconds: how long it took."""
+        found = {name: value.float().cpu() for name, value in look._asdict().items()}
+        write_tensors(self._place(number), found, {"key": self._key, _SECONDS: f"{seconds:.3f}"})
 
     def join(self, count: int) -> None:
         """Make one file of all chunks."""
         looks = [Look(**_read(self._place(number))) for number in range(count)]
         found = look_at_pairs([(look.source, look.target) for look in looks])._asdict()
         found[_FEATURES] = torch.cat([look.features for look in looks])
-        write_tensors(self._path, found, {"key": self._key})
+        seconds = sum(float(read_metadata(self._place(number))[_SECONDS]) for number in range(count))
+        write_tensors(self._path, found, {"key": self._key, _SECONDS: f"{seconds:.3f}"})
         shutil.rmtree(self._chunks)
 
     def read(self) -> Gallery:
@@ -76,6 +79,12 @@ class KeptGallery:
 def target_features(folder: Path) -> Tensor:
     """(P, C): of the targets of a finished evaluation. Raises FileError for a file that is damaged or gone."""
     return _read(folder / _GALLERY)[_FEATURES]
+
+
+def looking_seconds(folder: Path) -> float:
+    """How long a finished evaluation looked at the pairs. Raises FileError for a file that is damaged or gone."""
+    with _told(folder / _GALLERY):
+        return float(read_metadata(folder / _GALLERY).get(_SECONDS, 0))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from idn.evaluation.parts import SIDE, Parts
 from idn.evaluation.report.charts import chart, colour, distributions
 from idn.evaluation.report.examples import SHOWN, best_median_worst, failures, identity_by_background
 from idn.evaluation.report.summary import Judged
-from idn.evaluation.report.table import gaps, short
+from idn.evaluation.report.table import ARROWS, gaps, short
 from idn.files.atomic import atomic_write
 
 PAGE = "report.html"
@@ -41,6 +41,7 @@ def write_page(judged: Judged, summary: Mapping[str, Any]) -> Path:
     text = template.render(
         summary=summary,
         gaps=gaps(summary),
+        arrows=ARROWS,
         methods=[{**method, "colour": colour(k)} for k, method in enumerate(summary["methods"])],
         short=short,
         charts=_charts(judged),

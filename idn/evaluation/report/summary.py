@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from idn.errors import DamagedFile, MissingFile, UserError
 from idn.evaluation.intervals import LEVEL, RESAMPLES, Bootstrap, Interval
-from idn.evaluation.looking import target_features
+from idn.evaluation.looking import looking_seconds, target_features
 from idn.evaluation.metrics import METRICS, EvaluationMetric, goodness
 from idn.evaluation.parts import Parts
 from idn.evaluation.population import fid, kid
@@ -119,7 +119,7 @@ def summarise(judged: Judged) -> dict[str, Any]:
         },
         "methods": [{**dict(method), **table[method["name"]]} for method in judged.methods],
         "not_separated": not_separated(judged, draws) | _sets_not_separated(table),
-        "seconds": {name: round(value, 3) for name, value in Parts(judged.folder).seconds(judged.chunks).items()},
+        "seconds": _seconds(judged),
     }
 
 
@@ -160,6 +160,12 @@ def not_separated(judged: Judged, draws: Bootstrap) -> dict[str, list[list[str]]
             if not gap.excludes(0.0):
                 found.setdefault(metric.name, []).append([one, other])
     return found
+
+
+def _seconds(judged: Judged) -> dict[str, float]:
+    """What took how long: the pairs before any method, and the parts of judging."""
+    found = {"looking first": looking_seconds(judged.folder), **Parts(judged.folder).seconds(judged.chunks)}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def _sets_not_separated(table: Mapping[str, Mapping[str, Any]]) -> dict[str, list[list[str]]]:

@@ -17,6 +17,8 @@ from idn.files.atomic import atomic_write
 
 _OF_RESULTS = {"extra": "passed over, of other pairs", "resized": "of another size, resized"}
 """What is counted of results made elsewhere, and how it is said."""
+ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+"""Better direction of a metric -> how it is shown."""
 _UNLIMITED = 100_000
 """Characters of a terminal in which everything has room."""
 
@@ -28,9 +30,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         f"{protocol['name']}: {protocol['pairs']} pairs, {protocol['size']} px; judged by "
         f"{protocol['recogniser']['name']}; in brackets {summary['intervals']}"
     )
-    arrows = {"higher": "↑", "lower": "↓", "one": "→ 1"}
     heads = [
-        f"{name} {arrows[metric['better']]}\n[dim]{metric['unit']}[/dim]" for name, metric in summary["metrics"].items()
+        f"{name} {ARROWS[metric['better']]}\n[dim]{metric['unit']}[/dim]" for name, metric in summary["metrics"].items()
     ]
     columns = {
         method["name"]: [cell(method["values"].get(name), protocol["pairs"]) for name in summary["metrics"]]
