@@ -26,6 +26,8 @@ import torch
 from PIL import Image
 
 BASE = Fraction(1, 12800)
+PAUSE = Fraction(1, 2)
+"""Seconds between two repetitions of a clip: frames are decoded a little before they are shown."""
 
 
 def options() -> argparse.Namespace:
@@ -107,7 +109,7 @@ def repeat_clip(clip: Path, path: Path, times: int, seconds: int) -> None:
             with av.open(str(clip)) as source:
                 for packet in source.demux():
                     if packet.size and packet.pts * packet.time_base < seconds:
-                        later = round(turn * seconds / packet.time_base)
+                        later = round(turn * (seconds + PAUSE) / packet.time_base)
                         packet.pts, packet.dts = packet.pts + later, packet.dts + later
                         packet.stream = streams[packet.stream_index]
                         container.mux(packet)

@@ -248,9 +248,12 @@ def find_landmarks(photo: Bytes, model: Path, longest: int = 640) -> Floats:
 
 
 def write_synthetic(picture: Bytes, path: Path) -> None:
-    """Write a PNG that says that it shows a synthetic face, in its metadata and by an invisible mark."""
+    """Write a PNG, JPEG or WebP that says that it shows a synthetic face, in its metadata and by an invisible mark."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"{path} must end with .png, .jpg or .webp, which keep the note that the picture is synthetic")
     if path.suffix.lower() != ".png":
-        raise ValueError(f"{path} must end with .png, which keeps the note that the picture is synthetic")
+        Image.fromarray(mark(picture)).save(path, quality=95, xmp=XMP.encode())
+        return
     info = PngImagePlugin.PngInfo()
     for key, value in NOTES.items():
         info.add_text(key, value)
@@ -264,7 +267,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", required=True)
     swap = verbs.add_parser("swap", help="put the identity into a photo")
     identity = verbs.add_parser("identity", help="read a person from a photo, once, for a product that takes any")
-    for verb, out in ((swap, "PNG to write"), (identity, "NPY to write")):
+    for verb, out in ((swap, "PNG, JPEG or WebP to write"), (identity, "NPY to write")):
         verb.add_argument("photo", type=Path)
         verb.add_argument("out", type=Path, help=out)
         verb.add_argument("--product", type=Path, required=True, help="folder with card.json and the .onnx files")

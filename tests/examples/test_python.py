@@ -199,8 +199,15 @@ def test_wrong_use_is_one_sentence(
 
 
 def test_refuses_a_format_that_would_lose_the_note(client: ModuleType, photo: Any, tmp_path: Path) -> None:
-    with raises(ValueError, "out.jpg", ".png"):
-        client.write_synthetic(photo.pixels, tmp_path / "out.jpg")
+    with raises(ValueError, "out.bmp", ".png"):
+        client.write_synthetic(photo.pixels, tmp_path / "out.bmp")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_every_format_says_what_it_is(ending: str, client: ModuleType, photo: Any, tmp_path: Path) -> None:
+    client.write_synthetic(photo.pixels, tmp_path / f"out.{ending}")
+    with Image.open(tmp_path / f"out.{ending}") as out:
+        assert said_by_picture(out)["DigitalSourceType"] == SYNTHETIC and out.size == photo.pixels.shape[1::-1]
 
 
 def test_turned_photos_are_turned_upright(client: ModuleType, photo: Any, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ VERBS: dict[str, Verb] = {
     ),
     "export": Verb("write a student in formats that run elsewhere, and prove each file", "students", "export"),
     "bench": Verb("time every exported file, and PyTorch beside them", "students", "bench"),
+    "faces": Verb("say where the faces of photographs are, with their landmarks", "faces", "faces", "photos"),
     "swap": Verb("put faces of photographs into photographs, folders of them, and videos", "swap", "swap"),
     "eval": Verb(
         "score students, teachers and results made elsewhere on the same pairs, with a report", "evaluation", "evaluate"

@@ -109,7 +109,11 @@ class Tracker:
     def _look(self, entry: Followed) -> None:
         """Find the chosen faces of a frame, by close-ups, and by a search where it is time or one is missed."""
         following = self._following
+        taken: list[Face] = []
         for track, face in zip(self._tracks, self._near(entry.picture), strict=True):
+            if face is not None and any(_same(face, other) for other in taken):
+                face = None  # after a cut, somebody who was lost there would be found in whoever is there now
+            taken += [] if face is None else [face]
             track.missing = 0 if face is not None else track.missing + 1
             track.face = track.face if face is None else face
         self._since += 1

@@ -1,11 +1,13 @@
 """Faces through a video: close-ups between searches, gaps, jitter, who is chosen."""
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
 
+from idn.data.alignment.detector import Face
 from idn.geometry.affine import fit_similarity, transform_points
 from idn.geometry.templates import template_points
 from idn.swap.video.picture import FramePicture
@@ -14,7 +16,7 @@ from idn.swap.video.tracking import Followed, Following, Tracker
 from idn.video.encoding import fitting
 from idn.video.planes import Colours
 from idn.video.reading import frames, read_info
-from tests.swap.parts import Brighter
+from tests.swap.parts import Brighter, face
 from tests.swap.test_photo import swapping
 from tests.swap.video.squares import Squares
 from tests.video.clips import centre, write_clip
@@ -22,7 +24,7 @@ from tests.video.clips import centre, write_clip
 pytest.importorskip("av", reason="videos need av")
 
 
-def followed(path: Path, squares: Squares, following: Following) -> list[Followed]:
+def followed(path: Path, squares: "Squares | Cut", following: Following) -> list[Followed]:
     info = read_info(path)
     tracker = Tracker(squares, swapping(Brighter(32, 1.0), "largest"), following)
     found: list[Followed] = []
@@ -63,6 +65,27 @@ def test_a_face_is_followed_by_close_ups_between_searches(clip: Path) -> None:
     assert len(entries) == 30 and max(errors(entries)) < 1.5
     assert squares.searches == 3 and squares.close_ups == 29
     assert len({number for entry in entries for number in entry.places}) == 1
+
+
+class Cut:
+    """A face that stands elsewhere from the fifth frame on; both places lie in each other's close-ups."""
+
+    frame = 0
+
+    def here(self) -> Face:
+        return face(10 if self.frame < 5 else 60, 30, 48)
+
+    def __call__(self, photo: torch.Tensor, turned: bool, wanted: Callable[[Face], bool]) -> list[Face]:
+        return [self.here()] if wanted(self.here()) else []
+
+    def in_close_ups(self, crops: torch.Tensor, matrices: Sequence[torch.Tensor]) -> list[Face | None]:
+        self.frame += len(crops) > 0
+        return [None if self.frame == 5 else self.here()] * len(crops)
+
+
+def test_after_a_cut_a_face_is_followed_once(clip: Path) -> None:
+    entries = followed(clip, Cut(), Following(every=10, gap=5, smooth=False))
+    assert [len(entry.places) for entry in entries] == [1] * 30
 
 
 def test_a_short_gap_is_bridged_and_a_long_one_is_not(clip: Path) -> None:
