@@ -125,7 +125,8 @@ def launch(verb: str, words: list[str], sweep: Sweep | None = None) -> None:
     sweep: the runs that the words ask for, if they ask for several.
     """
     keep_large_buffers()
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for teller in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"pytorch_lightning.{teller}").setLevel(logging.WARNING)
     sys.argv = [f"idn {verb}", *words]
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
     start(guarded(VERBS[verb].task(), sweep))()

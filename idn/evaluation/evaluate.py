@@ -22,13 +22,14 @@ from idn.evaluation.looking import KeptGallery, Look
 from idn.evaluation.methods.method import Method, Swaps, check_names
 from idn.evaluation.metrics import Seen, measured
 from idn.evaluation.pairs.pair_set import Pairs, PairSet
-from idn.evaluation.parts import Part, Parts, strips
+from idn.evaluation.parts import PARTS, Part, Parts, strips
 from idn.evaluation.perceptual import Inception, Lpips
 from idn.evaluation.presence import faces_found, where_found
 from idn.evaluation.protocol import PROTOCOL, Models, Protocol, checksum, describe_protocol
 from idn.evaluation.recogniser import Gallery, Judge, check_independent
 from idn.evaluation.record import Record
 from idn.evaluation.timeline import Past, Timeline, Track
+from idn.files.atomic import remove_drafts
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_bool, require_int
 from idn.types import IdentityEncoder, IdentityFeatures
@@ -81,6 +82,7 @@ class Evaluation:
         check_names(self.methods)
         self.taught = check_independent(self.recogniser, self.methods, self.same_recogniser)
         make_writable("out", self.out)
+        remove_drafts(self.out, self.out / PARTS)
         for network in (self.encoder, self.recogniser, self.lpips, self.extractor, *self.networks.values()):
             if isinstance(network, nn.Module):
                 network.to(self.device)

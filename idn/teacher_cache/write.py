@@ -1,7 +1,6 @@
 """Ask a teacher once: its answers to numbered pairs, kept in a folder that `teacher=cached` trains from."""
 
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from idn.data.loaders import SwapData
 from idn.errors import OptionError, UserError
+from idn.files.atomic import remove_drafts
 from idn.files.digests import file_sha256, weights_digest
 from idn.files.folders import make_writable
 from idn.files.option_checks import require_int
@@ -153,8 +153,7 @@ def write_cache(
 
 def _open(folder: Path, wanted: CacheManifest, encoder: nn.Module) -> CacheReport:
     """Make a folder, or find out what an earlier run with the same options left there."""
-    for torn in (*folder.glob(".*.safetensors.*"), *folder.glob(f".{MANIFEST}.*")):
-        shutil.rmtree(torn)
+    remove_drafts(folder)
     make_writable("out", folder)
     if not (folder / MANIFEST).is_file():
         return CacheReport(folder, wanted)

@@ -207,9 +207,11 @@ def test_a_killed_evaluation_goes_on_and_ends_alike(finished: Path, tmp_path: Pa
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert [Parts(tmp_path).done(number) for number in range(4)] == [True, True, False, False]
+    (tmp_path / "parts/.000002.x1y2.draft").mkdir()  # as if killed while it wrote
     again = Mixed("copy", 0.0)
     evaluation(tmp_path, [*usual, again]).run()
     assert again.calls == 3, "the first try, and the two chunks that were missing"
+    assert not list(tmp_path.rglob(".*"))
     one, other = read_judged(tmp_path), read_judged(finished)
     for name in one.names:
         assert one.column(name, "swap_gain") == pytest.approx(other.column(name, "swap_gain"), nan_ok=True)

@@ -193,10 +193,10 @@ def test_what_a_kill_leaves_behind_is_cleared_or_replaced(tmp_path: Path, make_c
     value = json.loads((folder / "cache.json").read_text())
     del value["shards"]["val-00000.safetensors"]  # killed after the shard got its name, before the manifest
     (folder / "cache.json").write_text(json.dumps(value | {"error": None}))
-    (folder / ".cache.json.x1y2").mkdir()
-    (folder / ".cache.json.x1y2" / "cache.json").write_text("{")
-    (folder / ".train-00001.safetensors.x1y2").mkdir()
-    (folder / ".train-00001.safetensors.x1y2" / "train-00001.safetensors").write_bytes(b"half")
+    (folder / ".cache.json.x1y2.draft").mkdir()
+    (folder / ".cache.json.x1y2.draft" / "cache.json").write_text("{")
+    (folder / ".train-00001.safetensors.x1y2.draft").mkdir()
+    (folder / ".train-00001.safetensors.x1y2.draft" / "train-00001.safetensors").write_bytes(b"half")
     report = make_cache(folder)
     assert report.resumed == 3 and report.mended == []
     assert contents(folder) == contents(tmp_path / "whole")

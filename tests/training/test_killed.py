@@ -128,6 +128,7 @@ def test_a_run_that_is_asked_to_end_saves_and_goes_on_bit_equal(
     assert process.returncode == 128 + number, err
     assert err.splitlines()[-1].startswith("stopped at step ") and err.rstrip().endswith("goes on"), err
     assert "Traceback" not in err and not list((tmp_path / "run").rglob(".*"))
+    assert {line.split()[0] for line in err.splitlines()} <= {"step", "validation", "stopped"}, err
     assert not any((tmp_path / "run" / name).exists() for name in ("student.safetensors", "summary.json"))
     assert forked(tmp_path) == 0, (tmp_path / "said.txt").read_text()
     assert difference(left(tmp_path / "run"), whole) == []
