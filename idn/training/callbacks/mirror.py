@@ -42,9 +42,7 @@ class Mirror(pl.callbacks.Checkpoint):
         if held:
             raise OptionError("url", self.url, "holds a run: go on from there, or give another place")
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         """Copy, if a state was saved. Lightning asks callbacks that are a `Checkpoint` last, in their order."""
         self._follow(trainer)
 
