@@ -159,14 +159,14 @@ def _checked_trainer(verb: str, cfg: DictConfig) -> "pl.Trainer":
 
 def _run_processes(words: Sequence[str], count: int) -> None:
     """The processes of a run. In a sweep, where others follow, their failure is an error like any other."""
-    from idn.training.multi_process import run_processes
+    from idn.training.multi_process import reason, run_processes
 
     try:
         run_processes(words, count)
     except SystemExit as failed:
         if HydraConfig.get().mode != RunMode.MULTIRUN or failed.code >= 128:
             raise
-        raise UserError("its processes have failed, and said why above") from None
+        raise UserError(reason(failed) or "its processes have failed, and said why above") from None
 
 
 def _same_command(verb: str) -> list[str]:

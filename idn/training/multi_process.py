@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, distributed
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from idn.errors import OptionError, UserError
 
@@ -51,7 +52,8 @@ def run_processes(words: Sequence[str], count: int) -> None:
     """Run `idn` with the same words in `count` processes on this machine, as `torchrun --standalone` does.
 
     If one of them fails, the others are ended. Raises SystemExit with the status of the first that failed, which has
-    said why; UserError if a signal killed it; and SystemExit (130 or 143) if we are stopped, and they with us.
+    said why (see `reason`); UserError if a signal killed it; and SystemExit (130 or 143) if we are stopped, and they
+    with us.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -74,13 +76,20 @@ def run_processes(words: Sequence[str], count: int) -> None:
     except ChildFailedError as error:
         status = error.get_first_failure()[1].exitcode
         if status > 0:
-            raise SystemExit(status) from None
+            raise SystemExit(status) from error
         raise UserError(
             f"a process of this run was ended by {signal.Signals(-status).name}: if memory was full, take fewer "
             "devices or a smaller batch"
         ) from None
     except SignalException as stop:
         raise SystemExit(128 + stop.sigval) from None
+
+
+def reason(failed: SystemExit) -> str | None:
+    """Why the first of the processes failed that `run_processes` tells of, None if it came to no training."""
+    _, first = failed.__cause__.get_first_failure()
+    told = first.error_file_data.get("message")
+    return told["message"].partition(": ")[2] if isinstance(told, dict) else None  # behind the name of the error
 
 
 @contextmanager
@@ -93,6 +102,7 @@ def one_speaks(trainer: pl.Trainer) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of any kind: it only waits, and goes on
+        get_error_handler().record_exception(error)  # for `reason`, if an agent of torchrun has started us
         if trainer.world_size > 1:
             broken = isinstance(error, RuntimeError)  # such as a connection
             time.sleep((PAUSE if broken else 0.0) if trainer.is_global_zero else PATIENCE)

@@ -153,3 +153,34 @@ def test_a_loss_that_is_not_finite_is_an_alert_everywhere(
     events = EventAccumulator(str(tmp_path / "run/tensorboard"))
     events.Reload()
     assert "alert/text_summary" in events.Tags()["tensors"]
+
+
+def test_the_page_of_an_evaluation_goes_to_all(offline: None, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from idn.cli.verbs.evaluation import _log
+    from idn.cli.wandb_run import WandbRun
+    from idn.evaluation.report.page import PAGE
+    from idn.training.dashboards import MlflowRun, TensorBoardRun
+
+    (tmp_path / PAGE).write_text("<p>an evaluation</p>")
+    url = f"sqlite:///{tmp_path}/evaluation.db"
+    loggers = {
+        "wandb": WandbRun(save_dir=tmp_path, offline=True),
+        "tensorboard": TensorBoardRun(tmp_path / "board", []),
+        "mlflow": MlflowRun(url, {}),
+        "none": None,
+    }
+    values = {"identity": {"value": 0.5}, "psnr": {"value": None}}
+    _log(loggers, {"methods": [{"name": "student", "values": values}]}, tmp_path)
+    rows, _ = records(tmp_path)
+    keys = {key for row in rows for key in row}
+    assert {"eval/student/identity", "eval/report"} <= keys and "eval/student/psnr" not in keys
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    assert events.Scalars("eval/student/identity")[0].value == 0.5 and "eval/report/text_summary" in str(events.Tags())
+    client = MlflowClient(url)
+    (kept,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    assert kept.info.status == "FINISHED" and kept.data.metrics == {"eval/student/identity": 0.5}
+    assert [one.path for one in client.list_artifacts(kept.info.run_id)] == [PAGE]

@@ -69,3 +69,18 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "sweep" / kept / "student.safetensors").is_file(), "the best, and nothing of what was killed"
     assert outcomes[3].choices == outcomes[2].choices and outcomes[3].state != "unfinished"
     assert all(json.loads(line)["folder"] for line in notes.read_text().splitlines())
+
+
+def test_runs_on_two_devices_tell_why_they_failed_and_losers_leave_no_weights(tmp_path: Path) -> None:
+    words = [*SMALL, "trainer.devices=2", "trainer.max_steps=2", "trainer.val_check_interval=2", "keep_losers=false"]
+    process = idn(tmp_path, "train", "-m", *words, "optim.lr=0.005,0.002,1e30", "hydra.sweep.dir=sweep")
+    out, _ = process.communicate()
+    outcomes = read_outcomes(tmp_path / "sweep")
+    assert process.returncode == 2 and [one.state for one in outcomes] == ["finished", "finished", "failed"], out
+    assert "the loss became nan at step 1" in outcomes[2].reason
+    kept = {path.parts[-3] for path in (tmp_path / "sweep").rglob("*.ckpt")}
+    assert len(kept) == 1 and kept <= {"0", "1"}
+    sizes = {
+        one.folder: sum(p.stat().st_size for p in (tmp_path / "sweep" / one.folder).rglob("*")) for one in outcomes
+    }
+    assert all(size < 1e6 for folder, size in sizes.items() if folder not in kept) and sizes[kept.pop()] > 1e7
