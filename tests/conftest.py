@@ -3,11 +3,12 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -201,6 +202,16 @@ def quiet_trainer(path: Path, steps: int, **options: Any) -> pl.Trainer:
         "logger": False,
     }
     return pl.Trainer(default_root_dir=path, max_steps=steps, **usual | options)
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
+    """A store in memory, memory://..., empty before and after; copies of it are kept in a folder of the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import fsspec
 import pytest
 import torch
 from PIL import Image
@@ -21,16 +20,6 @@ TINY = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.2
 TINY += ["trainer.val_check_interval=2"]
 PHOTOS = [*TINY, "data=shards", "data.workers=0", "encoder.photographs=true", "recogniser=null", "teacher=blend"]
 SHARED = Path(__file__).parents[4] / "shared"
-
-
-@pytest.fixture(autouse=True)
-def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
-    """A store in memory, empty before and after; copies are kept in a folder of the test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """The copy of a run's folder in a store: what is there when, what a store that is away costs, and going on from it."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 import torch
 
@@ -18,16 +16,6 @@ from idn.training.resume import newest_usable, start
 from tests.conftest import quiet_trainer
 
 URL = "memory://store/run"
-
-
-@pytest.fixture
-def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
-    """A store in memory, empty before and after."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
 
 
 def trained(make_module, make_data, folder: Path, url: str | None, resume: str | None = None, steps: int = 3) -> None:
