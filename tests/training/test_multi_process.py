@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from itertools import chain, islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,8 +29,10 @@ TINY += ["trainer.max_steps=4", "trainer.val_check_interval=8"]  # the end is va
 TWO = "trainer.devices=2"
 SPOILED = """
 import os, signal, sys
+from pathlib import Path
 
 if "LOCAL_RANK" in os.environ:
+    Path("started").touch()
     from idn.data.procedural import ProceduralSwaps
     from idn.errors import UserError
 
@@ -40,7 +43,11 @@ if "LOCAL_RANK" in os.environ:
         if self.seed == 0 and str(item) == os.environ["SPOILED_ITEM"]:
             if os.environ["SPOILED_BY"] == "error":
                 raise UserError("this item is broken: mend it")
-            if os.environ["SPOILED_BY"] == "kill":
+            first = os.environ["SPOILED_BY"] == "first kill"
+            if first and os.environ["TORCHELASTIC_RESTART_COUNT"] != "0":
+                return batch
+            if first or os.environ["SPOILED_BY"] == "kill":
+                Path("killed").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             batch = batch._replace(target=batch.target * float("nan"))
         return batch
@@ -293,6 +300,18 @@ def test_torchrun_starts_the_same(two: tuple[Path, subprocess.CompletedProcess],
 
 
 @pytest.mark.slow
+def test_torchrun_starts_again_after_a_killed_process_and_goes_on_from_the_last_state(
+    two: tuple[Path, subprocess.CompletedProcess], tmp_path: Path
+) -> None:
+    program = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1")
+    words = [*TINY, TWO, "trainer.val_check_interval=2", "resume=auto", "hydra.run.dir=run"]
+    ended = idn(tmp_path, "train", *words, spoiled=("first kill", 5), program=program)
+    assert ended.returncode == 0, ended.stderr
+    straight, found = (weights(out / "checkpoints/last.ckpt", statistics=True) for out in (two[0], tmp_path / "run"))
+    assert difference(found, straight) == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [[TWO], ["trainer.accumulate_grad_batches=2"]], ids=["two", "one"])
 def test_a_number_that_is_not_finite_in_one_share_stops_both_and_the_run_can_go_on(
     two: tuple[Path, subprocess.CompletedProcess], tmp_path: Path, devices: list[str]
@@ -315,7 +334,6 @@ def test_a_number_that_is_not_finite_in_one_share_stops_both_and_the_run_can_go_
     [
         ("error", 3, "this item is broken: mend it"),
         ("error", 2, "this item is broken: mend it"),
-        ("kill", 3, "a process of this run was ended by SIGKILL: if memory was full, "),
     ],
 )
 def test_a_process_that_fails_alone_ends_the_run_with_its_sentence(
@@ -324,6 +342,30 @@ def test_a_process_that_fails_alone_ends_the_run_with_its_sentence(
     ended = idn(tmp_path, "train", *TINY, TWO, "hydra.run.dir=run", spoiled=(kind, item))
     assert ended.returncode == 2 and only_sentence(ended).startswith(said), ended.stderr
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item", [5, 4], ids=["second", "first"])
+def test_a_killed_process_ends_the_run_within_seconds_and_it_goes_on_bit_equal(
+    two: tuple[Path, subprocess.CompletedProcess], tmp_path: Path, item: int
+) -> None:
+    words = [*TINY, TWO, "trainer.val_check_interval=2", "resume=auto", "hydra.run.dir=run"]
+    began = time.time()
+    ended = idn(tmp_path, "train", *words, spoiled=("kill", item))
+    lasted = time.time() - (tmp_path / "killed").stat().st_mtime
+    assert lasted < max(10, (tmp_path / "started").stat().st_mtime - began), (
+        "10 s, or as long as one import on a busy CPU"
+    )
+    lines = [line for line in ended.stderr.splitlines() if not line.startswith(("step ", "validation "))]
+    assert ended.returncode == 2 and len(lines) == 1, ended.stderr
+    assert lines[0].startswith("idn: a process of this run was ended by SIGKILL: if memory was full, ")
+    assert not list(tmp_path.rglob("*.safetensors"))
+    ended = idn(tmp_path, "train", *words)
+    assert ended.returncode == 0, ended.stderr
+    straight, found = (weights(out / "checkpoints/last.ckpt", statistics=True) for out in (two[0], tmp_path / "run"))
+    assert difference(found, straight) == 0
+    told = [(out / "metrics/metrics.csv").read_text() for out in (two[0], tmp_path / "run")]
+    assert told[0] == told[1]
 
 
 @pytest.mark.slow
