@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.options.composition import composed
+from idn.errors import OptionError
 from idn.hardware import is_helper
 
 
@@ -17,9 +18,11 @@ def claimed(verb: str, options: Sequence[str], several: bool) -> list[str]:
 
     options: which make a config; of a sweep, those of its first run. several: whether it is a sweep, whose folder is
     always named. Nothing where the user named the folder of a run, unless by `~` or in a variable, and for a verb that
-    leaves none. Raises OSError if it cannot be made.
+    leaves none. Raises OSError if it cannot be made, OptionError if a file lies where it should be.
     """
     config, settings = composed(verb, options)
+    if not several and not timed(settings, several):
+        _check_no_file(config, settings)
     if settings.output_subdir is None and not several:
         return []
     where = "sweep" if several else "run"
@@ -32,6 +35,16 @@ def claimed(verb: str, options: Sequence[str], several: bool) -> list[str]:
         return [f'hydra.run.dir="{folder}"', "hydra.output_subdir=null"]
     wanted = Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": pattern}).folder)).expanduser()
     return [f'hydra.{where}.dir="{_made(wanted) if timed(settings, several) else wanted}"']
+
+
+def _check_no_file(config: DictConfig, settings: DictConfig) -> None:
+    """Raise OptionError if a file lies where the folder that the user named should be, or one around it."""
+    pattern = str(settings.run._get_node("dir")._value())
+    folder = Path(str(OmegaConf.merge(config, {"hydra": settings, "folder": pattern}).folder)).expanduser()
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if there.is_file():
+        option = "out" if pattern == "${out}" else "hydra.run.dir"
+        raise OptionError(option, folder, f"cannot be a folder, because {there} is a file: give another one")
 
 
 def timed(settings: DictConfig, several: bool) -> bool:

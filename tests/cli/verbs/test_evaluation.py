@@ -138,3 +138,13 @@ def test_what_is_missing_at_the_end_is_told_at_the_beginning_and_other_files_sta
     status, _, err = idn_cli("eval", "out=photos", *FEW)
     assert status == 2 and "out=photos" in err and "a.jpg" in err and err.count("\n") == 1
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("verb", ["eval", "train"])
+@pytest.mark.parametrize("folder", ["file", "file/deeper"])
+def test_a_file_where_a_folder_should_be_is_told(idn_cli, verb: str, folder: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    option = "out" if verb == "eval" else "hydra.run.dir"
+    status, _, err = idn_cli(verb, f"{option}={folder}")
+    assert status == 2 and f"{option}={folder}" in err and err.count("\n") == 1
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "mine")]
