@@ -58,7 +58,7 @@ def find_mark(pictures: Iterable[NDArray[np.uint8]], resized: bool = True) -> Fi
     """Look for the mark in a picture, or in several frames of one video, which are taken together.
 
     pictures: (H, W, 3) uint8 RGB or (H, W) uint8 brightness each, all of one size; read one at a time.
-    resized: whether to look for other sizes, too, where the picture's own does not tell; takes a tenth of a second or two.
+    resized: whether to look for other sizes, too, where the picture's own does not tell; takes 0.1 to 0.2 s.
         Mirror images are found at any size, quarter turns at the picture's own.
     Raises ValueError for no picture and for pictures of several sizes.
     """

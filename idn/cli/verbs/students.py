@@ -48,7 +48,11 @@ def export(cfg: DictConfig) -> None:
     plan = Plan(formats, precisions, OmegaConf.to_container(cfg.floor), out)
     file = read_student_file(path)
     cfg.data.template = file.template or cfg.data.template
-    cfg.data.size = cfg.size if cfg.size is not None else file.size or cfg.data.size
+    if cfg.data.size != cfg.size:
+        raise UserError(f"data.size={cfg.data.size} is no option here: say size={cfg.data.size}, the target's side")
+    cfg.data.size = file.size if cfg.size is None else cfg.size
+    if cfg.data.size is None:
+        raise OptionError("size", None, "must be given: the student's file does not tell it")
     student = load_student(path).eval()
     check_size(cfg.data.size, student.stride)
     _tell_size(file, cfg.size)

@@ -12,8 +12,8 @@ from idn.files.option_checks import require_int, require_number
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, warmup_steps: int, floor: float = 0.01, hold: float = 0.0
 ) -> LambdaLR:
-    """Linear rise over `warmup_steps`, a stretch at the full rate, then half a cosine down to `floor` times the learning
-    rate at `total_steps`.
+    """Linear rise over `warmup_steps`, a stretch at the full rate, then half a cosine down to `floor` of that rate at
+    `total_steps`.
 
     optimizer: whose rates change.
     total_steps: of the run.

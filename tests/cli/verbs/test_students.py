@@ -42,6 +42,18 @@ def crop(tmp_path: Path) -> Path:
     return path
 
 
+def test_the_size_of_the_target_is_said_once(idn_cli, student: Path, tmp_path: Path) -> None:
+    unknown = tmp_path / "unknown.safetensors"
+    save_student(load_student(student), unknown, {"template": "ffhq"})
+    for words, said in (
+        ([f"weights={student}", "data.size=64"], "data.size=64 is no option here: say size=64"),
+        ([f"weights={unknown}"], "must be given: the student's file does not tell it"),
+    ):
+        status, _, err = idn_cli("export", *words, "source=none", "out=new")
+        assert status == 2 and said in err, err
+    assert not (tmp_path / "new").exists()
+
+
 def test_one_person_becomes_a_file_and_another_takes_its_place(
     idn_cli, student: Path, crop: Path, tmp_path: Path
 ) -> None:
