@@ -155,7 +155,9 @@ def test_a_loss_that_is_not_finite_is_an_alert_everywhere(
     assert "alert/text_summary" in events.Tags()["tensors"]
 
 
-def test_the_page_of_an_evaluation_goes_to_all(offline: None, tmp_path: Path) -> None:
+def test_the_page_of_an_evaluation_goes_to_all(
+    offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow.tracking import MlflowClient
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -164,6 +166,7 @@ def test_the_page_of_an_evaluation_goes_to_all(offline: None, tmp_path: Path) ->
     from idn.evaluation.report.page import PAGE
     from idn.training.dashboards import MlflowRun, TensorBoardRun
 
+    monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts where it is called
     (tmp_path / PAGE).write_text("<p>an evaluation</p>")
     url = f"sqlite:///{tmp_path}/evaluation.db"
     loggers = {
