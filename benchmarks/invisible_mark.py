@@ -23,8 +23,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from idn.provenance.detection import CHANCE, find_mark
 from idn.provenance.watermark import mark
+from idn.provenance.watermark_search import CHANCE, find_mark
 
 BITS = 48
 ENOUGH = next(n for n in range(BITS + 1) if sum(math.comb(BITS, k) for k in range(n, BITS + 1)) / 2**BITS < CHANCE)

@@ -14,8 +14,8 @@ from idn.errors import OptionError, UnfitTensors, UserError
 from idn.files.folders import remove_unused
 from idn.hardware import keep_large_buffers
 from idn.losses.perceptual_features import IdentityShallow, TimmFeatures
-from idn.provenance.detection import find_mark
 from idn.provenance.pictures import CAPTION_HEIGHT, label_columns, save_synthetic
+from idn.provenance.watermark_search import find_mark
 from idn.training.optimization.schedules import warmup_cosine
 from idn.types import IdentityFeatures
 from tests.raising import raises

@@ -20,10 +20,10 @@ from idn.provenance.metadata import Lineage
 from idn.provenance.stamp import Stamp
 from idn.swap.opacity import opacity
 from idn.swap.pictures import aside
-from idn.swap.profiles import MOST_YAW, facing
 from idn.swap.source_identity import CROP, cut_person, look
 from idn.swap.still import decode_upload
 from idn.swap.swapper import Swapper
+from idn.swap.turned_faces import MOST_YAW, facing
 
 PARTS = ("read", "find and align", "identity", "network", "paste", "mark and write")
 """Parts of a swap, in their order."""

@@ -12,8 +12,8 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from idn.errors import DamagedFile, FileError, MissingExtra, MissingFile
 from idn.files.photos import FORMATS
 from idn.provenance.content_credentials import Credentials, read_credentials
-from idn.provenance.detection import Finding, find_mark
 from idn.provenance.metadata import said_by_picture, said_by_tags, says_synthetic
+from idn.provenance.watermark_search import Finding, find_mark
 
 STEP = 5
 """Every so many frames one is looked at, where a video cannot be entered in enough places."""

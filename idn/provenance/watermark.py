@@ -1,7 +1,8 @@
 """Invisible watermark: writes the mark that says "made by a face swapper" into pixels, where metadata gets lost.
 
 Brightness gets a fixed pattern (idn/provenance/pattern.py) added, stronger where a block of 16 x 16 pixels is lively
-and hides more. Whoever knows the pattern finds it again: idn/provenance/detection.py. It proves nothing by its absence.
+and hides more. Whoever knows the pattern finds it again: idn/provenance/watermark_search.py. It proves nothing by its
+absence.
 Everything is counted in whole numbers, so that the clients of examples/ write the very same bytes.
 """
 

@@ -15,8 +15,8 @@ from idn.images import from_uint8, to_uint8
 from idn.swap.choose import Choice, assign
 from idn.swap.models.model import Model, Person
 from idn.swap.opacity import matched, opacity
-from idn.swap.profiles import MOST_YAW, facing
 from idn.swap.timing import Parts
+from idn.swap.turned_faces import MOST_YAW, facing
 from idn.types import IdentityFeatures
 
 

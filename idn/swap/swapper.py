@@ -21,9 +21,9 @@ from idn.swap.choose import make_choice
 from idn.swap.models.student import SIZE, StudentModel, check_framing
 from idn.swap.photo import Source, Swapping, swap_photo
 from idn.swap.pictures import aside
-from idn.swap.profiles import MOST_YAW
 from idn.swap.source_identity import CROP, cut_person, look
 from idn.swap.still import open_photo
+from idn.swap.turned_faces import MOST_YAW
 from idn.types import IdentityEncoder, IdentityFeatures
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor

@@ -155,9 +155,7 @@ def test_a_loss_that_is_not_finite_is_an_alert_everywhere(
     assert "alert/text_summary" in events.Tags()["tensors"]
 
 
-def test_the_page_of_an_evaluation_goes_to_all(
-    offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_of_an_evaluation_goes_to_all(offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow.tracking import MlflowClient
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -13,9 +13,9 @@ from idn.data.alignment.detector import Face
 from idn.encoders.description import describe_encoder
 from idn.encoders.trained import TrainedMobileFaceNet
 from idn.errors import OptionError, UserError
-from idn.provenance.detection import find_mark
 from idn.provenance.metadata import said_by_picture, says_synthetic
 from idn.provenance.stamp import Stamp
+from idn.provenance.watermark_search import find_mark
 from idn.students.mobilefaceswap.student import Student
 from idn.swap.swapper import Swapper
 from tests.raising import raises

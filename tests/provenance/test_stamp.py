@@ -9,7 +9,6 @@ from PIL import Image
 
 from idn.errors import FileError, MissingExtra, MissingFile, OptionError
 from idn.provenance.content_credentials import read_credentials
-from idn.provenance.detection import find_mark
 from idn.provenance.metadata import (
     SYNTHETIC,
     Lineage,
@@ -20,6 +19,7 @@ from idn.provenance.metadata import (
     xmp_packet,
 )
 from idn.provenance.stamp import KINDS, REMINDER, Stamp
+from idn.provenance.watermark_search import find_mark
 from tests.provenance.certificates import write_certificate
 from tests.raising import raises
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from idn.provenance import pattern
-from idn.provenance.detection import CHANCE, find_mark
 from idn.provenance.watermark import BLOCK, LIMIT, mark
+from idn.provenance.watermark_search import CHANCE, find_mark
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from idn.swap.choose import make_choice
 from idn.swap.models.model import average
 from idn.swap.opacity import matched, opacity
 from idn.swap.photo import Source, Swapping, swap_photo
-from idn.swap.profiles import facing
 from idn.swap.sources import listed_people
+from idn.swap.turned_faces import facing
 from idn.types import IdentityFeatures
 from tests.raising import raises
 from tests.swap.parts import Brighter, Found, face

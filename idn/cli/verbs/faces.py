@@ -47,7 +47,7 @@ def faces(cfg: DictConfig) -> None:
 
 def _record(path: Path, found: list[Any]) -> dict[str, Any]:
     """What is said of one photograph, made of what JSON holds."""
-    from idn.swap.profiles import yaw_of
+    from idn.swap.turned_faces import yaw_of
 
     return {
         "file": str(path),

@@ -18,8 +18,8 @@ from idn.provenance.metadata import Lineage
 from idn.provenance.stamp import Stamp
 from idn.swap.photo import Swapping
 from idn.swap.pictures import check_out, likeness
-from idn.swap.profiles import facing
 from idn.swap.report import Report
+from idn.swap.turned_faces import facing
 from idn.swap.video.picture import FramePicture
 from idn.swap.video.stages import Stages
 from idn.swap.video.tracking import Followed, Following, Tracker

@@ -12,8 +12,8 @@ from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.errors import OptionError, UserError
 from idn.losses.adversarial import HingeGenerator
 from idn.losses.distillation import FaceDistillation, IdentityLoss, PerceptualDistillation, PixelDistillation
+from idn.losses.mobilefsgan import IdentityMargin, TargetPerceptual, TripletReconstruction
 from idn.losses.objective import Objective
-from idn.losses.triplets import IdentityMargin, TargetPerceptual, TripletReconstruction
 from idn.metrics.metric import measure
 from idn.metrics.swaps import SWAP_METRICS
 from idn.reweighting.trust import Trust

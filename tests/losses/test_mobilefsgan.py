@@ -8,8 +8,8 @@ from torch import Tensor
 from idn.errors import OptionError
 from idn.losses.adversarial import HingeDiscriminator, HingeGenerator
 from idn.losses.distillation import FaceDistillation, IdentityLoss, PerceptualDistillation, PixelDistillation
+from idn.losses.mobilefsgan import IdentityMargin, TargetPerceptual, TripletReconstruction
 from idn.losses.objective import Objective
-from idn.losses.triplets import IdentityMargin, TargetPerceptual, TripletReconstruction
 from idn.types import Look, Prediction, Supervision, Verdict
 from tests.losses.samples import rows
 from tests.raising import raises

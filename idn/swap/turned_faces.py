@@ -1,4 +1,4 @@
-"""Profiles: faces that are turned so far to a side that what a student makes of them would sit askew."""
+"""Turned faces, profiles: those that are turned so far to a side that what a student makes of them would sit askew."""
 
 from torch import Tensor
 
