@@ -1,29 +1,37 @@
 // Swap a face from the command line:
 //
-//   node cli.mjs swap PHOTO.png OUT.png --product FOLDER --landmarks LANDMARKS [--identity WHO.npy]
-//   node cli.mjs identity SOURCE.png WHO.npy --product FOLDER --landmarks LANDMARKS
+//   node cli.mjs swap PHOTO OUT --product FOLDER --landmarks LANDMARKS [--identity WHO.npy]
+//   node cli.mjs identity SOURCE WHO.npy --product FOLDER --landmarks LANDMARKS
 //
+// Photographs are JPEG, PNG, WebP, TIFF, GIF or AVIF and stood upright first; OUT is .png, .jpg or .webp.
 // LANDMARKS are x1,y1,...,x5,y5 in pixels or a JSON file of five [x, y]. --precision int8 takes those files.
 
 import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { parseArgs } from "node:util";
-import { PNG } from "pngjs";
+import sharp from "sharp";
 
-import { markSynthetic, parseLandmarks, readNpy, writeNpy } from "./files.js";
+import { markSynthetic, parseLandmarks, readNpy, writeNpy, XMP } from "./files.js";
 import { Product } from "./swap.js";
 import { mark } from "./watermark.js";
 
+const WRITERS = {
+  ".png": async (picture) => markSynthetic(await picture.png().toBuffer()),
+  ".jpg": (picture) => picture.jpeg({ quality: 95, chromaSubsampling: "4:4:4" }).withXmp(XMP).toBuffer(),
+  ".webp": (picture) => picture.webp({ quality: 95 }).withXmp(XMP).toBuffer(),
+};
+WRITERS[".jpeg"] = WRITERS[".jpg"];
+
 async function readPhoto(path) {
-  const { width, height, data } = PNG.sync.read(await readFile(path));
-  for (let i = 3; i < data.length; i += 4) data[i] = 255;
-  return { width, height, data };
+  const upright = sharp(await readFile(path)).autoOrient().toColourspace("srgb").removeAlpha().ensureAlpha();
+  const { data, info } = await upright.raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true });
+  return { width: info.width, height: info.height, data };
 }
 
-function writePhoto(path, picture) {
+async function writePhoto(path, picture) {
   const { width, height, data } = mark(picture);
-  const png = PNG.sync.write({ width, height, data: Buffer.from(data.buffer) }, { colorType: 2 });
-  return writeFile(path, markSynthetic(png));
+  const pixels = sharp(Buffer.from(data.buffer), { raw: { width, height, channels: 4 } }).removeAlpha();
+  await writeFile(path, await WRITERS[extname(path).toLowerCase()](pixels));
 }
 
 function parse() {
@@ -34,9 +42,11 @@ function parse() {
   });
   const [verb, photo, out] = positionals;
   if (!["swap", "identity"].includes(verb) || positionals.length !== 3 || !values.product || !values.landmarks) {
-    throw new Error("usage: node cli.mjs swap|identity PHOTO.png OUT --product FOLDER --landmarks LANDMARKS");
+    throw new Error("usage: node cli.mjs swap|identity PHOTO OUT --product FOLDER --landmarks LANDMARKS");
   }
-  if (verb === "swap" && !out.endsWith(".png")) throw new Error(`${out} must end with .png`);
+  if (verb === "swap" && !(extname(out).toLowerCase() in WRITERS)) {
+    throw new Error(`${out} must end with ${Object.keys(WRITERS).join(", ")}`);
+  }
   return { verb, photo, out, ...values };
 }
 

@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from idn.provenance.watermark import mark
+
 FOLDER = Path(__file__).parents[2] / "examples/javascript"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-PACKAGES = ("onnxruntime-web", "pngjs", "playwright-core")
+PACKAGES = ("onnxruntime-web", "sharp", "playwright-core")
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,12 +42,13 @@ def check(product: Any, target: tuple[Path, Path], expected: Path, *source: Path
 
 
 def by_pytorch(client: ModuleType, exported: Any, photo: Any, identity: torch.Tensor | None, path: Path) -> None:
-    """What the page should offer, with the network in PyTorch."""
+    """What the page should offer, mark included, with the network in PyTorch."""
     card = client.Product(exported.folder).card
     onto = client.align(photo.landmarks, client.np.array(card["template"]["points"]), card["size"])
     target = torch.from_numpy(client.cut(photo.pixels, onto, card["size"]))
     image, mask = exported.torch("swap", target, *(() if identity is None else (identity,)))
-    Image.fromarray(client.paste_back(photo.pixels, image[0].numpy(), mask[0].numpy(), onto)).save(path)
+    pasted = client.paste_back(photo.pixels, image[0].numpy(), mask[0].numpy(), onto)
+    Image.fromarray(mark(pasted)).save(path)
 
 
 def test_one_person(client: ModuleType, one_person: Any, photo: Any, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from PIL import Image
 
 from idn.provenance.metadata import SYNTHETIC, said_by_picture
 from idn.provenance.watermark import mark
+from idn.provenance.watermark_search import find_mark
 
 FOLDER = Path(__file__).parents[2] / "examples/javascript"
-PACKAGES = ("onnxruntime-web", "pngjs")
+PACKAGES = ("onnxruntime-web", "sharp")
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("node") is None, reason="needs Node"),
@@ -70,6 +71,24 @@ def test_picture_is_that_of_the_python_client(client: ModuleType, one_person: An
     expected = client.Product(one_person.folder).swap(photo.pixels, photo.landmarks, None)
     assert (expected != photo.pixels).mean() > 0.1
     assert_same_picture(tmp_path / "out.png", expected)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_photographs_of_other_formats_come_and_go_marked(
+    suffix: str, client: ModuleType, one_person: Any, photo: Any, tmp_path: Path
+) -> None:
+    picture, landmarks = save(photo, tmp_path)
+    exif = Image.Exif()
+    exif[274] = 3  # lies upside down
+    lying = Image.fromarray(np.ascontiguousarray(photo.pixels[::-1, ::-1]))
+    lying.save(tmp_path / f"lying.{suffix}", exif=exif, quality=98)
+    where = ("--product", one_person.folder, "--landmarks", landmarks)
+    cli("swap", picture, tmp_path / "straight.png", *where)
+    cli("swap", tmp_path / f"lying.{suffix}", tmp_path / f"out.{suffix}", *where)
+    with Image.open(tmp_path / f"out.{suffix}") as out, Image.open(tmp_path / "straight.png") as straight:
+        assert said_by_picture(out)["DigitalSourceType"] == SYNTHETIC and out.size == straight.size
+        difference = np.abs(np.asarray(out.convert("RGB")).astype(int) - np.asarray(straight))
+        assert difference.mean() < 4 and find_mark([np.asarray(out.convert("RGB"))]).found
 
 
 def test_enlarged_photo(client: ModuleType, one_person: Any, source: Any, tmp_path: Path) -> None:
