@@ -1,8 +1,15 @@
 """One short run on W&B, TensorBoard and MLflow at once, resumed, and read back."""
 
+import contextlib
 import json
+import os
+import signal
+import socket
 import struct
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,3 +192,47 @@ def test_the_page_of_an_evaluation_goes_to_all(offline: None, tmp_path: Path, mo
     (kept,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
     assert kept.info.status == "FINISHED" and kept.data.metrics == {"eval/student/identity": 0.5}
     assert [one.path for one in client.list_artifacts(kept.info.run_id)] == [PAGE]
+
+
+@pytest.fixture
+def server(offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """MLflow's own server on the loopback interface, with artifacts of its own."""
+    pytest.importorskip("uvicorn", reason="mlflow-skinny has no server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path / "server"
+    folder.mkdir()
+    words = [f"--backend-store-uri=sqlite:///{folder}/runs.db", f"--artifacts-destination={folder}/artifacts"]
+    command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1", *words]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        latest = time.monotonic() + 180
+        while True:
+            assert process.poll() is None and time.monotonic() < latest, (folder / "log").read_text()
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                break
+            time.sleep(0.5)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def test_a_server_of_mlflow_keeps_a_run_its_pictures_and_its_student(server: str, idn_cli, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    for steps in (2, 4):
+        words = [*WORDS, "logger=mlflow", "hydra.run.dir=run", "resume=auto", f"trainer.max_steps={steps}"]
+        status, out, err = idn_cli("train", *words)
+        assert status == 0, out + err
+    client = MlflowClient(server)
+    (experiment,) = (one for one in client.search_experiments() if one.name == "idn")
+    (kept,) = client.search_runs([experiment.experiment_id])
+    assert kept.info.status == "FINISHED" and kept.data.metrics.keys() >= {"val/swap_gain", "train/loss"}
+    assert [point.step for point in client.get_metric_history(kept.info.run_id, "val/swap_gain")] == [1, 3]
+    fetched = client.download_artifacts(kept.info.run_id, "student.safetensors", str(tmp_path))
+    assert Path(fetched).read_bytes() == (tmp_path / "run/student.safetensors").read_bytes()
+    assert any(one.path.startswith("val") for one in client.list_artifacts(kept.info.run_id))
