@@ -44,21 +44,24 @@ class Encoding(NamedTuple):
 
     def check(self, info: VideoInfo) -> None:
         """Raise OptionError for a codec that this build of FFmpeg does not have, or that refuses these options."""
-        av = pyav()
+        self.check_codec()
+        context = self.context(info)
+        try:
+            context.open()
+        except pyav().error.FFmpegError as error:
+            said = f"refuses these pictures or options ({error}): choose another one, or other options"
+            raise OptionError("codec", self.codec, said, self) from error
+
+    def check_codec(self) -> None:
+        """Raise OptionError for a codec or a quality that cannot be, whatever the video."""
         require_int("crf", self.crf, 0, 63)
         try:
-            codec = av.Codec(self.codec, "w")
+            codec = pyav().Codec(self.codec, "w")
         except Exception as error:  # of a kind that PyAV changes from version to version
             said = "is not in this build of PyAV: choose libx264"
             raise OptionError("codec", self.codec, said, self) from error
         if codec.type != "video":
             raise OptionError("codec", self.codec, "encodes no pictures: choose libx264", self)
-        context = self.context(info)
-        try:
-            context.open()
-        except av.error.FFmpegError as error:
-            said = f"refuses these pictures or options ({error}): choose another one, or other options"
-            raise OptionError("codec", self.codec, said, self) from error
 
     def pixel_format(self, info: VideoInfo) -> str:
         """The format of PLANAR in which pictures are changed and encoded: that of the video where that is possible."""

@@ -26,15 +26,11 @@ def check_container(info: VideoInfo, out: Path, codec: str) -> None:
 
     out: the file to be; only its ending matters.
     """
-    av = pyav()
-    try:
-        kind = av.ContainerFormat(_format(out), "w")
-    except ValueError as error:
-        raise OptionError("out", out, "has the ending of no video that can be written: try .mp4 or .mkv") from error
-    with open_video(info.path) as source, av.open(_Nowhere(), "w", format=kind.name) as container:
-        pictures = av.Codec(codec, "w")
-        if pictures.name not in kind_codecs(container) and _canonical(pictures) not in kind_codecs(container):
-            raise OptionError("out", out, f"cannot hold {codec}: try .mkv, or another codec")
+    check_ending(out, codec)
+    with (
+        open_video(info.path) as source,
+        pyav().open(_Nowhere(), "w", format=_container(out)) as container,
+    ):
         for stream in _copied(source, video_stream(source, info.path)):
             try:
                 container.add_stream_from_template(stream, opaque=True)
@@ -42,6 +38,23 @@ def check_container(info: VideoInfo, out: Path, codec: str) -> None:
                 name = stream.codec_context.name if stream.codec_context else stream.type
                 said = f"cannot hold the {stream.type} of the target ({name}): try .mkv, or the ending of the target"
                 raise OptionError("out", out, said) from error
+
+
+def check_ending(out: Path, codec: str) -> None:
+    """Raise OptionError for a name that is no video's, or whose container cannot hold a codec: all that can be known
+    before there is a target."""
+    av = pyav()
+    pictures = av.Codec(codec, "w")
+    with av.open(_Nowhere(), "w", format=_container(out)) as container:
+        if pictures.name not in kind_codecs(container) and _canonical(pictures) not in kind_codecs(container):
+            raise OptionError("out", out, f"cannot hold {codec}: try .mkv, or another codec")
+
+
+def _container(out: Path) -> str:
+    try:
+        return pyav().ContainerFormat(_format(out), "w").name
+    except ValueError as error:
+        raise OptionError("out", out, "has the ending of no video that can be written: try .mp4 or .mkv") from error
 
 
 def kind_codecs(container: "OutputContainer") -> set[str]:

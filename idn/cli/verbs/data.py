@@ -42,7 +42,10 @@ def shards(cfg: DictConfig) -> None:
     """Pack a folder of crops into shards."""
     from idn.data.shards.write import write_shards
 
-    write_shards(str(cfg.src), str(cfg.dst), cfg.megabytes)
+    try:
+        write_shards(str(cfg.src), str(cfg.dst), cfg.megabytes)
+    except OptionError as error:
+        raise error.renamed("src") if error.argument == "root" else error from None
     print(after_shards(str(cfg.dst)))
 
 

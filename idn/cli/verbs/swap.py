@@ -31,17 +31,12 @@ def swap(cfg: DictConfig) -> None:
     from idn.swap.report import Report
 
     _check(cfg)
-    if cfg.drawn:
-        _draw(cfg)
-    target, out = Path(str(cfg.target)), Path(str(cfg.out))
-    if not target.exists():
-        raise OptionError("target", target, "is not there: check the path")
+    target, out = _target(cfg), Path(str(cfg.out))
     photo = target.is_file() and is_photo(target)
     device = choose_device(cfg.device)
     model = _model(cfg, device, photo)
-    if cfg.drawn and not model.drawn_only:
-        raise OptionError("drawn", True, f"is for students of drawn faces, and {model.name} is one of photographs")
-    model.drawn_only = model.drawn_only and not cfg.drawn
+    if cfg.drawn:
+        _draw(cfg, model)
     swapping = _swapping(cfg, model)
     detector = None if cfg.aligned else _detector(cfg, model, device)
     report = Report(swapping.parts)
@@ -108,21 +103,50 @@ def _videos(
     ).write
 
 
-def _draw(cfg: DictConfig) -> None:
-    """Draw a source and a target beside `out`, where none is given; what an earlier run drew is taken again."""
+def _target(cfg: DictConfig) -> Path:
+    """What is swapped, which is not there yet where it is to be drawn. Raises OptionError for one that is not there."""
+    target = _drawn_path(cfg, "target") if cfg.drawn and cfg.target is None else Path(str(cfg.target))
+    if cfg.target is not None and not target.exists():
+        raise OptionError("target", target, "is not there: check the path")
+    return target
+
+
+def _draw(cfg: DictConfig, model: "Model") -> None:
+    """Draw what is not given beside `out`, and let the model swap it; what an earlier run drew is taken again.
+
+    Raises OptionError, before anything is drawn, for a model of photographs and for an `out` that cannot be.
+    """
     from idn.swap.drawn import draw_clip, draw_portrait
 
-    out = Path(str(cfg.out))
-    for name, ending, draw, seed in (
-        ("source", "png", draw_portrait, cfg.seed + 1),
-        ("target", "mp4", draw_clip, cfg.seed + 2),
-    ):
+    if not model.drawn_only:
+        raise OptionError("drawn", True, f"is for students of drawn faces, and {model.name} is one of photographs")
+    model.drawn_only = False
+    if cfg.target is None:
+        _check_clip(cfg)
+    for name, draw, seed in (("source", draw_portrait, cfg.seed + 1), ("target", draw_clip, cfg.seed + 2)):
         if cfg[name] is None:
-            path = out.with_name(f"{out.stem}.{name}.{ending}")
+            path = _drawn_path(cfg, name)
             if not path.exists():
                 print(f"drawing {path}", file=sys.stderr)
                 draw(path, seed)
             cfg[name] = str(path)
+
+
+def _check_clip(cfg: DictConfig) -> None:
+    """Raise OptionError for an `out` in which no clip that is drawn can be swapped."""
+    from idn.swap.pictures import check_out, out_file
+    from idn.video.muxing import check_ending
+
+    target = _drawn_path(cfg, "target")
+    out = out_file(target, Path(str(cfg.out)), target.suffix)
+    build(cfg.encoding).check_codec()
+    check_ending(out, cfg.encoding.codec)
+    check_out(target, out, cfg.overwrite, _photos(cfg.source))
+
+
+def _drawn_path(cfg: DictConfig, name: str) -> Path:
+    out = Path(str(cfg.out))
+    return out.with_name(f"{out.stem}.{name}.{'png' if name == 'source' else 'mp4'}")
 
 
 def _check(cfg: DictConfig) -> None:

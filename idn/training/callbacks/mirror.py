@@ -19,7 +19,8 @@ class Mirror(pl.callbacks.Checkpoint):
     What cannot be copied is one sentence; the run goes on, and tries again when it saves next.
     directory: of the run.
     url: where to, such as s3://bucket/run, or a path; None for no copy.
-    Raises FileError for an unknown protocol, MissingExtra for one whose package is missing.
+    Raises FileError for an unknown protocol, MissingExtra for one whose package is missing, OptionError for a path that
+    is a file, or lies in the run's own folder, where every copy would be copied again.
     """
 
     def __init__(self, directory: str | Path, url: str | None = None) -> None:
@@ -28,6 +29,14 @@ class Mirror(pl.callbacks.Checkpoint):
         self.saved: dict[str, tuple[int, int]] = {}
         if self.url is not None and is_url(self.url):
             remote(self.url)
+        elif self.url is not None:
+            self._check_path(Path(self.url))
+
+    def _check_path(self, place: Path) -> None:
+        if place.is_file():
+            raise OptionError("url", place, "is a file: give a folder")
+        if place.resolve().is_relative_to(self.directory.resolve()):
+            raise OptionError("url", place, "lies in the folder of the run itself: give a place outside of it")
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Raise OptionError if there is a run which this one, from its beginning, would overwrite."""
@@ -75,10 +84,12 @@ class Mirror(pl.callbacks.Checkpoint):
             for name in [*self.sent.keys() - here.keys()]:
                 remove(f"{self.url}/{name}")
                 del self.sent[name]
-        except (FileError, OSError) as error:
+        except FileError as error:
             self._complain(error)
+        except OSError as error:
+            self._complain(FileError(self.url, f"takes no copy of the run ({error.strerror or error})"))
 
-    def _complain(self, error: Exception) -> None:
+    def _complain(self, error: FileError) -> None:
         print(f"idn: {error}; the run goes on, and copies again when it saves next", file=sys.stderr)
 
     def _states(self) -> dict[str, tuple[int, int]]:

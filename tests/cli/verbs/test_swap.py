@@ -61,3 +61,24 @@ def test_an_option_that_cannot_be_is_named(idn_cli, tmp_path: Path) -> None:
     for word in ("most_yaw=0", "drawn=1"):
         status, _, err = idn_cli("swap", "weights=student.safetensors", "source=a", "target=b", "out=c", word)
         assert status == 2 and word.partition("=")[0] in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["out=there.mp4"], "there.mp4 is there already"),
+        (["out=new.webm"], "new.webm cannot hold libx264"),
+        (["out=new.txt"], "new.txt has the ending of no video"),
+        (["out=new.mp4", "encoding.codec=none"], "encoding.codec=none is not in this build"),
+        (["out=new.mp4", "weights=gone.safetensors"], "weights=gone.safetensors is not there"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_drawn(words: list[str], said: str, idn_cli, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="videos need av")
+    drawn_student(tmp_path / "student.safetensors")
+    (tmp_path / "there.mp4").write_text("a film")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    status, _, err = idn_cli("swap", "weights=student.safetensors", "drawn=true", "device=cpu", *words)
+    assert status == 2 and said in err and "drawing" not in err, err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "there.mp4").read_text() == "a film"

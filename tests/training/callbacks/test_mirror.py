@@ -85,3 +85,25 @@ def test_a_run_whose_machine_went_away_goes_on_from_its_mirror(idn_cli, tmp_path
     place = steps[0].index("step")
     assert [row[place] for row in steps[1:] if row[steps[0].index("val/loss")]] == ["1", "3"]
     assert torch.load(tmp_path / "mirror" / CHECKPOINTS / LAST, weights_only=True)["global_step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("run", "itself"), ("run/copies/a", "itself"), ("other/../run", "itself"), ("file", "is a file")],
+)
+def test_a_place_that_takes_no_copy_is_refused(place: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a list")
+    with pytest.raises(OptionError, match=said) as error:
+        Mirror(tmp_path / "run", str(tmp_path / place))
+    assert error.value.argument == "url"
+    Mirror(tmp_path / "run", str(tmp_path / "runs"))
+
+
+def test_a_disk_that_takes_no_copy_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run/config").mkdir(parents=True)
+    (tmp_path / "run/config/config.yaml").write_text("seed: 0")
+    mirror = Mirror(tmp_path / "run", str(tmp_path / "copy"))
+    (tmp_path / "copy").write_text("not a folder any more")
+    mirror.send()
+    said = capsys.readouterr().err
+    assert f"idn: {tmp_path / 'copy'} takes no copy of the run (Not a directory); the run goes on" in said
