@@ -222,5 +222,6 @@ def start(
         restoring = trainer._checkpoint_connector._loaded_checkpoint  # empty before and after
         if isinstance(error, UserError) or not restoring:
             raise
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise UserError(f"resume={resume} belongs to another configuration, or it is damaged ({said})") from error
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        said = f"belongs to another configuration, or it is damaged ({why}): go on with its own verb and options"
+        raise OptionError("resume", resume, said) from error

@@ -30,6 +30,14 @@ def test_so_it_is_for_every_verb_that_trains(verb: str, idn_cli, tmp_path: Path)
     assert status == 2 and "hydra.run.dir=run holds a run: add resume=run" in err
 
 
+def test_a_run_without_a_state_to_go_on_from_is_not_sent_in_circles(idn_cli, tmp_path: Path) -> None:
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints" / LAST).write_bytes(b"PK, cut short")
+    status, _, err = idn_cli("train", *SHORT, "hydra.run.dir=run", "resume=auto")
+    assert status == 2 and "idn: run holds a run, but no state of it that can be read: delete it" in err
+    assert (tmp_path / "run/checkpoints" / LAST).read_bytes() == b"PK, cut short"
+
+
 def test_a_sweep_does_not_overwrite_another(idn_cli, tmp_path: Path) -> None:
     (tmp_path / "sweep/0").mkdir(parents=True)
     (tmp_path / "sweep/0/summary.json").touch()

@@ -12,8 +12,8 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 
 from idn.cli.options.composition import choices, composed, search
-from idn.errors import UserError
-from idn.files.run_folder import newest_checkpoint
+from idn.errors import FileError, UserError
+from idn.files.run_folder import holds_run, newest_checkpoint
 
 _MANY = 16
 """Combinations of a sweep that are all looked at; of more, each value is looked at once."""
@@ -42,7 +42,8 @@ def _newest_state(words: Sequence[str]) -> list[str]:
     """The words with `resume=auto` become the newest state in the folder of the run that can be read, or null.
 
     Where there is none, what a mirror of the run holds is fetched first. Raises UserError if no word names the folder,
-    FileError for a mirror that cannot be reached: the run would begin anew, and lose what is there.
+    FileError for a mirror that cannot be reached and a run of which no state can be read: it would begin anew, and what
+    is there would be lost.
     """
     if AUTO not in words:
         return list(words)
@@ -56,6 +57,8 @@ def _newest_state(words: Sequence[str]) -> list[str]:
     if found is None and mirror is not None and (count := fetch_folder(mirror, Path(folder))):
         print(f"fetched {count} files of the run from {mirror}", file=sys.stderr)
         found = newest_usable(Path(folder))
+    if found is None and holds_run(Path(folder)):
+        raise FileError(folder, "holds a run, but no state of it that can be read: delete it, or choose another folder")
     return [f"resume={'null' if found is None else found}" if word == AUTO else word for word in words]
 
 

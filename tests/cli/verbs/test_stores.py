@@ -77,6 +77,12 @@ def test_shards_train_alike_from_wherever_they_come(idn_cli, crops: Path, web: s
     assert same(at_home, trained(idn_cli, "e", *run, *rest)) and not same(at_home, half)
 
 
+def test_a_folder_without_crops_is_told_by_the_name_of_its_option(idn_cli, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    status, _, err = idn_cli("shards", "src=empty", "dst=shards")
+    assert status == 2 and "idn: src=empty holds no pictures" in err and not (tmp_path / "shards").exists()
+
+
 def test_answers_and_weights_come_from_a_store(idn_cli, web: str, memory) -> None:
     memory.put_file(str(BUNDLED), "/store/encoder.safetensors")
     Path("encoder.safetensors").write_bytes(BUNDLED.read_bytes())
