@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -92,6 +93,25 @@ def reason(failed: SystemExit) -> str | None:
     return told["message"].partition(": ")[2] if isinstance(told, dict) else None  # behind the name of the error
 
 
+class EndCalmly(pl.Callback):
+    """While the run of several processes breaks off, a request to terminate waits until its state is saved.
+
+    Whoever started the processes ends the others as soon as one has failed. Lightning would tell those of the request,
+    over a connection that is broken then, within whatever is being written.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """From now on only take note; the trainer puts the earlier handler back when it has ended."""
+        if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.asked = True
+
+
 @contextmanager
 def one_speaks(trainer: pl.Trainer) -> Iterator[None]:
     """While the trainer runs: of an error that several processes have, the first process alone tells.
@@ -99,9 +119,13 @@ def one_speaks(trainer: pl.Trainer) -> Iterator[None]:
     An error of another process alone is told by that one, after a while. Whoever started the processes ends the others
     as soon as one has failed.
     """
+    calm = EndCalmly()
+    trainer.callbacks.insert(0, calm)
     try:
         yield
     except Exception as error:  # of any kind: it only waits, and goes on
+        if calm.asked:
+            raise SystemExit(128 + signal.SIGTERM) from error  # another one has failed, and tells
         get_error_handler().record_exception(error)  # for `reason`, if an agent of torchrun has started us
         if trainer.world_size > 1:
             broken = isinstance(error, RuntimeError)  # such as a connection
