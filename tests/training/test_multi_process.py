@@ -300,6 +300,18 @@ def test_torchrun_starts_the_same(two: tuple[Path, subprocess.CompletedProcess],
 
 
 @pytest.mark.slow
+def test_four_processes_of_torchrun_learn_what_one_learns(tmp_path: Path) -> None:
+    program = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4")
+    words = [*TINY, "data.val_batches=4"]
+    ended = idn(tmp_path, "train", *words, "trainer.devices=4", "hydra.run.dir=four", program=program)
+    assert ended.returncode == 0, ended.stderr
+    ended = idn(tmp_path, "train", *words, "trainer.accumulate_grad_batches=4", "hydra.run.dir=one")
+    assert ended.returncode == 0, ended.stderr
+    four, one = (weights(tmp_path / name / "checkpoints/last.ckpt", statistics=False) for name in ("four", "one"))
+    assert difference(four, one) < 1e-5
+
+
+@pytest.mark.slow
 def test_torchrun_starts_again_after_a_killed_process_and_goes_on_from_the_last_state(
     two: tuple[Path, subprocess.CompletedProcess], tmp_path: Path
 ) -> None:
