@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,15 @@ def linger(told: Path) -> None:
     child.wait()
 
 
-def test_a_request_to_terminate_ends_all_that_works_for_us(tmp_path: Path) -> None:
+@pytest.fixture
+def unhandled() -> Iterator[None]:
+    """A process in which nobody handles the signal, as a trainer of an earlier test may do in this one."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_request_to_terminate_ends_all_that_works_for_us(unhandled: None, tmp_path: Path) -> None:
     told = tmp_path / "told"
 
     def terminate() -> None:
