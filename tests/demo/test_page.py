@@ -136,7 +136,7 @@ def test_files_and_camera_give_pictures_and_errors_are_told(page: Any, tmp_path:
     page.set_input_files("#source .file", tmp_path / "face.png")
     page.set_input_files("#target .file", tmp_path / "text.png")
     page.click("#swap")
-    says(page, "no picture")
+    says(page, "the target cannot be read (it is not JPEG, PNG")
     page.set_input_files("#target .file", tmp_path / "face.png")
     page.click("#swap")
     assert Image.open(saved(page, tmp_path)).size == (64, 64)
