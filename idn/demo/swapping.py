@@ -19,11 +19,10 @@ from idn.images import from_uint8, resize, to_uint8
 from idn.provenance.metadata import Lineage
 from idn.provenance.stamp import Stamp
 from idn.swap.opacity import opacity
-from idn.swap.pictures import aside
 from idn.swap.source_identity import CROP, cut_person, look
 from idn.swap.still import decode_upload
 from idn.swap.swapper import Swapper
-from idn.swap.turned_faces import MOST_YAW, facing
+from idn.swap.turned_faces import MOST_YAW, facing, said_of_turned
 
 PARTS = ("read", "find and align", "identity", "network", "paste", "mark and write")
 """Parts of a swap, in their order."""
@@ -89,7 +88,7 @@ class Swapping:
                 here = _cut(swapper, photos[0], aligned, CROP, "the source")
                 there = _cut(swapper, photos[1], aligned, swapper.size, "the target")
                 if not aligned and not facing(there.landmarks, MOST_YAW):
-                    raise UserError(f"the target {aside(1, MOST_YAW)}: choose another picture")
+                    raise UserError(f"the target {said_of_turned(1, MOST_YAW)}: choose another picture")
             with clock.measured("identity"):
                 who = look(swapper.encoder, here.image.to(swapper.device))
             with clock.measured("network"):

@@ -19,6 +19,7 @@ from idn.swap.photo import Swapping, swap_photo
 from idn.swap.report import Report
 from idn.swap.sources import aligned_crop
 from idn.swap.still import check_still, open_photo
+from idn.swap.turned_faces import said_of_turned
 
 WRITTEN = {ending.removeprefix("."): ending for ending in KINDS}
 """Formats of pictures that are written, by what users type, with their endings."""
@@ -77,7 +78,7 @@ class PictureWork:
         if not done.swapped:
             report.without_face += 1
             if done.aside:
-                raise FileError(target, f"{aside(done.aside, swapping.most_yaw)}: nothing was written")
+                raise FileError(target, f"{said_of_turned(done.aside, swapping.most_yaw)}: nothing was written")
             faces = "1 face, which is not" if done.faces == 1 else f"{done.faces} faces, none of which is"
             shown = f"{faces} the chosen one" if done.faces else "no face"
             raise FileError(target, f"shows {shown}: nothing was written")
@@ -117,12 +118,6 @@ def likeness(swapping: Swapping, image: Tensor, before: Tensor, source: int) -> 
     seen = swapping.model.look(torch.stack([image, before])).embedding.cpu()
     after, earlier = (seen @ who.embedding.cpu().mT)[:, 0].tolist()
     return after, earlier
-
-
-def aside(count: int, most_yaw: float | None) -> str:
-    """What is said of a picture whose chosen faces are all turned too far."""
-    faces = "a face that is" if count == 1 else f"{count} faces that are"
-    return f"shows {faces} turned by more than {most_yaw:g} degrees to a side (most_yaw)"
 
 
 @contextmanager

@@ -20,10 +20,9 @@ from idn.students.student_file import StudentFile, load_student, read_student_fi
 from idn.swap.choose import make_choice
 from idn.swap.models.student import SIZE, StudentModel, check_framing
 from idn.swap.photo import Source, Swapping, swap_photo
-from idn.swap.pictures import aside
 from idn.swap.source_identity import CROP, cut_person, look
 from idn.swap.still import open_photo
-from idn.swap.turned_faces import MOST_YAW
+from idn.swap.turned_faces import MOST_YAW, said_of_turned
 from idn.types import IdentityEncoder, IdentityFeatures
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
@@ -134,7 +133,7 @@ class Swapper:
         swapping = Swapping(self._model, [person], make_choice(faces, 1), most_yaw=most_yaw)
         done = swap_photo(pixels, every, swapping)
         if done.aside and not done.swapped:
-            raise UserError(f"{name} {aside(done.aside, most_yaw)}: give another photograph, or most_yaw=None")
+            raise UserError(f"{name} {said_of_turned(done.aside, most_yaw)}: give another photograph, or most_yaw=None")
         if not done.swapped:
             found = "no face" if not done.faces else f"no face of faces={faces}, only {done.faces} in all"
             raise UserError(f"{name} shows {found}: give another photograph, or aligned=True if it is a crop already")

@@ -26,3 +26,9 @@ def facing(landmarks: Tensor, most_yaw: float | None) -> float:
         return 1.0
     yaw = yaw_of(landmarks)
     return min(1.0, (most_yaw - yaw) / FADE) if yaw < most_yaw else 0.0
+
+
+def said_of_turned(count: int, most_yaw: float | None) -> str:
+    """What is said of a picture whose chosen faces, so many, are all turned too far."""
+    faces = "a face that is" if count == 1 else f"{count} faces that are"
+    return f"shows {faces} turned by more than {most_yaw:g} degrees to a side (most_yaw)"
