@@ -39,7 +39,8 @@ def check_size(size: object, stride: int) -> None:
     """Raise OptionError unless a student whose sides are multiples of `stride` takes targets of `size` px."""
     if not isinstance(size, int) or isinstance(size, bool) or size < 1 or size % stride:
         near = max(stride, round(size / stride) * stride) if isinstance(size, int | float) else 7 * stride
-        raise OptionError("size", size, f"is not divisible by {stride}: take {near}")
+        wrong = "is no number of pixels" if isinstance(size, int) and size < 1 else f"is not divisible by {stride}"
+        raise OptionError("size", size, f"{wrong}: take {near}")
 
 
 def bake_product(

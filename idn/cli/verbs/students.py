@@ -55,7 +55,7 @@ def export(cfg: DictConfig) -> None:
         raise OptionError("size", None, "must be given: the student's file does not tell it")
     student = load_student(path).eval()
     check_size(cfg.data.size, student.stride)
-    _tell_size(file, cfg.size)
+    tell_size(file, cfg.size)
     encoder = build_acquainted(cfg)
     data = _framed_data(cfg, file.template)
     calibration = cfg.calibration if "int8" in precisions else 0
@@ -74,7 +74,7 @@ def export(cfg: DictConfig) -> None:
         print(f"identity   {out / 'identity.safetensors'}")
 
 
-def _tell_size(file: "StudentFile", size: int | None) -> None:
+def tell_size(file: "StudentFile", size: int | None) -> None:
     """Say where a size is far from that of the training."""
     if (note := file.size_note(size)) is not None:
         print(f"note: {note}", file=sys.stderr)
@@ -146,7 +146,7 @@ def bench(cfg: DictConfig) -> None:
 
     paths = {name: None if cfg[name] is None else _path(cfg, name) for name in ("folder", "weights", "csv")}
     if paths["weights"] is not None:
-        _tell_size(read_student_file(paths["weights"]), cfg.size)
+        tell_size(read_student_file(paths["weights"]), cfg.size)
     student = paths["weights"] or describe_student(build(cfg.student)(EncoderDescription(*MEASURED)))
     measure_all(
         folder=paths["folder"],

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.instantiate import build
+from idn.cli.verbs.students import tell_size
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_bool, require_int, require_number, require_one_of
 
@@ -36,9 +37,11 @@ def swap(cfg: DictConfig) -> None:
     device = choose_device(cfg.device)
     model = _model(cfg, device, photo)
     if cfg.drawn:
-        _draw(cfg, model)
-    swapping = _swapping(cfg, model)
+        _admit_drawn(cfg, model)
     detector = None if cfg.aligned else _detector(cfg, model, device)
+    if cfg.drawn:
+        _draw(cfg)
+    swapping = _swapping(cfg, model)
     report = Report(swapping.parts)
     work = PictureWork(
         swapping=swapping,
@@ -111,18 +114,26 @@ def _target(cfg: DictConfig) -> Path:
     return target
 
 
-def _draw(cfg: DictConfig, model: "Model") -> None:
-    """Draw what is not given beside `out`, and let the model swap it; what an earlier run drew is taken again.
+def _admit_drawn(cfg: DictConfig, model: "Model") -> None:
+    """Let a model that knows drawn faces alone swap pictures in which they are looked for.
 
-    Raises OptionError, before anything is drawn, for a model of photographs and for an `out` that cannot be.
+    Raises OptionError, before anything is drawn, for a model of photographs, and for `out` or `faces` that cannot be.
     """
-    from idn.swap.drawn import draw_clip, draw_portrait
+    from idn.swap.choose import make_choice
 
     if not model.drawn_only:
         raise OptionError("drawn", True, f"is for students of drawn faces, and {model.name} is one of photographs")
     model.drawn_only = False
     if cfg.target is None:
         _check_clip(cfg)
+    if cfg.source is None and cfg.like is None:
+        make_choice(_plain(cfg.faces), 1, None, cfg.threshold)
+
+
+def _draw(cfg: DictConfig) -> None:
+    """Draw what is not given beside `out`; what an earlier run drew is taken again."""
+    from idn.swap.drawn import draw_clip, draw_portrait
+
     for name, draw, seed in (("source", draw_portrait, cfg.seed + 1), ("target", draw_clip, cfg.seed + 2)):
         if cfg[name] is None:
             path = _drawn_path(cfg, name)
@@ -196,8 +207,7 @@ def _model(cfg: DictConfig, device: "torch.device", photo: bool) -> "Model":
         return ExportedModel(path, cfg.run_programs, cfg.threads)
     file = read_student_file(path)
     cfg.data.template = file.template or cfg.data.template
-    if (note := file.size_note(cfg.size)) is not None:
-        print(f"note: {note}", file=sys.stderr)
+    tell_size(file, cfg.size)
     runtime = "torch" if cfg.runtime == "auto" and photo else cfg.runtime
     return open_student(path, build(cfg.encoder), device, runtime, cfg.threads, cfg.size)
 

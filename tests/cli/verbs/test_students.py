@@ -93,6 +93,7 @@ def test_bad_input_gets_one_sentence(idn_cli, student: Path, crop: Path, tmp_pat
         (): "give source=PHOTO, or source=none",
         ("source=none", "precision=fp8"): "precision=fp8 is unknown",
         (f"source={crop}", "size=100"): "size=100 is not divisible by 32",
+        (f"source={crop}", "size=0"): "size=0 is no number of pixels: take 32",
         (f"source={crop}", "format=tensorrt"): "there is no format=tensorrt: choose of aotinductor, coreml",
         (f"source={crop}", "format.onnx.opset=9"): "format.onnx.opset=9 is not supported",
         (f"source={crop}", "format=[]"): "format=[] names no format",

@@ -71,6 +71,8 @@ def test_an_option_that_cannot_be_is_named(idn_cli, tmp_path: Path) -> None:
         (["out=new.txt"], "new.txt has the ending of no video"),
         (["out=new.mp4", "encoding.codec=none"], "encoding.codec=none is not in this build"),
         (["out=new.mp4", "weights=gone.safetensors"], "weights=gone.safetensors is not there"),
+        (["out=new.mp4", "detector.weights=gone.pth"], "gone.pth"),
+        (["out=new.mp4", "faces=everyone"], "faces=everyone"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_drawn(words: list[str], said: str, idn_cli, tmp_path: Path) -> None:
