@@ -5,9 +5,10 @@
 
 `scales` trains `experiment=mobilefsgan_small` with its losses at three sizes and at the largest alone, for as many
 steps, and prints the curves of held-out people. `supervision` trains MobileFaceSwap and MobileFSGAN by distillation,
-from triplets and from both: SECONDS of processor time each, after a few steps were timed; then it runs `idn eval
-protocol=procedural` on all of them. Half of the pairs know their exact swap; the teacher, who is asked for the others
-or for all, shows a stranger in WRONG of his answers. Runs, pictures and the report stay in the folder that is named.
+from triplets and from both: SECONDS of processor time each, after a few steps were timed, and prints what a frame
+costs; then it runs `idn eval protocol=procedural` on all of them, and `protocol=videos` on clips of drawn people who
+move. Half of the pairs know their exact swap; the teacher, who is asked for the others or for all, shows a stranger in
+WRONG of his answers. Runs, pictures and reports stay in the folder that is named.
 """
 
 import argparse
@@ -19,9 +20,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from equal_time import steps_of, train
+from PIL import Image
+from width import cost
 
+from idn.data.procedural import FaceRenderer
 from idn.hardware import describe
+from idn.images import to_uint8
 
 LARGEST_ALONE = [
     "loss.weights.identity_half=0",
@@ -85,8 +91,30 @@ def compare_supervisions(arguments: argparse.Namespace, options: Sequence[str], 
     print("\n".join(table), flush=True)
     listed = ",".join(f"{name}:{path}" for name, path in students.items())
     protocol = ["protocol=procedural", "protocol.size=64", f"protocol.pairs={arguments.pairs}"]
-    command = [sys.executable, "-m", "idn", "eval", f"out={out / 'eval'}", f"students={{{listed}}}", *protocol]
-    subprocess.run(command, check=True)
+    for name, path in students.items():
+        macs, count = cost(path)
+        print(f"{name}: {macs / 1e6:.0f} million multiply-accumulates a frame, {count:,} parameters", flush=True)
+    clips = draw_clips(out / "clips")
+    videos = ["protocol=videos", f"protocol.root={clips}", "protocol.size=64", "protocol.template=ffhq"]
+    videos += ["protocol.stored_template=ffhq", "encoder.photographs=true"]
+    for name, words in {"eval": protocol, "eval_videos": videos}.items():
+        command = [sys.executable, "-m", "idn", "eval", f"out={out / name}", f"students={{{listed}}}", *words]
+        subprocess.run(command, check=True)
+
+
+def draw_clips(folder: Path, clips: int = 6, frames: int = 24) -> Path:
+    """Drawn people who move smoothly from one situation by a second to a third, a folder of frames of 64 px each."""
+    renderer, times = FaceRenderer(glasses=0, occluders=0), torch.linspace(0, 1, frames)[:, None]
+    for number in range(clips):
+        generator = torch.Generator().manual_seed(900 + number)
+        who = renderer.sample_identity(1, generator).expand(frames, -1)
+        begin, by, end = renderer.sample_attributes(3, generator)
+        how = begin * (1 - times) ** 2 + 2 * by * times * (1 - times) + end * times**2
+        place = folder / f"{number:03d}"
+        place.mkdir(parents=True, exist_ok=True)
+        for at, pixels in enumerate(to_uint8(renderer.render(who, how, 64).image)):
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(place / f"{at:04d}.png")
+    return folder
 
 
 def main() -> None:
