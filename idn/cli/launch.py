@@ -30,6 +30,7 @@ from idn.hardware import is_helper, keep_large_buffers
 
 LIBRARY_NOISE = (
     r"The dirpath has changed from",  # a resumed run writes into a folder of its own
+    r"Checkpoint directory .* exists and is not empty",  # or into that of before
     r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen networks are meant to be
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of torch
     r"The '(train|val)_dataloader' does not have many workers",  # the default draws its data in the process

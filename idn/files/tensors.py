@@ -2,8 +2,9 @@
 
 import pickle
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -159,6 +160,31 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, draft, metadata)
 
 
+class Difference(NamedTuple):
+    """How the tensors of a file differ from those that a network has."""
+
+    missing: list[str]
+    extra: list[str]
+    misshaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    """Shape in the file, and in the network."""
+
+    @classmethod
+    def between(
+        cls, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], optional: Container[str] = ()
+    ) -> "Difference":
+        """optional: names that may be missing."""
+        missing = [key for key in expected if key not in tensors and key not in optional]
+        extra = [key for key in tensors if key not in expected]
+        shapes = {key: (tuple(tensors[key].shape), tuple(expected[key].shape)) for key in expected if key in tensors}
+        return cls(missing, extra, {key: pair for key, pair in shapes.items() if pair[0] != pair[1]})
+
+    def __str__(self) -> str:
+        """Counts, and the first names of each kind."""
+        compared = ["{}: file {}, network {}".format(key, *pair) for key, pair in self.misshaped.items()]
+        kinds = {"missing": self.missing, "extra": self.extra, "mis-shaped": compared}
+        return "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds.items() if keys)
+
+
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
     """Copy `tensors` into the parameters and buffers of `module`. `what` names their origin in errors.
 
@@ -173,18 +199,12 @@ def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> Non
             wrapped = {f"{wrapper}{key}": tensor for key, tensor in tensors.items()}
             tensors = wrapped if wrapped.keys() & expected.keys() else tensors
     optional = {key for key in expected if key.endswith(f".{_COUNTER}") or key == _COUNTER}
-    missing = [key for key in expected if key not in tensors and key not in optional]
-    extra = [key for key in tensors if key not in expected]
-    shapes = {key: (tuple(tensors[key].shape), tuple(expected[key].shape)) for key in expected if key in tensors}
-    misshaped = [key for key, (found, wanted) in shapes.items() if found != wanted]
-    compared = ["{}: file {}, network {}".format(key, *shapes[key]) for key in misshaped]
-    faults = {"missing": missing, "extra": extra, "mis-shaped": compared}
-    if any(faults.values()):
-        listed = "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in faults.items() if keys)
-        foreign = len(shapes) < len(expected) / 2
+    unfit = Difference.between(tensors, expected, optional)
+    if any(unfit):
+        foreign = len(tensors.keys() & expected.keys()) < len(expected) / 2
         hint = "the file seems to hold another network" if foreign else "choose the file that belongs to this network"
-        sentence = f"{what} does not fit {type(module).__name__}: {listed}: {hint}"
-        raise UnfitTensors(sentence, missing, extra, misshaped)
+        sentence = f"{what} does not fit {type(module).__name__}: {unfit}: {hint}"
+        raise UnfitTensors(sentence, unfit.missing, unfit.extra, list(unfit.misshaped))
     module.load_state_dict({**{key: expected[key] for key in optional}, **tensors})
 
 

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from idn.errors import OptionError, UserError
 from idn.files.remote import local
 from idn.files.run_folder import CHECKPOINTS, LAST, states
+from idn.files.tensors import Difference
 from idn.training.checkpoint_io import WholeCheckpoints
 from idn.training.dashboards import dashboards
 from idn.training.loggers import ResumableCsvLogger
@@ -222,6 +223,8 @@ def start(
         restoring = trainer._checkpoint_connector._loaded_checkpoint  # empty before and after
         if isinstance(error, UserError) or not restoring:
             raise
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        saved = {key: value for key, value in restoring["state_dict"].items() if isinstance(value, torch.Tensor)}
+        unfit = Difference.between(saved, module.state_dict())
+        why = f"of its tensors: {unfit}" if any(unfit) else " ".join(f"{type(error).__name__}: {error}".split())[:300]
         said = f"belongs to another configuration, or it is damaged ({why}): go on with its own verb and options"
         raise OptionError("resume", resume, said) from error

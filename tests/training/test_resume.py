@@ -182,6 +182,18 @@ def test_a_checkpoint_that_lacks_a_part_is_refused_in_one_sentence(damage: Make,
     assert "damaged" in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
+def test_a_checkpoint_of_another_network_is_told_apart_by_its_tensors(tmp_path: Path) -> None:
+    build = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    run(tmp_path, Pair(build, COSINE, False), numbers(), 3)
+    saved = torch.load(tmp_path / LAST, weights_only=True)
+    state = saved["state_dict"] | {"stranger": torch.zeros(1)}
+    state["first.weight"] = torch.zeros(7, 2)
+    torch.save(saved | {"state_dict": state}, tmp_path / "odd.ckpt")
+    with pytest.raises(UserError) as error:
+        run(tmp_path / "on", Pair(build, COSINE, False), numbers(), 6, tmp_path / "odd.ckpt")
+    assert "1 extra (stranger); 1 mis-shaped (first.weight: file (7, 2), network (" in str(error.value)
+
+
 def test_another_identity_encoder_of_the_same_sizes_is_refused(
     tmp_path: Path, make_module: Make, make_data: Make
 ) -> None:
