@@ -105,7 +105,7 @@ def _obey_verb(verb: str, words: list[str]) -> None:
             check_needs(verb, run, several)
         folder = claimed(verb, runs[0], several)
     sweep = begun(verb, asked, [*runs[0], *folder]) if several and not showing else None
-    launch(verb, [*flags, *options, *folder], sweep)  # argparse wants flags before the overrides
+    launch(verb, flags, options, folder, sweep)
 
 
 def _with_name(option: str | None, words: list[str]) -> list[str]:

@@ -6,20 +6,22 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from idn.cli.config_tree import conf_dir
 from idn.cli.instantiate import register_resolvers, run_dir
-from idn.cli.options.composition import write_paths
+from idn.cli.options.composition import composed, write_paths
 from idn.cli.options.errors import located, unwrapped
 from idn.cli.output import drop_output, unread
+from idn.cli.single_run import run_once
 from idn.cli.sweeps.sweep import Sweep
 from idn.cli.verbs.table import VERBS
 from idn.errors import UserError
@@ -120,16 +122,23 @@ def _named(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
         raise known from error
 
 
-def launch(verb: str, words: list[str], sweep: Sweep | None = None) -> None:
+def launch(
+    verb: str, flags: Sequence[str], options: Sequence[str], folder: Sequence[str], sweep: Sweep | None = None
+) -> None:
     """Let Hydra run the task of a verb, as often as the words say. Raises UserError if a run of a sweep failed.
 
+    flags: what Hydra is to do else than one run. folder: an option that names the folder, if none of the others does.
     sweep: the runs that the words ask for, if they ask for several.
     """
     keep_large_buffers()
     for teller in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
         logging.getLogger(f"pytorch_lightning.{teller}").setLevel(logging.WARNING)
-    sys.argv = [f"idn {verb}", *words]
+    sys.argv = [f"idn {verb}", *flags, *options, *folder]  # argparse wants flags before the overrides
+    task = guarded(VERBS[verb].task(), sweep)
+    if not flags and composed(verb, options)[1].mode != RunMode.MULTIRUN:
+        run_once(verb, options, folder, task)
+        return
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
-    start(guarded(VERBS[verb].task(), sweep))()
+    start(task)()
     if sweep is not None:
         sweep.finish()

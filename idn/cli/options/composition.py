@@ -1,9 +1,11 @@
 """Composing: the config of a verb with some options, and the config files behind it, with those of a search path."""
 
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -38,12 +40,25 @@ def composed(verb: str, options: Sequence[str] = ()) -> tuple[DictConfig, DictCo
 
     Raises what Hydra raises for options that do not make a config, and UserError for a search path that is not there.
     """
-    config = _searched(verb, tuple(options)) if search(options) else _ours(verb, tuple(options), _last_change())
+    config = _kept(verb, options)
     ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     write_paths(ours)
     return ours, config.hydra
 
 
+def whole(verb: str, options: Sequence[str] = ()) -> DictConfig:
+    """The same with Hydra's own settings in it, as a run in this folder begins with; may be changed."""
+    config = deepcopy(_kept(verb, options))
+    OmegaConf.clear_cache(config)  # of times that were told before
+    config.hydra.runtime.cwd = os.getcwd()
+    return config
+
+
+def _kept(verb: str, options: Sequence[str]) -> DictConfig:
+    return _searched(verb, tuple(options)) if search(options) else _ours(verb, tuple(options), _last_change())
+
+
+@lru_cache(maxsize=1)
 def _last_change() -> int:
     """Time of the latest change of a config file of this package, in ns; an editable installation may see some."""
     return max(path.stat().st_mtime_ns for path in conf_dir().rglob("*"))
@@ -96,9 +111,9 @@ def write_paths(config: DictConfig) -> None:
 
 
 def forget() -> None:
-    """Compose anew what a search path is part of: for the next command of the same process, before which the files
-    there may have changed."""
+    """Compose anew what has changed, and what a search path is part of: for the next command of the same process."""
     _searched.cache_clear()
+    _last_change.cache_clear()
 
 
 def search(options: Sequence[str]) -> list[str]:
