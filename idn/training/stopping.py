@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ from idn.training.callbacks.save_checkpoints import SaveLast, SaveOnError
 def stoppable(trainer: pl.Trainer) -> Iterator[None]:
     """While the trainer works, a signal that ends it ends the program, with the status by which shells know the signal.
 
-    Raises SystemExit with 128 + the number of the signal; the callbacks of the trainer have saved by then.
+    Raises SystemExit with 128 + the number of the signal; the callbacks of the trainer have saved by then. Afterwards
+    signals are handled as before, which the trainer sees to itself unless a callback fails because of an error.
     """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except BaseException as error:  # a signal can show as any of them, an exit included; others go on
@@ -27,6 +30,11 @@ def stoppable(trainer: pl.Trainer) -> Iterator[None]:
         if trainer.is_global_zero:
             print(_advice(trainer), file=sys.stderr)
         raise SystemExit(128 + number) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                if handler is not None:  # None is one that was not set by Python
+                    signal.signal(number, handler)
 
 
 def _signal(trainer: pl.Trainer, error: BaseException) -> int | None:
