@@ -1,7 +1,9 @@
 """Small stand-ins that make a training run take seconds."""
 
+import gc
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -41,6 +43,7 @@ from teachers.base import FrozenTeacher
 from teachers.without_weights.procedural import ProceduralTeacher
 
 SIZE = 32
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: more threads than cores would wait for each other
     torch.set_num_threads(1)
@@ -53,6 +56,23 @@ if importlib.util.find_spec("absl") is not None:
     from absl import logging as absl_logging
 
     absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through all modules and tests again and again, which live to the end."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def handlers_as_before() -> Iterator[None]:
+    """Name the test that leaves a handler of a signal behind: later ones of its process would not be stopped by it."""
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    yield
+    left = {number: signal.getsignal(number) for number in HANDLED if signal.getsignal(number) != before[number]}
+    for number in left:
+        signal.signal(number, before[number])
+    assert not left, f"handlers that were left behind: {left}"
 
 
 class TinyEncoder(Frozen):

@@ -42,9 +42,9 @@ def test_a_training_is_built_as_the_command_line_builds_it(tmp_path: Path, monke
     assert not any(tmp_path.iterdir()) and not HydraConfig.initialized()
 
 
-@pytest.mark.parametrize("verb", ["train-teacher", "train-encoder"])
-def test_every_kind_of_training_is_built(verb: str) -> None:
-    module, data = idn.build(verb)
+@pytest.mark.parametrize(("verb", "words"), [("train-teacher", []), ("train-encoder", ["encoder_data.pairs=20"])])
+def test_every_kind_of_training_is_built(verb: str, words: list[str]) -> None:
+    module, data = idn.build(verb, words)
     assert isinstance(module, pl.LightningModule) and isinstance(data, pl.LightningDataModule)
 
 

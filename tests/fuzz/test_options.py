@@ -22,7 +22,13 @@ SMALL = {
     "train": ["data.size=32", "data.batch=2", "student.width=0.25", "data.val_batches=1", "trainer.accelerator=cpu"],
     "train-teacher": ["data.size=32", "data.batch=2", "data.val_batches=1", "trainer.accelerator=cpu"],
     "cache": ["out=kept", "pairs=4", "data.size=32", "data.batch=2", "data.val_batches=1"],
-    "train-encoder": ["encoder_data.size=32", "encoder_data.batch=4", "encoder_data.identities=12"],
+    "train-encoder": [
+        "encoder_data.size=32",
+        "encoder_data.batch=4",
+        "encoder_data.identities=12",
+        "encoder_data.pairs=12",
+        "encoder_training.folds=2",
+    ],
     "pipeline": ["experiment=pipeline_small"],
 }
 """What makes a verb start in a second; those without an entry begin with what they have."""

@@ -6,11 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from idn.students.mobilefaceswap.dynamic import fold
 from idn.students.mobilefaceswap.dynamic_graph import DynamicGraph, InjectionGraph, dynamic, identity_shapes, pack
 from idn.students.mobilefaceswap.layout import Layout
-from idn.types import IdentityFeatures
+from idn.types import IdentityFeatures, Network
 from tests.export.conftest import restless_student
 
 
@@ -93,30 +94,34 @@ def test_making_networks_leaves_the_student_alone() -> None:
         assert torch.equal(value, before[name]), name
 
 
-@pytest.mark.parametrize("runtime_kernels", [False, True])
-def test_tracers_read_them(runtime_kernels: bool) -> None:
-    networks = dynamic(restless_student(), size=64, runtime_kernels=runtime_kernels)
-    assert [network.name for network in networks] == ["injection", "swap"]
-    for network in networks:
+@pytest.fixture(scope="module", params=[False, True], ids=["constant_kernels", "runtime_kernels"])
+def read(request: pytest.FixtureRequest) -> tuple[bool, list[tuple[Network, ExportedProgram]]]:
+    """Whether kernels are inputs of the convolutions; and the two networks, with what torch.export reads of each."""
+    networks = dynamic(restless_student(), size=64, runtime_kernels=request.param)
+    return request.param, [
+        (network, torch.export.export(network.module, tuple(network.inputs.values()))) for network in networks
+    ]
+
+
+def test_tracers_read_them(read: tuple[bool, list[tuple[Network, ExportedProgram]]]) -> None:
+    assert [network.name for network, _ in read[1]] == ["injection", "swap"]
+    for network, program in read[1]:
         inputs = tuple(network.inputs.values())
         expected = network.module(*inputs)
         assert len(expected) == len(network.outputs)
-        exported = torch.export.export(network.module, inputs).module()
-        torch.testing.assert_close(exported(*inputs), expected, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(program.module()(*inputs), expected, atol=1e-6, rtol=1e-6)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             traced = torch.jit.trace(network.module, inputs)
         torch.testing.assert_close(traced(*inputs), expected, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("runtime_kernels", "expected"), [(False, 0), (True, 9)])
-def test_convolutions_whose_kernels_are_inputs(runtime_kernels: bool, expected: int) -> None:
-    network = dynamic(restless_student(), size=64, runtime_kernels=runtime_kernels)[1]
-    program = torch.export.export(network.module, tuple(network.inputs.values()))
+def test_convolutions_whose_kernels_are_inputs(read: tuple[bool, list[tuple[Network, ExportedProgram]]]) -> None:
+    program = read[1][1][1]
     constant = set(program.graph_signature.inputs_to_parameters)
     convolutions = [node for node in program.graph.nodes if str(node.target).startswith("aten.conv2d")]
     kernels = map(itemgetter(1), (node.args for node in convolutions))
-    assert sum(kernel.name not in constant for kernel in kernels) == expected
+    assert sum(kernel.name not in constant for kernel in kernels) == (9 if read[0] else 0)
 
 
 def test_inputs_of_the_second_are_outputs_of_the_first() -> None:

@@ -99,6 +99,7 @@ def test_training_learns_to_verify_unseen_people(tmp_path):
     module = _module(100, steps=125)
     trainer = pl.Trainer(
         max_epochs=5,
+        check_val_every_n_epoch=5,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
