@@ -1,7 +1,7 @@
 """Errors that users can mend, one sentence each: UserError, OptionError for an argument, FileError for a file."""
 
 import copyreg
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -114,6 +114,10 @@ class MissingExtra(UserError):
 
 def shown(value: object) -> str:
     """A value as an option has it on the command line."""
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name}:{shown(each)}' for name, each in value.items())}}}"
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return f"[{','.join(map(shown, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

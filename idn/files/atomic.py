@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from idn.errors import FileError
+
 _DRAFT = ".draft"
 """Ending of a hidden folder with something half-written."""
 
@@ -17,9 +19,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     The draft has the name of `path` in a folder of its own, beside it, for work on the way. Files in there with the
     stem of the draft belong to it, as NAME.bin to NAME.xml, and go along: `path` is there only while they are. All else
-    in that folder is left behind and goes away. Makes the folder of `path`.
+    in that folder is left behind and goes away. Makes the folder of `path`. Raises FileError, after which all is as it
+    was, where a folder has the place of a file or the other way round, or the place of the folder around it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path)
     with tempfile.TemporaryDirectory(_DRAFT, f".{path.name}.", path.parent) as folder:
         draft = Path(folder, path.name)
         yield draft
@@ -27,6 +30,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         for file in (draft, *others):
             if file.is_file():
                 file.chmod(0o644)
+        if path.exists() and draft.exists() and path.is_dir() != draft.is_dir():
+            raise FileError(path, f"is a {_kind(path)} already, and no {_kind(draft)}: give another one")
         if path.is_dir():
             path.rename(Path(folder, f"{path.name}.before"))
         elif others:
@@ -34,6 +39,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
         for other in others:
             other.replace(path.with_name(other.name))
         draft.replace(path)
+
+
+def _make_folder(path: Path) -> None:
+    """Make the folder of `path`. Raises FileError for a path that no file can have, and for a file in the way."""
+    if not path.name or path.name == "..":
+        raise FileError(path, "is a folder already, and no file: give another one")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise FileError(error.filename, "is a file already, and no folder: give another one") from error
+
+
+def _kind(path: Path) -> str:
+    return "folder" if path.is_dir() else "file"
 
 
 def remove_drafts(*folders: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from idn.errors import OptionError
 
@@ -38,6 +39,17 @@ def require_callable(argument: str, value: object) -> None:
     """Raise OptionError unless `value` is something to call, as configs describe it, or None for nothing."""
     if value is not None and not callable(value):
         raise OptionError(argument, value, "must be null, or left as it is and changed by its own options")
+
+
+def require_file(argument: str, path: Path) -> None:
+    """Raise OptionError unless a file can be written at `path`: a folder is there, or a file where its folder would be.
+
+    Asked before work that would be lost otherwise.
+    """
+    if path.is_dir():
+        raise OptionError(argument, path, "is a folder: give a file")
+    if (around := next(parent for parent in path.absolute().parents if parent.exists())).is_file():
+        raise OptionError(argument, path, f"cannot be written, because {around} is a file: give another one")
 
 
 def require_words(argument: str, value: object) -> None:

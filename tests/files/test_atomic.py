@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from idn.errors import FileError
 from idn.files.atomic import atomic_write
+from tests.raising import raises
 
 
 def names(folder: Path) -> list[str]:
@@ -61,3 +63,21 @@ def test_files_of_one_stem_go_together_and_others_stay_behind(tmp_path: Path) ->
             draft.with_name("net.bin").touch()
     assert names(tmp_path) == ["net.v1.bin", "net.v1.xml"]
     assert {file.read_text() for file in tmp_path.iterdir()} == {"new"}
+
+
+@pytest.mark.parametrize("there", ["file", "folder"])
+def test_a_folder_is_no_place_for_a_file_nor_the_other_way_round(tmp_path: Path, there: str) -> None:
+    path = tmp_path / "thing"
+    path.write_text("before") if there == "file" else (path / "in").mkdir(parents=True)
+    before = names(tmp_path)
+    with raises(FileError, path=path), atomic_write(path) as draft:
+        draft.mkdir() if there == "file" else draft.write_text("new")
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("path", ["/", "..", "file/in"])
+def test_a_path_that_can_be_no_file_is_refused_at_once(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_text("before")
+    place = tmp_path / path if path == "file/in" else Path(path)
+    with raises(FileError), atomic_write(place):
+        pytest.fail("it began")

@@ -17,7 +17,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 
 from idn.cli.config_tree import conf_dir
 from idn.cli.options.types import leaves, selected
-from idn.errors import UserError
+from idn.errors import UserError, shown
 
 SEARCH = "hydra.searchpath="
 """Beginning of the option that adds folders or packages of config files."""
@@ -105,7 +105,9 @@ def write_paths(config: DictConfig) -> None:
     for name in dict.fromkeys([*filter(PATHS.__contains__, config), *inner]):
         value = selected(config, name)
         if isinstance(value, bool | ListConfig | DictConfig):
-            raise UserError(f"{name}={value} is no path: give one file or folder")
+            raise UserError(f"{name}={shown(value)} is no path: give one file or folder")
+        if value == "":
+            raise UserError(f"{name}= names nothing: give one file or folder")
         if isinstance(value, int | float):
             OmegaConf.update(config, name, str(value))
 
@@ -146,6 +148,12 @@ def folders(settings: DictConfig) -> list[Traversable]:
 def groups(settings: DictConfig) -> set[str]:
     """The names of all groups of config files."""
     return {path.name for folder in folders(settings) for path in folder.iterdir() if path.is_dir()}
+
+
+def chosen_groups(verb: str, settings: DictConfig) -> set[str]:
+    """The groups of which the config of a verb takes files; others may have the name of one of its options."""
+    entries = OmegaConf.create(text_of(settings, verb)).defaults
+    return {str(group) for entry in entries if OmegaConf.is_dict(entry) for group in entry}
 
 
 def choices(settings: DictConfig, group: str) -> dict[str, Traversable]:

@@ -8,10 +8,11 @@ from importlib.resources.abc import Traversable
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from idn.cli.options.composition import choices, composed, groups, search
+from idn.cli.options.composition import choices, chosen_groups, composed, groups, search
+from idn.cli.options.groups import check_groups
 from idn.cli.options.overrides import parsed
 from idn.cli.options.types import check_ranges, check_typed, leaves, selected
-from idn.errors import UserError
+from idn.errors import UserError, shown
 
 PLUGINS = {"sweeper": ("ax", "nevergrad"), "launcher": ("joblib", "ray", "rq", "submitit")}
 """What Hydra's own project has in packages of their own, by the group that it belongs to."""
@@ -25,15 +26,20 @@ def check(verb: str, options: Sequence[str]) -> None:
     for option in options:
         if not re.match(r"[~+]*[^=~+]", option) or ("=" not in option and not option.startswith("~")):
             raise UserError(f"{option!r} is no option: write name=value, with a name that idn {verb} --help shows")
+    default, read = _choices_only(verb, options), list(filter(None, map(parsed, options)))
+    plain, settings = composed(verb, search(options))
+    check_groups(verb, read, default, plain, chosen_groups(verb, settings))
     try:
         config, _ = composed(verb, options)
+    except UserError:
+        raise
     except HydraException as error:
         raise UserError(_sentence(verb, options, str(error))) from error
-    except ValueError as error:  # of a group that was given a number or null
+    except (ValueError, TypeError) as error:  # of a group that was given a number or null
         raise UserError(_unnamed(verb, options) or f"{_brief(error)}: see idn {verb} --help") from error
     if verb != "pipeline":  # whose experiments have keys of their own
         _check_experiment(verb, options, config)
-    check_typed(filter(None, map(parsed, options)), _choices_only(verb, options))
+    check_typed(read, default)
     check_ranges(config)
 
 
@@ -54,6 +60,8 @@ def _sentence(verb: str, options: Sequence[str], said: str) -> str:
         return f"there is no option {found[1]}: {_suggestion(verb, options, found[1])}"
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", said):
         return _no_choice(found[1], found[2], _listed(said))
+    if found := re.search(r"Could not load '([^']+)/([^'/]+)'", said):
+        return _no_choice(found[1], found[2], list(choices(composed(verb, search(options))[1], found[1])))
     brief = _brief(said)
     if "Ambiguous value" in said:
         return f"{brief.split(' 1. ')[0]}: use -m for a run per value, or name=[a,b] for a list"
@@ -77,7 +85,11 @@ def _unnamed(verb: str, options: Sequence[str]) -> str | None:
     for option in options:
         group, _, name = option.lstrip("+").partition("=")
         read, known = parsed(option), list(choices(settings, group))
-        if read is not None and known and not isinstance(read.value(), str | list):
+        value = None if read is None else read.value()
+        if isinstance(value, list):
+            value = next((each for each in value if not isinstance(each, str)), name)
+            name = shown(value)
+        if read is not None and known and not isinstance(value, str):
             return _no_choice(group, name, known)
     return None
 
@@ -143,7 +155,7 @@ def _choices_only(verb: str, options: Sequence[str]) -> DictConfig:
     chosen = [option for option in options if re.split("[=@/]", option.lstrip("+~"))[0] in known]
     try:
         return composed(verb, [*places, *chosen])[0]
-    except (HydraException, ValueError):
+    except (HydraException, ValueError, TypeError):
         return composed(verb, places)[0]
 
 

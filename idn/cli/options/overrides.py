@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 
-from idn.cli.options.composition import choices, composed, search
+from idn.cli.options.composition import PATHS, choices, composed, search
 from idn.errors import FileError, UserError
 from idn.files.run_folder import holds_run, newest_checkpoint
 
@@ -98,7 +98,9 @@ def _quoted(option: str, several: bool) -> str:
     name, equals, value = option.partition("=")
     read = parsed(option)
     is_path = "/" in value or Path(value).exists()
-    plain = read is not None and (several or not read.is_sweep_override() or not is_path)
+    number = read is not None and isinstance(read.value(), int | float) and not isinstance(read.value(), bool)
+    named = number and name.rpartition(".")[2] in PATHS  # a file called 1e3 is no other one called 1000.0
+    plain = read is not None and not named and (several or not read.is_sweep_override() or not is_path)
     if not equals or plain:
         return option
     quoted = f"{name}={in_quotes(value)}"

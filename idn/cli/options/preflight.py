@@ -11,7 +11,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from idn.cli.config_tree import asks_teacher
 from idn.cli.new_folder import timed
-from idn.cli.options.composition import composed
+from idn.cli.options.composition import composed, search
 from idn.cli.options.config_comments import comments, usage_of
 from idn.cli.options.types import leaves
 from idn.errors import UserError
@@ -67,8 +67,9 @@ def missing_files(choice: str, node: DictConfig, weights_dir: str) -> str | None
 
 
 def _check_values(verb: str, options: Sequence[str], config: DictConfig) -> None:
-    """Raise UserError for options that must be given."""
-    missing = [name for name, node in leaves(config) if node._is_missing()]
+    """Raise UserError for options that must be given, and for those of them that are null."""
+    wanted = {name for name, node in leaves(composed(verb, search(options))[0]) if node._is_missing()}
+    missing = [name for name, node in leaves(config) if node._is_missing() or (node._is_none() and name in wanted)]
     if not missing:
         return
     have, usage = "has" if len(missing) == 1 else "have", usage_of(verb)

@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from idn.errors import UserError
+from idn.errors import UserError, shown
 
 NUMBER_OR_WORD = ("trainer.devices",)
 """Options whose default is a number, but which may be a word such as auto, or a list."""
@@ -36,11 +36,11 @@ def check_typed(overrides: Iterable[Override], default: DictConfig) -> None:
     for override in overrides:
         name, value = override.key_or_group, override.value()
         usual = selected(default, name)
-        if isinstance(usual, DictConfig) and isinstance(value, str | int | float) and "." in name:
-            raise UserError(f"{name}={value} stands for several options: give those, as in {name}.NAME=VALUE")
         several = isinstance(value, list | dict)
         if several and isinstance(usual, bool | int | float) and name not in NUMBER_OR_WORD:
-            raise UserError(f"{name}={value} is more than one value: it is {usual} where nothing is given")
+            raise UserError(
+                f"{name}={shown(value)} is more than one value: it is {shown(usual)} where nothing is given"
+            )
         if "${" in str(value) or not isinstance(value, str | float):
             continue
         if isinstance(usual, bool):

@@ -12,6 +12,7 @@ from idn.cli.instantiate import build
 from idn.cli.options.composition import choices, search
 from idn.cli.options.preflight import missing_files
 from idn.errors import OptionError, UserError
+from idn.files.option_checks import require_file
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +95,8 @@ def compare(cfg: DictConfig) -> None:
     from idn.evaluation.compare import compare as side_by_side
 
     csv_path = None if cfg.csv is None else Path(str(cfg.csv))
+    if csv_path is not None:
+        require_file("csv", csv_path)
     side_by_side([Path(str(folder)) for folder in _listed(cfg.reports)], csv_path)
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from idn.cli.instantiate import build, build_acquainted
 from idn.cli.options.errors import PROCEDURAL
 from idn.errors import OptionError, UserError
-from idn.files.option_checks import require_int
+from idn.files.option_checks import require_file, require_int
 
 if TYPE_CHECKING:
     from idn.students.student_file import StudentFile
@@ -145,6 +145,8 @@ def bench(cfg: DictConfig) -> None:
     from idn.types import EncoderDescription
 
     paths = {name: None if cfg[name] is None else _path(cfg, name) for name in ("folder", "weights", "csv")}
+    if paths["csv"] is not None:
+        require_file("csv", paths["csv"])
     if paths["weights"] is not None:
         tell_size(read_student_file(paths["weights"]), cfg.size)
     student = paths["weights"] or describe_student(build(cfg.student)(EncoderDescription(*MEASURED)))
@@ -175,6 +177,7 @@ def import_published(cfg: DictConfig) -> None:
     from idn.students.mobilefsgan import published as mobilefsgan
 
     path_in, path_out = _path(cfg, "in"), _path(cfg, "out")
+    require_file("out", path_out)
     generator = mobilefsgan.holds(path_in)
     (mobilefsgan if generator else mobilefaceswap).import_student(path_in, path_out)
     what = "the generator" if generator else "the injection network, head and fusion module"

@@ -22,6 +22,9 @@ def teachers(cfg: DictConfig) -> None:
     if cfg.check is None:
         from teachers.checks.listing import show_catalogue
 
+        typed = [word for word in HydraConfig.get().overrides.task if not word.startswith(("weights_dir=", "check="))]
+        if typed:
+            raise UserError(f"{typed[0]} has no effect on the list: add check=NAME, the teacher to examine")
         wanted = {name: list(dict.fromkeys(files(config))) for name, config in known.items()}
         show_catalogue(wanted, {name: OmegaConf.to_container(config) for name, config in known.items()})
         return

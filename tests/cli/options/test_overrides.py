@@ -42,6 +42,11 @@ def test_what_hydra_understands_is_left_alone(word, meant):
     assert overrides([word], several=False) == [word] and value(word) == meant
 
 
+@pytest.mark.parametrize(("word", "meant"), [("out=1e3", "1e3"), ("data.root=007", "007"), ("seed=7", 7)])
+def test_a_number_that_names_a_file_stays_as_it_was_typed(word, meant):
+    assert value(word) == meant
+
+
 def test_commas_separate_the_runs_of_a_sweep():
     assert overrides(["data.root=/a,/b"], several=True) == ["data.root=/a,/b"]
 
