@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from idn.errors import FileError, OptionError
 from idn.files.atomic import atomic_write
+from idn.files.option_checks import require_bool
 from idn.provenance.content_credentials import Signature
 from idn.provenance.metadata import Lineage, container_tags, xmp_packet
 from idn.provenance.watermark import mark
@@ -43,6 +44,7 @@ class Stamp:
     def __init__(
         self, enabled: bool = True, certificate: str | Path | None = None, key: str | Path | None = None
     ) -> None:
+        require_bool("enabled", enabled)
         for name, this, other in (("certificate", certificate, key), ("key", key, certificate)):
             if this is not None and other is None:
                 raise OptionError(

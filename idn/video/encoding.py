@@ -53,8 +53,12 @@ class Encoding(NamedTuple):
             raise OptionError("codec", self.codec, said, self) from error
 
     def check_codec(self) -> None:
-        """Raise OptionError for a codec or a quality that cannot be, whatever the video."""
-        require_int("crf", self.crf, 0, 63)
+        """Raise OptionError for a codec, a quality or a number of threads that cannot be, whatever the video."""
+        try:
+            require_int("crf", self.crf, 0, 63)
+            require_int("threads", self.threads, 0, 256)
+        except OptionError as error:
+            raise error.owned(self) from None
         try:
             codec = pyav().Codec(self.codec, "w")
         except Exception as error:  # of a kind that PyAV changes from version to version
@@ -112,7 +116,8 @@ class Encoding(NamedTuple):
         context.color_primaries, context.color_trc = primaries or 2, transfer or 2
         if self.threads:
             context.thread_count = self.threads
-        context.options = {**CODECS.get(self.codec, {}), "crf": str(self.crf), **self.options}
+        given = {name: str(value) for name, value in self.options.items()}
+        context.options = {**CODECS.get(self.codec, {}), "crf": str(self.crf), **given}
 
 
 class PartWriter:

@@ -119,6 +119,8 @@ def test_codecs_and_containers_that_cannot_be_are_refused(tmp_path: Path) -> Non
             encoding.check(info)
     with raises(OptionError, argument="crf"):
         Encoding(crf=90).check(info)
+    with raises(OptionError, argument="threads"):
+        Encoding(threads=-1).check(info)
     for name in ("out.txt", "out.webm", "out.gif"):
         with raises(OptionError, argument="out"):
             check_container(info, tmp_path / name, "libx264")

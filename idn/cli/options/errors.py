@@ -55,9 +55,12 @@ def located(error: Exception, config: DictConfig) -> Exception:
     """The error of something that was built from `config` at an earlier time, with the name of the option.
 
     Its owner says which part of the config that is; without one, an argument of that name and value does, if it is the
-    only one. What is an option already stays as it is, and so does what cannot be found, and any other error.
+    only one. What is an option already stays as it is, unless its owner has an argument of that name, and so does what
+    cannot be found, and any other error.
     """
-    if not isinstance(error, OptionError) or _is_option(config, error.argument):
+    if not isinstance(error, OptionError):
+        return error
+    if _is_option(config, error.argument) and (error.owner is None or "." in error.argument):
         return error
     nodes = list(_constructors(config))
     if error.owner is not None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,7 +89,7 @@ class VideoWork:
         return {
             **self.plan,
             "target": [str(info.path.resolve()), known.st_size, known.st_mtime_ns],
-            "following": list(self.following),
+            "following": list(astuple(self.following)),
             "encoding": [self.encoding.codec, self.encoding.crf, dict(self.encoding.options)],
         }
 

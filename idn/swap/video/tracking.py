@@ -4,13 +4,13 @@ import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from idn.data.alignment.detector import Face
 from idn.data.alignment.every_face import EveryFace
+from idn.files.option_checks import require_bool, require_int
 from idn.swap.choose import assign
 from idn.swap.photo import Swapping
 from idn.swap.video.picture import FramePicture
@@ -21,19 +21,27 @@ _FAVOUR = 1.2
 """By how much larger a face counts that is swapped already, so that two of one size do not take turns."""
 
 
-class Following(NamedTuple):
+@dataclass(frozen=True)
+class Following:
     """How faces are followed.
 
     every: frames from one search of the whole picture to the next; in between, close-ups follow the chosen faces.
     gap: frames for which a face may be lost; where it comes back in time, it is put where it must have been.
     smooth: whether landmarks are filtered over time.
     search: pixels of the longer side of the copy that is searched.
+    Raises OptionError for what these cannot be.
     """
 
     every: int = 10
     gap: int = 5
     smooth: bool = True
     search: int = 640
+
+    def __post_init__(self) -> None:
+        require_int("every", self.every, 1)
+        require_int("gap", self.gap, 0)
+        require_bool("smooth", self.smooth)
+        require_int("search", self.search, 64)
 
 
 @dataclass

@@ -140,3 +140,11 @@ def test_an_optimizer_names_its_place() -> None:
     config = OmegaConf.create({"optim": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": -1.0}})
     with raises(UserError, "optim", "-1.0"):
         build(config.optim)
+
+
+def test_an_argument_that_has_an_owner_is_not_the_option_of_its_name() -> None:
+    config = OmegaConf.create({"size": 3, "thing": node(size=7)})
+    with pytest.raises(OptionError) as refused:
+        build(config.thing).use()
+    assert located(refused.value, config).argument == "thing.size"
+    assert located(OptionError("size", 3, "is too small"), config).argument == "size"

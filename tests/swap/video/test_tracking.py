@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from idn.data.alignment.detector import Face
+from idn.errors import OptionError
 from idn.geometry.affine import fit_similarity, transform_points
 from idn.geometry.templates import template_points
 from idn.swap.video.picture import FramePicture
@@ -16,6 +17,7 @@ from idn.swap.video.tracking import Followed, Following, Tracker
 from idn.video.encoding import fitting
 from idn.video.planes import Colours
 from idn.video.reading import frames, read_info
+from tests.raising import raises
 from tests.swap.parts import Brighter, face
 from tests.swap.test_photo import swapping
 from tests.swap.video.squares import Squares
@@ -130,3 +132,12 @@ def test_jitter_is_filtered_and_motion_is_not_held_back() -> None:
         late.append(float((marks - moving(marks, index / 25)).abs().max()))
     assert max(late[10:]) < 6
     assert torch.equal(OneEuro()(rest, 0.0), rest)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("every", 0), ("every", None), ("gap", -1), ("smooth", "no"), ("search", 0), ("search", 640.5)],
+)
+def test_what_following_cannot_be_is_refused_by_name(argument: str, value: object) -> None:
+    with raises(OptionError, argument=argument, value=value):
+        Following(**{argument: value})
