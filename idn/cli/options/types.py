@@ -23,12 +23,15 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Least and largest value of options that Lightning would refuse late, or without their name; ours check themselves."""
 
+FOREIGN = ("trainer.", "optim.", "teacher.")
+"""Beginnings of options that libraries and published networks read, some of which know more than true and false."""
+
 NULLABLE = ("trainer.gradient_clip_val",)
 """Those of RANGES that may be null."""
 
 
 def check_typed(overrides: Iterable[Override], default: DictConfig) -> None:
-    """Raise UserError for a value of another kind than the default: a word for a number, a fraction for a whole one.
+    """Raise UserError for a value of another kind than the default: a word for a number, a number for true or false.
 
     default: the config without the overrides. Its values stand for the types that the constructors declare, which
     could only be read by importing them, for seconds: a test compares the two.
@@ -41,10 +44,16 @@ def check_typed(overrides: Iterable[Override], default: DictConfig) -> None:
             raise UserError(
                 f"{name}={shown(value)} is more than one value: it is {shown(usual)} where nothing is given"
             )
-        if "${" in str(value) or not isinstance(value, str | float):
+        if "${" in str(value) or override.is_delete():
             continue
-        if isinstance(usual, bool):
-            raise UserError(f"{name}={value} is neither true nor false")
+        if isinstance(usual, bool) and not isinstance(value, bool):
+            if isinstance(value, str | float) or not name.startswith(FOREIGN):
+                raise UserError(f"{name}={shown(value)} is neither true nor false")
+            continue
+        if isinstance(usual, int | float) and isinstance(value, bool) != isinstance(usual, bool):
+            raise UserError(f"{name}={shown(value)} is not a number: it is {usual} where nothing is given")
+        if not isinstance(value, str | float):
+            continue
         if isinstance(value, str) and isinstance(usual, int | float) and name not in NUMBER_OR_WORD:
             raise UserError(f"{name}={value} is not a number: it is {usual} where nothing is given")
         if isinstance(usual, int) and isinstance(value, float) and not value.is_integer():
