@@ -42,6 +42,8 @@ from idn.types import EncoderDescription, IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.without_weights.procedural import ProceduralTeacher
 
+gc.disable()  # while modules are imported and tests collected: see pytest_collection_finish
+
 SIZE = 32
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -62,6 +64,7 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through all modules and tests again and again, which live to the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
