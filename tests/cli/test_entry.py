@@ -212,7 +212,7 @@ def test_a_student_trains_from_kept_answers_and_its_file_names_the_teacher(idn_c
     ("words", "said"),
     [
         (["cache", "out=kept", "pairs=9"], "out=kept was begun with pairs=4, not 9"),
-        (["cache", "out=kept", "pairs=4", "data.same_ratio=0.5"], "data.same_ratio=0.2, not 0.5"),
+        (["cache", "out=kept", "pairs=4", "data.same_ratio=0.5"], "data.same_ratio=0.0, not 0.5"),
         (["cache", "out=other", "picture_format=bmp"], "picture_format=bmp is unknown"),
         (["cache", "pairs=4"], "out"),
         (["cache", "out=other", "reweight=identity_quality"], "scorer"),

@@ -39,7 +39,7 @@ class ProceduralSwaps(Dataset[SwapBatch]):
         size: int,
         batch: int,
         seed: int,
-        same_ratio: float = 0.2,
+        same_ratio: float = 0.0,
         targets_per_identity: int = 1,
         truth_share: float = 1.0,
     ) -> None:
