@@ -90,9 +90,19 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self._scratch = tempfile.TemporaryDirectory(prefix="idn-", ignore_cleanup_errors=True)
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._scratch.name), daemon=False)
-        self._process.start()
-        theirs.close()
+        process = context.Process(target=_serve, args=(theirs, self._scratch.name), daemon=False)
+        try:
+            process.start()
+        except RuntimeError as error:  # multiprocessing's, in a new process that runs the script of the first one anew
+            self._scratch.cleanup()
+            guard = 'if __name__ == "__main__":'
+            raise UserError(
+                f"{self._name} works in a process of its own, which reads your script anew: put what it does under "
+                f"{guard}"
+            ) from error
+        finally:
+            theirs.close()
+        self._process = process
 
     def _buried(self) -> str:
         """What the process died of; it is gone afterwards."""

@@ -93,6 +93,17 @@ def _runs(process: int) -> bool:
     return bool(shown.stdout.strip()) and not shown.stdout.startswith("Z")
 
 
+def test_a_script_that_is_run_anew_in_the_other_process_is_told_how_to_mend_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\nfrom idn.export.isolated import elsewhere\n"
+        "with elsewhere('runtime odd') as call:\n    print(call(os.getpid))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and 'put what it does under if __name__ == "__main__":' in done.stderr
+    assert "runtime odd crashed" in done.stderr and "AssertionError" not in done.stderr
+
+
 def test_here_is_this_process() -> None:
     assert here(remember, 4)[0] == os.getpid()
 
