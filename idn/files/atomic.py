@@ -48,7 +48,8 @@ def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise FileError(error.filename, "is a file already, and no folder: give another one") from error
+        in_the_way = next(folder for folder in (path.parent, *path.parent.parents) if folder.exists())
+        raise FileError(in_the_way, "is a file already, and no folder: give another one") from error
 
 
 def _kind(path: Path) -> str:

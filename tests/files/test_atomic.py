@@ -75,6 +75,12 @@ def test_a_folder_is_no_place_for_a_file_nor_the_other_way_round(tmp_path: Path,
     assert names(tmp_path) == before
 
 
+def test_the_file_that_is_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("before")
+    with raises(FileError, path=tmp_path / "file"), atomic_write(tmp_path / "file/two/deep"):
+        pytest.fail("it began")
+
+
 @pytest.mark.parametrize("path", ["/", "..", "file/in"])
 def test_a_path_that_can_be_no_file_is_refused_at_once(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("before")

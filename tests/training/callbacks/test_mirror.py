@@ -106,4 +106,4 @@ def test_a_disk_that_takes_no_copy_is_one_sentence(tmp_path: Path, capsys: pytes
     (tmp_path / "copy").write_text("not a folder any more")
     mirror.send()
     said = capsys.readouterr().err
-    assert f"idn: {tmp_path / 'copy'} takes no copy of the run (Not a directory); the run goes on" in said
+    assert f"idn: {tmp_path / 'copy'} is a file already, and no folder: give another one; the run goes on" in said
