@@ -6,11 +6,16 @@ from pathlib import Path
 
 from idn.errors import OptionError
 
+_LARGEST = 2**31 - 1
+"""Of whole numbers that know no other end: what counts with them takes no more bits."""
+
 
 def require_int(argument: str, value: object, least: int | None = None, most: int | None = None) -> None:
-    """Raise OptionError unless `value` is a whole number from `least` on, up to `most` if that is given too."""
+    """Raise OptionError unless `value` is a whole number from `least` on, up to `most`; by default to 2**31 - 1."""
     if not isinstance(value, int) or isinstance(value, bool) or not _within(value, least, most):
         raise OptionError(argument, value, f"must be a whole number{_ends(least, most)}")
+    if most is None and abs(value) > _LARGEST:
+        raise OptionError(argument, value, f"must be at most {_LARGEST}")
 
 
 def require_number(argument: str, value: object, least: float | None = None, most: float | None = None) -> None:

@@ -7,7 +7,7 @@ from idn.files.option_checks import require_callable, require_int, require_numbe
 from tests.raising import raises
 
 
-@pytest.mark.parametrize("value", [1, 2, 10**400])
+@pytest.mark.parametrize("value", [1, 2, 2**31 - 1])
 def test_whole_numbers_pass(value: int) -> None:
     require_int("batch", value, 1)
     require_int("batch", -value)
@@ -19,6 +19,14 @@ def test_what_is_no_whole_number_is_named_with_its_argument(value: object) -> No
         require_int("batch", value, 1)
     assert (error.value.argument, error.value.value) == ("batch", value)
     assert error.value.wanted == "must be a whole number, at least 1"
+
+
+@pytest.mark.parametrize("value", [2**31, 10**400])
+def test_a_number_that_no_library_counts_to_is_refused_where_no_other_end_is_known(value: int) -> None:
+    for given in (value, -value):
+        with raises(OptionError, argument="batch"):
+            require_int("batch", given)
+    require_int("seed", value, 0, value)
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.25, 1.0])

@@ -179,8 +179,8 @@ def _check(cfg: DictConfig) -> None:
         raise OptionError("weights", cfg.weights, "and a teacher are both given: choose one")
     for name in ("aligned", "overwrite", "match_colour", "run_programs", "resume"):
         require_bool(name, cfg[name])
-    require_int("threads", cfg.threads, 1)
-    require_int("batch", cfg.batch, 1)
+    require_int("threads", cfg.threads, 1, 256)
+    require_int("batch", cfg.batch, 1, 4096)
     require_int("picture_quality", cfg.picture_quality, 1, 100)
     require_number("least", cfg.least, 8)
     require_one_of("runtime", cfg.runtime, RUNTIMES)

@@ -144,8 +144,8 @@ def measured(request: Request) -> Outcome:
 
 
 def _check(threads: Sequence[int], seconds: float, rounds: int, run_programs: bool) -> None:
-    if not threads or any(not isinstance(n, int) or n < 1 for n in threads):
-        raise OptionError("threads", list(threads), "must be whole numbers, at least 1")
+    if not threads or any(not isinstance(n, int) or not 1 <= n <= 256 for n in threads):
+        raise OptionError("threads", list(threads), "must be whole numbers, 1 to 256")
     require_number("seconds", seconds)
     if seconds <= 0:
         raise OptionError("seconds", seconds, "must be more than 0")

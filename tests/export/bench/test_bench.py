@@ -218,6 +218,7 @@ def test_bad_input(folder: Path, asked: list[Request], tmp_path: Path) -> None:
         call(None, size=100)
     for argument, value in (
         ("threads", [0]),
+        ("threads", [10**20]),
         ("rounds", 0),
         ("seconds", 0),
         ("seconds", None),
