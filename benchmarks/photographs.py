@@ -59,7 +59,7 @@ def main() -> None:
     out = arguments.out or Path(tempfile.mkdtemp(prefix="photographs_"))
     seeds = arguments.seeds.split(",")
     shared = ["encoder=mobilefacenet", f"encoder.weights={arguments.encoder.resolve()}"]
-    data = [f"data.root={arguments.crops.resolve()}", "data.seed=0", *options]  # as `idn eval` holds people out
+    data = [f"data.root={arguments.crops.resolve()}", "data.seed=0", *options]  # the same pairs for every seed
     students, costs = {}, {}
     for number, words in enumerate(rows.values()):
         for seed in seeds:

@@ -47,7 +47,7 @@ def require_callable(argument: str, value: object) -> None:
 
 
 def require_file(argument: str, path: Path) -> None:
-    """Raise OptionError unless a file can be written at `path`: a folder is there, or a file where its folder would be.
+    """Raise OptionError if no file can be written at `path`: it is a folder, or a file is in the way of its folder.
 
     Asked before work that would be lost otherwise.
     """

@@ -92,10 +92,10 @@ def _people(identities, each, seed):
 def test_training_learns_to_verify_unseen_people(tmp_path):
     torch.manual_seed(0)
     images, labels = _people(100, 8, seed=0)
-    held_out, people = _people(100, 2, seed=1)
+    held_out, people = _people(300, 2, seed=1)
     first, second = held_out[::2], held_out[1::2]
     a, b = torch.cat([first, first]), torch.cat([second, second.roll(1, 0)])
-    pairs = TensorDataset(a, b, torch.arange(200) < 100)
+    pairs = TensorDataset(a, b, torch.arange(600) < 300)
     module = _module(100, steps=75)
     trainer = pl.Trainer(
         max_epochs=3,
@@ -107,7 +107,7 @@ def test_training_learns_to_verify_unseen_people(tmp_path):
         enable_model_summary=False,
         default_root_dir=tmp_path,
     )
-    assert len(people) == 200
+    assert len(people) == 600
     trainer.fit(module, DataLoader(TensorDataset(images, labels), 32, shuffle=True), DataLoader(pairs, 100))
     logged = trainer.callback_metrics
     assert {"train/loss", "train/accuracy", "val/accuracy", "val/auc", "val/tar_at_far_1e-3"} <= set(logged)
