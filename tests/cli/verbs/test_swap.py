@@ -84,3 +84,37 @@ def test_what_cannot_be_is_said_before_anything_is_drawn(words: list[str], said:
     assert status == 2 and said in err and "drawing" not in err, err
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert (tmp_path / "there.mp4").read_text() == "a film"
+
+
+@pytest.mark.parametrize(
+    ("word", "target"),
+    [
+        ("encoding.crf=23", "crop.png"),
+        ("+encoding.options.preset=slow", "crop.png"),
+        ("following.smooth=false", "crop.png"),
+        ("picture_quality=90", "clip.mp4"),
+        ("picture_format=png", "clip.mp4"),
+        ("threshold=0.5", "crop.png"),
+        ("threshold=0.5", "clip.mp4"),
+    ],
+)
+def test_an_option_without_effect_is_refused(word: str, target: str, idn_cli, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "crop.png")
+    (tmp_path / "clip.mp4").write_bytes(b"a video that is never opened")
+    files = ["weights=student.safetensors", "source=crop.png", f"target={target}", "out=new"]
+    status, _, err = idn_cli("swap", *files, word)
+    assert status == 2 and f"{word} has no effect" in err, err
+
+
+def test_people_who_are_sought_leave_no_choice_of_faces(idn_cli, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "crop.png")
+    files = ["weights=student.safetensors", "source=crop.png", "target=crop.png", "out=new.png", "like=crop.png"]
+    status, _, err = idn_cli("swap", *files, "faces=all")
+    assert status == 2 and "faces=all has no effect beside like" in err
+
+
+def test_a_folder_may_be_given_options_of_photographs_and_of_videos(idn_cli, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "crop.png")
+    files = ["weights=gone.safetensors", "source=crop.png", f"target={tmp_path}", "out=new"]
+    status, _, err = idn_cli("swap", *files, "picture_quality=90", "encoding.crf=23")
+    assert status == 2 and "gone.safetensors is not there" in err
