@@ -36,13 +36,22 @@ def composing() -> Iterator[None]:
 
 
 def composed(verb: str, options: Sequence[str] = ()) -> tuple[DictConfig, DictConfig]:
-    """The config of a verb with some options, and Hydra's own settings, which are not to be changed.
+    """The config of a verb with some options, and Hydra's own settings, neither of which can be changed.
 
     Raises what Hydra raises for options that do not make a config, and UserError for a search path that is not there.
     """
+    return _written(verb, tuple(options), tuple(os.environ.items()))
+
+
+@lru_cache(maxsize=32)  # a command asks for the same ones some ten times, and a copy takes as long as all else
+def _written(
+    verb: str, options: tuple[str, ...], _environment: tuple[tuple[str, str], ...]
+) -> tuple[DictConfig, DictConfig]:
+    """See `composed`. _environment: which paths may begin with."""
     config = _kept(verb, options)
     ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     write_paths(ours)
+    OmegaConf.set_readonly(ours, True)
     return ours, config.hydra
 
 
@@ -114,6 +123,7 @@ def write_paths(config: DictConfig) -> None:
 
 def forget() -> None:
     """Compose anew what has changed, and what a search path is part of: for the next command of the same process."""
+    _written.cache_clear()
     _searched.cache_clear()
     _last_change.cache_clear()
 

@@ -124,7 +124,7 @@ def _folder(config: DictConfig, settings: DictConfig, several: bool) -> Path | N
     text = str(settings[name]._get_node("dir")._value())
     fixed = re.split(r"/[^/]*\$\{now:", text)[0]
     try:
-        folder = OmegaConf.merge(config, {"hydra": settings, "folder": fixed}).folder
+        folder = OmegaConf.merge(config, {"hydra": settings, "folder": fixed}).folder if "${" in fixed else fixed
     except OmegaConfBaseException as error:
         if "${hydra:" in text:
             return None

@@ -1,5 +1,7 @@
 """Noise textures: fixed tiles that skin, hair and sensor take their grain from, drawn once from a constant seed."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,20 +39,31 @@ def _mottle(generator: torch.Generator) -> Tensor:
     return sum(weight * _smooth_noise((n, n), generator) for n, weight in ((10, 0.8), (28, 0.8), (90, 0.9)))
 
 
+@cache  # a run has a renderer for training and one for validation
+def _tiles() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The attributes of `Textures`, in their order, on the CPU."""
+    generator = torch.Generator().manual_seed(SEED)
+    strands = _strands(generator)[None, None]
+    skin = torch.stack([_spots(generator), _mottle(generator)])[None]
+    blobs = (2 * _smooth_noise((16, 16), generator))[None, None]
+    return strands, skin, blobs, torch.randn(GRAIN, GRAIN, generator=generator)
+
+
 class Textures:
     """The tiles, on the device where they were last asked for."""
 
+    strands: Tensor
+    """(1, 1, TILE, TILE)"""
+    skin: Tensor
+    """(1, 2, TILE, TILE): spots in [0, 1], mottle in about [-1, 1]."""
+    blobs: Tensor
+    """(1, 1, TILE, TILE): soft shapes in about [-1, 1]."""
+    grain: Tensor
+    """(GRAIN, GRAIN): white noise of standard deviation 1."""
+
     def __init__(self) -> None:
-        """Draw the tiles."""
-        generator = torch.Generator().manual_seed(SEED)
-        self.strands = _strands(generator)[None, None]
-        """(1, 1, TILE, TILE)"""
-        self.skin = torch.stack([_spots(generator), _mottle(generator)])[None]
-        """(1, 2, TILE, TILE): spots in [0, 1], mottle in about [-1, 1]."""
-        self.blobs = (2 * _smooth_noise((16, 16), generator))[None, None]
-        """(1, 1, TILE, TILE): soft shapes in about [-1, 1]."""
-        self.grain = torch.randn(GRAIN, GRAIN, generator=generator)
-        """(GRAIN, GRAIN): white noise of standard deviation 1."""
+        """Draw the tiles, if this is the first time."""
+        self.strands, self.skin, self.blobs, self.grain = _tiles()
 
     def to(self, device: torch.device) -> "Textures":
         """Move the tiles if they are elsewhere."""
