@@ -160,8 +160,14 @@ def test_a_student_of_an_extension_goes_on_as_printed(extension: Path, idn_cli) 
     assert status == 0 and "after 4 steps" in out, err
 
 
-@pytest.mark.parametrize("more", [[], ["--help"], ["--cfg", "job"]])
-@pytest.mark.parametrize("verb", ["train", "bench"])
+@pytest.mark.parametrize(
+    ("verb", "more"),
+    [
+        *(("train", more) for more in ([], ["--help"], ["--cfg", "job"])),
+        ("bench", []),
+        *(pytest.param("bench", more, marks=pytest.mark.slow) for more in (["--help"], ["--cfg", "job"])),
+    ],
+)
 @pytest.mark.parametrize("place", ["pkg://nothere.conf", "pkg://idn.nothere", "file:///nowhere", "nowhere", "pkg://"])
 def test_a_search_path_that_is_not_there_is_one_sentence(place: str, verb: str, more: list[str], idn_cli) -> None:
     status, out, err = idn_cli(verb, f"hydra.searchpath=[{place}]", *more)

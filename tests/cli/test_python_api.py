@@ -19,6 +19,7 @@ from idn.students.student_file import load_student
 from tests.raising import raises
 
 SMALL = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.accelerator=cpu"]
+ENCODER = ["encoder_data.size=32", "encoder_data.identities=12", "encoder_data.pairs=20", "encoder_network.width=0.25"]
 
 
 def test_import_idn_imports_nothing_heavy() -> None:
@@ -42,7 +43,7 @@ def test_a_training_is_built_as_the_command_line_builds_it(tmp_path: Path, monke
     assert not any(tmp_path.iterdir()) and not HydraConfig.initialized()
 
 
-@pytest.mark.parametrize(("verb", "words"), [("train-teacher", []), ("train-encoder", ["encoder_data.pairs=20"])])
+@pytest.mark.parametrize(("verb", "words"), [("train-teacher", []), ("train-encoder", ENCODER)])
 def test_every_kind_of_training_is_built(verb: str, words: list[str]) -> None:
     module, data = idn.build(verb, words)
     assert isinstance(module, pl.LightningModule) and isinstance(data, pl.LightningDataModule)

@@ -60,9 +60,9 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
     ("words", "absent"),
     [
         (["callbacks.picture=null", "callbacks.trust=null"], ["pictures", "trust.jsonl"]),
-        (["~logger"], ["metrics"]),
+        pytest.param(["~logger"], ["metrics"], marks=pytest.mark.slow),
         (["logger=null", "callbacks.progress=null"], ["metrics"]),
-        (["logger.csv=null"], ["metrics"]),
+        pytest.param(["logger.csv=null"], ["metrics"], marks=pytest.mark.slow),
         (["callbacks=null"], ["checkpoints", "pictures"]),
     ],
 )

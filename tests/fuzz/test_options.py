@@ -97,7 +97,7 @@ def try_options(verb: str, draw: random.Random, idn_cli: Callable[..., tuple[int
 def test_odd_values_of_options_are_taken_or_refused(
     verb: str, stubbed: None, draw: random.Random, idn_cli, canary: Path
 ) -> None:
-    try_options(verb, draw, idn_cli, 3)
+    try_options(verb, draw, idn_cli, 2)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import random
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -54,17 +55,20 @@ class Case(NamedTuple):
     """Whether the training is run, not only its data read."""
 
 
-MAKING = [
-    ["align", *ALIGN, "dst=crops"],
-    ["train", *STUDENT, "hydra.run.dir=run"],
-    ["train-teacher", *TEACHER, "trainer.max_steps=2", "hydra.run.dir=teacher"],
-    ["train-encoder", *ENCODER, "hydra.run.dir=encoder_run"],
-    ["train-scorer", *SCORER, "trainer.max_steps=1", "trainer.accelerator=cpu", "hydra.run.dir=scorer"],
-    ["cache", *CACHE],
-    ["export", *PERSON, "source=crop.png", "keep_identity=true", "out=export", "format=[safetensors,onnx]"],
-    ["pipeline", *PIPELINE],
-]
-"""What makes the files."""
+MAKING = {
+    "crops": ["align", *ALIGN, "dst=crops"],
+    "run": ["train", *STUDENT, "hydra.run.dir=run"],
+    "teacher": ["train-teacher", *TEACHER, "trainer.max_steps=2", "hydra.run.dir=teacher"],
+    "encoder_run": ["train-encoder", *ENCODER, "hydra.run.dir=encoder_run"],
+    "scorer": ["train-scorer", *SCORER, "trainer.max_steps=1", "trainer.accelerator=cpu", "hydra.run.dir=scorer"],
+    "cache": ["cache", *CACHE],
+    "export": [
+        *("export", *PERSON, "source=crop.png", "keep_identity=true", "out=export"),
+        "format=[safetensors,onnx]",
+    ],
+    "pipeline": ["pipeline", *PIPELINE],
+}
+"""What makes the files, by their folder; a folder that another one is made from comes before."""
 CASES = {
     "align a photograph": Case("photos/*/*", ["align", *ALIGN, "dst=new"]),
     "align once more": Case("crops/**/*", ["align", *ALIGN, "dst=crops"]),
@@ -110,6 +114,19 @@ CASES = {
     ),
 }
 """By what is done with them."""
+FAST = (
+    "align a photograph",
+    "train on crops",
+    "train a teacher on crops",
+    "train an encoder on crops",
+    "train from a cache",
+    "go on",
+    "keep answers",
+    "go on with a pipeline",
+    "export a student",
+    "import",
+)
+"""Those that are tried in every run of the tests; the others, and these much longer, in the slow one."""
 
 
 def command(folder: Path, *words: str) -> tuple[int, str]:
@@ -154,7 +171,7 @@ def look_at(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every command of CASES finds what it wants, made by those who make it for users."""
+    """A folder with photographs; `make` adds what others make for users."""
     folder, draw = tmp_path_factory.mktemp("whole"), random.Random(0)
     for number in range(10):
         suffix = FORMATS[number % len(FORMATS)]
@@ -163,13 +180,26 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_bytes(photograph(draw, suffix))
     Image.fromarray(np.frombuffer(draw.randbytes(3 * 64**2), np.uint8).reshape(64, 64, 3)).save(folder / "crop.png")
     (folder / "MobileFaceSwap_224.pdparams").write_bytes(pickle.dumps({"predictor.first.weight": np.zeros(3)}, 4))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detector, "YuNetDetector", OneFace)
-        patch.setattr(Children, "run", finished)
-        for words in MAKING:
-            status, said = command(folder, *words)
-            assert status == 0, (words, said)
     return folder
+
+
+def mentioned(*words: str) -> list[str]:
+    """The folders of MAKING that some words name."""
+    return [name for name in MAKING if any(re.search(rf"(?:^|=){name}(?:/|$)", word) for word in words)]
+
+
+def make(whole: Path, names: Sequence[str]) -> None:
+    """Make folders of MAKING that are not there yet, and before them those that they are made of."""
+    for name in names:
+        if (whole / name).exists():
+            continue
+        verb, *words = MAKING[name]
+        make(whole, [other for other in mentioned(*words) if other != name])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(detector, "YuNetDetector", OneFace)
+            patch.setattr(Children, "run", finished)
+            status, said = command(whole, verb, *words)
+        assert status == 0, (verb, words, said)
 
 
 def harm(draw: random.Random, path: Path) -> None:
@@ -189,7 +219,9 @@ def harm(draw: random.Random, path: Path) -> None:
 
 def try_case(name: str, whole: Path, draw: random.Random, patch: pytest.MonkeyPatch, count: int) -> None:
     """Damage one file after the other, and run the command on each."""
-    case, files = CASES[name], sorted(path for path in whole.glob(CASES[name].files) if path.is_file())
+    case = CASES[name]
+    make(whole, mentioned(case.files, *case.words[1:]))
+    files = sorted(path for path in whole.glob(case.files) if path.is_file())
     assert files, case.files
     patch.setattr(detector, "YuNetDetector", OneFace)
     patch.setattr(Children, "run", finished)
@@ -211,7 +243,9 @@ def try_case(name: str, whole: Path, draw: random.Random, patch: pytest.MonkeyPa
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_a_verb_given_a_damaged_file_works_or_refuses(
     name: str, whole: Path, draw: random.Random, canary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

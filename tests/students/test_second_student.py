@@ -109,6 +109,7 @@ def test_any_person_leaves_as_encoder_and_student(trained: Path, idn_cli, tmp_pa
         assert np.abs(image - expected.image.numpy()).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_one_person_leaves_in_any_size(trained: Path, idn_cli, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     from PIL import Image

@@ -399,10 +399,17 @@ def test_an_ensemble_takes_no_kept_answers(
         attached(data, mixed, make_module)
 
 
-@pytest.mark.parametrize("kind", ["png", "webp"])
-@pytest.mark.parametrize("rows", ["batches", "samples"])
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ("batches", "png"),
+        ("samples", "webp"),
+        pytest.param("batches", "webp", marks=pytest.mark.slow),
+        pytest.param("samples", "png", marks=pytest.mark.slow),
+    ],
+)
 def test_training_from_lossless_pictures_equals_training_from_the_teacher(
-    kind: str, rows: str, tmp_path: Path, make_cache: Make, make_module: Make, make_data: Make
+    rows: str, kind: str, tmp_path: Path, make_cache: Make, make_module: Make, make_data: Make
 ) -> None:
     """Answers in whole levels of 255: every loss and every weight agree to 1e-5."""
 
@@ -419,6 +426,7 @@ def test_training_from_lossless_pictures_equals_training_from_the_teacher(
         torch.testing.assert_close(value, live.ema.state_dict()[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
+@pytest.mark.slow
 def test_rounding_to_whole_levels_changes_the_loss_curve_no_more_than_noise_of_that_size(
     tmp_path: Path, make_cache: Make, make_module: Make, make_data: Make
 ) -> None:

@@ -1,13 +1,19 @@
 """Runs from start to end as a user meets them: what is left of one that died, and where it goes on."""
 
+import io
 import json
 import shlex
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from idn import cli
 from idn.files.tensors import read_metadata
 
 SMALL = ["data.size=32", "data.batch=2", "data.val_batches=1", "trainer.accelerator=cpu"]
@@ -26,20 +32,46 @@ VERBS = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS)
+Finished = Callable[[str], tuple[Path, str]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The folder of a short run of a verb, with spaces in its name, and what was printed; for all tests to see."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    @cache
+    def run(verb: str) -> tuple[Path, str]:
+        words, name = VERBS[verb]
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+            patch.chdir(folder)
+            patch.setattr(sys, "argv", ["idn", verb, *words, *SHORT, f"hydra.run.dir='my run {name}'"])
+            cli.main()
+        return folder / f"my run {name}", out.getvalue()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "train",
+        "train-encoder",
+        pytest.param("train-teacher", marks=pytest.mark.slow),
+        pytest.param("train-scorer", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_died_before_its_result_is_finished_from_its_last_checkpoint(
-    verb: str, idn_cli, tmp_path: Path
+    verb: str, idn_cli, finished: Finished
 ) -> None:
-    words, name = VERBS[verb]
-    status, _, err = idn_cli(verb, *words, *SHORT, "hydra.run.dir=run")
-    assert status == 0, err
-    product, summary = tmp_path / "run" / f"{name}.safetensors", tmp_path / "run" / "summary.json"
+    (words, name), (folder, _) = VERBS[verb], finished(verb)
+    product, summary = folder / f"{name}.safetensors", folder / "summary.json"
     before, said = load_file(product), json.loads(summary.read_text())
     assert any(key.startswith("val/") for key in said)
     product.unlink()
     summary.unlink()
-    resume = "resume=run/checkpoints/last.ckpt"
-    status, out, err = idn_cli(verb, *words, *SHORT, resume, "hydra.run.dir=run")
+    resume = f"resume='{folder}/checkpoints/last.ckpt'"
+    status, out, err = idn_cli(verb, *words, *SHORT, resume, f"hydra.run.dir='{folder}'")
     assert status == 0 and "next: idn train " in out, err
     after = load_file(product)
     assert after.keys() == before.keys() and all(torch.equal(value, after[key]) for key, value in before.items())
@@ -48,17 +80,17 @@ def test_a_run_that_died_before_its_result_is_finished_from_its_last_checkpoint(
     assert status == 2 and "is at step 2: give the run more steps" in out + err
 
 
-def test_a_teacher_finished_in_another_folder_has_its_snapshots(idn_cli, tmp_path: Path) -> None:
-    assert idn_cli("train-teacher", *TEACHER, *SHORT, "hydra.run.dir=a")[0] == 0
-    again = ["resume=a/checkpoints/last.ckpt", "hydra.run.dir=b"]
+def test_a_teacher_finished_in_another_folder_has_its_snapshots(idn_cli, finished: Finished, tmp_path: Path) -> None:
+    folder, _ = finished("train-teacher")
+    again = [f"resume='{folder}/checkpoints/last.ckpt'", "hydra.run.dir=b"]
     status, _, err = idn_cli("train-teacher", *TEACHER, *SHORT, *again)
     assert status == 0, err
-    a, b = ({p.name: read_metadata(p) for p in (tmp_path / name / "snapshots").iterdir()} for name in ("a", "b"))
+    a, b = ({p.name: read_metadata(p) for p in (run / "snapshots").iterdir()} for run in (folder, tmp_path / "b"))
     assert a == b and len(a) == 7 and {notes["max_steps"] for notes in a.values()} == {"2"}
     assert (tmp_path / "b/checkpoints/last.ckpt").is_file()
 
 
-@pytest.mark.parametrize("verb", ["train", "train-teacher"])
+@pytest.mark.parametrize("verb", ["train", pytest.param("train-teacher", marks=pytest.mark.slow)])
 def test_a_metric_that_was_never_logged_costs_no_result(verb: str, idn_cli, tmp_path: Path) -> None:
     words, name = VERBS[verb]
     status, out, err = idn_cli(verb, *words, *SHORT, "metric=val/beauty", "hydra.run.dir=run")
@@ -87,15 +119,14 @@ def test_the_curve_survives_a_resumed_run_and_a_refused_one(idn_cli, tmp_path: P
     assert steps() == ([0, 1, 2, 3], [1, 2, 3, 4])
 
 
-def test_commands_to_paste_survive_folders_with_spaces(idn_cli, tmp_path: Path) -> None:
+def test_commands_to_paste_survive_folders_with_spaces(finished: Finished) -> None:
     printed = []
-    for verb, (words, name) in VERBS.items():
-        status, out, err = idn_cli(verb, *words, *SHORT, f"hydra.run.dir='my run {name}'")
-        assert status == 0, err
+    for verb, (_, name) in VERBS.items():
+        folder, out = finished(verb)
         for line in out.splitlines():
             if line.startswith(("next: idn ", "to a phone: idn ")):
                 printed += shlex.split(line.split(": ", 1)[1].split("   or ")[0])
-        path = tmp_path / f"my run {name}" / f"{name}.safetensors"
+        path = folder / f"{name}.safetensors"
         assert path.is_file() and any(word.endswith(f"={path}") for word in printed), printed
     assert not any(word.startswith("run") for word in printed)
 

@@ -64,13 +64,19 @@ def break_off() -> None:
     raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Terminated.")
 
 
+@pytest.fixture(scope="module")
+def uninterrupted() -> dict[str, Any]:
+    """What the first test of a run that nobody stopped finds out about it: its weights, its curve."""
+    return {}
+
+
 @pytest.mark.parametrize(
     ("do", "hook", "step", "status"),
     [
         (terminate, "on_train_batch_end", 2, 143),
-        (interrupt, "on_train_batch_end", 2, 130),
+        pytest.param(interrupt, "on_train_batch_end", 2, 130, marks=pytest.mark.slow),
         (break_off, "on_train_batch_end", 2, 143),
-        (terminate, "on_validation_batch_end", 3, 143),
+        pytest.param(terminate, "on_validation_batch_end", 3, 143, marks=pytest.mark.slow),
         (terminate, "on_validation_end", 6, 143),
         (interrupt, "on_validation_batch_start", 3, 130),
     ],
@@ -84,6 +90,7 @@ def test_a_run_that_is_stopped_saves_says_how_to_go_on_and_goes_on_exactly(
     make_module: Make,
     make_data: Make,
     capsys: pytest.CaptureFixture[str],
+    uninterrupted: dict[str, Any],
 ) -> None:
     with pytest.raises(SystemExit) as stop:
         run(tmp_path / "a", make_module(), make_data(), At(step, do, hook))
@@ -92,10 +99,13 @@ def test_a_run_that_is_stopped_saves_says_how_to_go_on_and_goes_on_exactly(
     assert f"stopped at step {step}: the same command with resume={good} goes on" in capsys.readouterr().err
     assert torch.load(good, weights_only=True)["global_step"] == step
     resumed = run(tmp_path / "a", make_module(), make_data(), resume=good).state_dict()
-    for key, value in run(tmp_path / "b", make_module(), make_data()).state_dict().items():
+    if not uninterrupted:
+        uninterrupted["weights"] = run(tmp_path / "b", make_module(), make_data()).state_dict()
+        uninterrupted["curve"] = (tmp_path / "b/metrics.csv").read_text()
+    for key, value in uninterrupted["weights"].items():
         assert torch.equal(resumed[key], value), key
     if (do, hook) == (terminate, "on_train_batch_end") or step in (3, 6):  # else the step itself broke off, untold
-        told = [(tmp_path / name / "metrics.csv").read_text() for name in "ab"]
+        told = [(tmp_path / "a/metrics.csv").read_text(), uninterrupted["curve"]]
         assert told[0] == told[1] and len(told[0].splitlines()) == 1 + 6 + 2, "each step once, each validation once"
     assert not good.exists(), "the run is beyond that"
 

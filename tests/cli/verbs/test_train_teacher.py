@@ -182,7 +182,7 @@ def test_the_numbers_of_an_objective_are_those_of_the_published_code(recipe: str
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["ghost", "faceshifter"])
+@pytest.mark.parametrize("recipe", ["ghost", pytest.param("faceshifter", marks=pytest.mark.slow)])
 def test_a_recipe_trains_in_small(recipe: str, idn_cli, tmp_path: Path) -> None:
     small = ["teacher_network.halvings=4", "discriminator.depth=2", f"recipe={recipe}", "hydra.run.dir=run"]
     status, _, err = idn_cli("train-teacher", *FAST, *small)

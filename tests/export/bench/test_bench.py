@@ -278,8 +278,12 @@ def test_a_peak_that_may_not_be_reset_is_no_error(tmp_path: Path, monkeypatch: p
     assert worker._forget_peak() is not None
 
 
-def test_a_measurement_happens_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_a_measurement_happens_in_a_process_of_its_own() -> None:
     outcome = measured(Request("inject and bake", 1, 0.01, 32, STUDENT))
     assert outcome.calls >= 10 and 0 < outcome.median_ms <= outcome.p95_ms and outcome.peak_mb > 0
+
+
+@pytest.mark.slow
+def test_a_measurement_that_fails_there_says_so_here(tmp_path: Path) -> None:
     with raises(UserError, "torch eager", "missing.safetensors"):
         measured(Request("torch eager", 1, 0.01, 32, student=str(tmp_path / "missing.safetensors")))

@@ -122,6 +122,7 @@ def test_an_environment_is_made_from_pinned_packages(place: Path, packages: Path
     environment._run([str(python), "-I", "-c", "import tiny_converter"], "tiny", told.append)
 
 
+@pytest.mark.slow
 def test_pip_says_why_it_failed(place: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "CONVERTERS", {"tiny": converter("2.0")})
     with raises(UserError, "tiny-converter==2.0"):

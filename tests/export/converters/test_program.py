@@ -35,7 +35,9 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("static", "swap") else name for name in NETWORKS]
+)
 def test_a_network_travels_unchanged(name: str, tmp_path: Path) -> None:
     network, inputs = NETWORKS[name]()
     write_program(network, inputs, tmp_path)

@@ -129,7 +129,9 @@ def crops() -> list[tuple[np.ndarray]]:
     return [(np.random.default_rng(seed).random((1, 3, 64, 64), dtype=np.float32),) for seed in range(2)]
 
 
-@pytest.mark.parametrize(("precision", "floor"), [("fp32", 110), ("fp16", 60), ("int8", 40)])
+@pytest.mark.parametrize(
+    ("precision", "floor"), [("fp32", 110), pytest.param("fp16", 60, marks=pytest.mark.slow), ("int8", 40)]
+)
 def test_the_program_of_a_package_is_the_network(
     network: Network,
     form: CoreMLFormat,

@@ -85,7 +85,7 @@ def test_a_file_computes_what_pytorch_computes(tiny: Path) -> None:
     assert tiny.read_bytes()[4:8] == b"ET12"
 
 
-@pytest.mark.parametrize(("precision", "most"), [("fp16", 2e-3), ("int8", 2e-2)])
+@pytest.mark.parametrize(("precision", "most"), [pytest.param("fp16", 2e-3, marks=pytest.mark.slow), ("int8", 2e-2)])
 def test_other_precisions_are_near(tmp_path: Path, precision: str, most: float) -> None:
     path, network = tmp_path / "swap.pte", TINY._replace(delicate=())
     ExecuTorchFormat().write(network, path, precision, examples(TINY))

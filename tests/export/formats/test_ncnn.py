@@ -18,7 +18,7 @@ pytest.importorskip("ncnn")
 pytest.importorskip("pnnx")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_a_baked_network_is_the_same_there(
     network: Network, crops: list, tmp_path: Path, precision: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

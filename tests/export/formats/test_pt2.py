@@ -50,7 +50,7 @@ def test_every_network_computes_what_pytorch_computes(network: Network, file: Pa
         assert error(other, tmp_path / "other.pt2") < 1e-5
 
 
-@pytest.mark.parametrize(("precision", "most"), [("fp16", 2e-3), ("bf16", 2e-2)])
+@pytest.mark.parametrize(("precision", "most"), [("fp16", 2e-3), pytest.param("bf16", 2e-2, marks=pytest.mark.slow)])
 def test_half_precision_keeps_float32_at_the_boundary(
     network: Network, file: Path, tmp_path: Path, precision: str, most: float
 ) -> None:

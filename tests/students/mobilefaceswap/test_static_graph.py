@@ -84,6 +84,7 @@ def test_tracers_read_it(blocks: bool) -> None:
     torch.testing.assert_close(traced(*inputs), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_onnx_exporter_reads_it() -> None:
     pytest.importorskip("onnxscript")
     ort = pytest.importorskip("onnxruntime")

@@ -18,6 +18,7 @@ from idn.types import EncoderDescription, IdentityFeatures
 from tests.students.mobilefsgan.published_network import published_weights
 
 RUNTIMES = ("onnx", "openvino", "executorch", "safetensors", "pt2")
+FAST = ("onnx", "safetensors")
 
 
 def chosen(name: str) -> Format:
@@ -43,7 +44,7 @@ def pictures(count: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "executorch" else name for name in RUNTIMES]
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RUNTIMES]
 )
 def test_one_person_runs_in_every_runtime(name: str, student: Student, tmp_path: Path) -> None:
     form, network = chosen(name), student.deployment().baked(who(), 64)

@@ -383,8 +383,15 @@ def test_losses_do_not_depend_on_the_batch_size(build: Make, couples: Make) -> N
         torch.testing.assert_close(values, torch.cat([one[name] for one in alone]), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["simswap", "ghost"])
-@pytest.mark.parametrize("split", [2, 4])
+@pytest.mark.parametrize(
+    ("family", "split"),
+    [
+        ("simswap", 4),
+        ("ghost", 2),
+        pytest.param("simswap", 2, marks=pytest.mark.slow),
+        pytest.param("ghost", 4, marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(
     family: str, split: int, tmp_path: Path, build: Make, couples: Make
 ) -> None:

@@ -102,7 +102,7 @@ def test_checkpoint_holds_student_average_and_optimizer_only(
     assert saved["optimizer_states"] and saved["lr_schedulers"]
 
 
-@pytest.mark.parametrize("split", [3, 4])
+@pytest.mark.parametrize("split", [pytest.param(3, marks=pytest.mark.slow), 4])
 def test_resumed_run_equals_the_uninterrupted_one(
     split: int, tmp_path: Path, make_module: Make, make_data: Make
 ) -> None:
