@@ -64,7 +64,7 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through all modules and tests again and again, which live to the end."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(3000, 10, 20)  # what traces and composes makes many objects, most of which stay
+    gc.set_threshold(10_000, 10, 10)  # what traces and composes makes many objects, most of which stay
     gc.enable()
 
 

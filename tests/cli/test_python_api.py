@@ -19,7 +19,8 @@ from idn.students.student_file import load_student
 from tests.raising import raises
 
 SMALL = ["data.size=32", "data.batch=2", "data.val_batches=1", "student.width=0.25", "trainer.accelerator=cpu"]
-ENCODER = ["encoder_data.size=32", "encoder_data.identities=12", "encoder_data.pairs=20", "encoder_network.width=0.25"]
+ENCODER = ["encoder_data.size=32", "encoder_data.batch=8", "encoder_data.identities=12", "encoder_data.pairs=20"]
+ENCODER += ["encoder_network.width=0.25"]
 
 
 def test_import_idn_imports_nothing_heavy() -> None:

@@ -385,7 +385,7 @@ def test_it_teaches(tiny, tmp_path, make_module, make_data):
     batch = make_data().train[0]
     optimizer = torch.optim.Adam(module.network.parameters(), lr=5e-3)
     gaps = []
-    for step in range(30):
+    for step in range(22):
         seen = module.observe(batch, module.network)
         total, _ = module.objective(seen.prediction, seen.supervision, seen.supervised.trust, step)
         optimizer.zero_grad()
