@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from idn import cli
 from idn.data.loaders import SwapData
+from idn.export import export
 from idn.frozen import Frozen
 from idn.losses.distillation import (
     FaceDistillation,
@@ -66,6 +67,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)  # what traces and composes makes many objects, most of which stay
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export says how long a call takes; tests look at whether it does."""
+    monkeypatch.setattr(export, "SECONDS", 0.01)
 
 
 @pytest.fixture(autouse=True)

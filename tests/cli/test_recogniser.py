@@ -30,7 +30,7 @@ def test_every_encoder_can_judge(name: str) -> None:
     assert cfg.recogniser == cfg.encoder
 
 
-@pytest.mark.parametrize("verb", ["train", "train-teacher"])
+@pytest.mark.parametrize("verb", ["train", pytest.param("train-teacher", marks=pytest.mark.slow)])
 def test_a_run_begins_the_same_with_a_recogniser_and_without(verb: str, other: str) -> None:
     words = [word for word in SMALL if verb == "train" or not word.startswith("student")]
     plain, _ = idn.build(verb, [*words, "recogniser=null"])

@@ -48,6 +48,7 @@ def test_another_identity_equals_a_new_export(prepared: Path, tmp_path: Path) ->
     assert np.abs(before[0] - after[0]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_half_precision_too(tmp_path: Path) -> None:
     OnnxFormat().write(baked(static(lively_student(), 1), 64), tmp_path / "old.onnx", "fp16", [])
     other = baked(static(lively_student(), 2), 64)

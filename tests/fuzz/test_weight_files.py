@@ -152,7 +152,7 @@ def try_files(name: str, draw: random.Random, tmp_path: Path, count: int) -> Non
 def test_a_mutated_file_is_read_or_refused_in_a_sentence(
     name: str, draw: random.Random, canary: Path, tmp_path: Path
 ) -> None:
-    try_files(name, draw, tmp_path, 25)
+    try_files(name, draw, tmp_path, 12)
 
 
 @pytest.mark.slow

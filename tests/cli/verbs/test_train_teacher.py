@@ -35,6 +35,7 @@ def test_a_teacher_of_ones_own_teaches_a_student(idn_cli, tmp_path: Path) -> Non
     assert status == 0 and "CC0 (its identity encoder: Apache-2.0)" in out, err
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_and_ends_between_validations(idn_cli, tmp_path: Path) -> None:
     status, out, err = idn_cli("train-teacher", *FAST, "hydra.run.dir=a")
     assert status == 0, err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from idn.errors import DamagedFile, MissingExtra, MissingFile, OptionError, UserError
@@ -137,7 +138,30 @@ def inputs(network: Network) -> list[tuple[str, Tensor]]:
     return list(network.inputs.items())
 
 
-def test_another_operator_set(network: Network, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def small() -> Network:
+    """Some of what a student is made of, exported in a moment."""
+
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 4, 3, 1, 1)
+
+        def forward(self, target: Tensor) -> tuple[Tensor, Tensor]:
+            wide = nn.functional.interpolate(
+                nn.functional.leaky_relu(self.first(target)), scale_factor=2.0, mode="bilinear", align_corners=True
+            )
+            out = torch.sigmoid(self.last(wide))
+            return out[:, :3], out[:, 3:]
+
+    module = Small().eval().requires_grad_(False)
+    return Network("swap", module, {"target": torch.rand(1, 3, 64, 64)}, ("image", "mask"))
+
+
+@pytest.mark.parametrize("made", ["small", pytest.param("network", marks=pytest.mark.slow)])
+def test_another_operator_set(made: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    network: Network = request.getfixturevalue(made)
     path, form, crops = tmp_path / "swap.onnx", OnnxFormat(opset=23), targets((1, 3, 64, 64))
     form.write(network, path, "fp32", [])
     assert onnx.load(path).opset_import[0].version == 23
@@ -185,14 +209,14 @@ def replace_module(network: Network, module: nn.Module) -> Network:
 
 
 def test_a_graph_that_fails_the_check_is_not_written(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise onnx.checker.ValidationError("no")
 
     monkeypatch.setattr(onnx.checker, "check_model", fail)
     with pytest.raises(onnx.checker.ValidationError):
-        OnnxFormat().write(network, tmp_path / "swap.onnx", "fp32", [])
+        OnnxFormat().write(small, tmp_path / "swap.onnx", "fp32", [])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -62,7 +62,7 @@ def test_a_pair_of_files_computes_what_pytorch_computes(network: Network, writte
     assert [list(v.shape) for v in model.outputs] == [[1, 3, 64, 64], [1, 1, 64, 64]]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_network_always_gives_the_same_files(tmp_path: Path, crops: list[Arrays], precision: str) -> None:
     one, two = tmp_path / "one.xml", tmp_path / "two.xml"
     for path in (one, two):
@@ -159,7 +159,7 @@ def test_failures_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.slow), "int8"])
 def test_nobody_is_told(crops: list[Arrays], tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     telemetry = pytest.importorskip("openvino_telemetry.utils.sender")
     sent = []

@@ -148,7 +148,7 @@ def identity():
     return emb, torch.randn(1, 512, 7, 7, generator=generator)
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, pytest.param(3, marks=pytest.mark.slow), 4])
 def test_every_protocol_gives_the_same_student(tmp_path, weights, protocol):
     path = tmp_path / "weights.pdparams"
     write(path, weights, protocol)
@@ -157,7 +157,10 @@ def test_every_protocol_gives_the_same_student(tmp_path, weights, protocol):
     assert sum(v.numel() for k, v in student.state_dict().items() if "tracked" not in k) == 20_706_030
 
 
-@pytest.mark.parametrize(("dtype", "kernel", "pixel"), [(torch.float32, 5e-6, 1e-4), (torch.float64, 1e-12, 1e-10)])
+@pytest.mark.parametrize(
+    ("dtype", "kernel", "pixel"),
+    [pytest.param(torch.float32, 5e-6, 1e-4, marks=pytest.mark.slow), (torch.float64, 1e-12, 1e-10)],
+)
 def test_imported_student_equals_the_published_network(tmp_path, weights, dtype, kernel, pixel):
     path, out = tmp_path / "weights.pdparams", tmp_path / "student.safetensors"
     write(path, weights, 4)

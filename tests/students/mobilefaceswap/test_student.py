@@ -68,7 +68,7 @@ def test_only_the_first_layers_follow_the_identity_encoder():
     assert shapes[0].keys() == shapes[1].keys()
 
 
-@pytest.mark.parametrize("width", [0.25, 0.5, 2])
+@pytest.mark.parametrize("width", [0.25, 0.5, pytest.param(2, marks=pytest.mark.slow)])
 def test_widths_scale_the_network_and_run_with_mobilefacenet_sizes(width):
     torch.manual_seed(0)
     student = Student(EncoderDescription(128, 512), width=width).eval()
@@ -80,7 +80,7 @@ def test_widths_scale_the_network_and_run_with_mobilefacenet_sizes(width):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("size", [64, 224])
+@pytest.mark.parametrize("size", [64, pytest.param(224, marks=pytest.mark.slow)])
 def test_baked_equals_dynamic(size, dtype, tolerance):
     torch.manual_seed(0)
     student = unsettle(Student(EncoderDescription(128, 512)), size).eval().to(dtype)

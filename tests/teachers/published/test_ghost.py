@@ -78,7 +78,9 @@ def test_kind_blocks_and_channels_are_read_from_the_file(file, kind, blocks, var
     assert all(torch.equal(saved[key], loaded[key]) for key in saved)
 
 
-@pytest.mark.parametrize(("kind", "blocks"), [("unet", 2), ("linknet", 2), ("resnet", 1)])
+@pytest.mark.parametrize(
+    ("kind", "blocks"), [("unet", 2), pytest.param("linknet", 2, marks=pytest.mark.slow), ("resnet", 1)]
+)
 def test_every_missing_tensor_is_named(file, kind, blocks):
     tensors = tiny(kind, blocks)
     keys = [key for key in tensors if not key.endswith("num_batches_tracked")]

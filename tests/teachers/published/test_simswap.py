@@ -241,7 +241,12 @@ def test_records(tiny, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [("plain", "tanh01"), ("plain", "imagenet_linear"), ("beta", "tanh01"), ("deep", "imagenet_linear")],
+    [
+        ("plain", "tanh01"),
+        pytest.param("plain", "imagenet_linear", marks=pytest.mark.slow),
+        pytest.param("beta", "tanh01", marks=pytest.mark.slow),
+        ("deep", "imagenet_linear"),
+    ],
 )
 def test_swaps_faces_in_the_students_crop_with_either_source(tiny, tmp_path, name, variant):
     path, encoder = save(network(TINY[name]), tmp_path / "net.pth"), Recogniser()
