@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.options.composition import composed, search
 from idn.cli.options.overrides import in_quotes, parsed
+from idn.cli.options.typed import typed
 from idn.cli.options.types import leaves, selected
 
 SHARED = ("data", "encoder")
@@ -19,18 +20,6 @@ NEEDLESS = {"size", "template", "batch", "workers", "val_batches", "same_ratio",
 """Options of the data that an export reads from the student's file, or has no use for."""
 
 LAST = "checkpoints/last.ckpt"
-
-SWEEPING = ("sweep=", "metric=", "keep_losers=")
-"""Beginnings of options that say how a sweep searches, and nothing of its runs."""
-
-
-def typed() -> list[str]:
-    """The options of the run of Hydra's that is going on, as they were typed, and where else it looks for configs.
-
-    Without those that only concern the sweep that it is a part of, if it is.
-    """
-    chosen = HydraConfig.get().overrides
-    return [*search(chosen.hydra), *(word for word in chosen.task if not word.startswith(SWEEPING))]
 
 
 def command(verb: str, *options: str) -> str:

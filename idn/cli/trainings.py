@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.config_tree import asks_teacher
 from idn.cli.instantiate import build, build_pairs, run_dir
-from idn.cli.next_commands import after_training, option, typed
+from idn.cli.next_commands import after_training, option
+from idn.cli.options.typed import typed
 from idn.errors import OptionError, UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from filelock import FileLock, Timeout
 from hydra.core.utils import JobStatus
 from omegaconf import DictConfig
 
-from idn.cli.next_commands import SWEEPING, spelled
+from idn.cli.next_commands import spelled
+from idn.cli.options.typed import SWEEPING
 from idn.cli.sweeps.search import STUDY, directions, open_storage, search_space, storage_url
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int

@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from idn.cli.instantiate import run_dir
-from idn.cli.next_commands import SWEEPING
+from idn.cli.options.typed import SWEEPING
 from idn.errors import Hopeless, UserError
 from idn.sweeps.outcomes import Notes, Outcome, Reached, remove_products
 

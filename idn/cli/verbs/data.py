@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from idn.cli.instantiate import build
 from idn.cli.next_commands import after_align, after_shards, after_triplets
+from idn.cli.options.typed import refuse_passed_on
 from idn.errors import OptionError, UserError
 
 
@@ -53,6 +54,7 @@ def triplets(cfg: DictConfig) -> None:
     """Make triplets of whatever was named: drawn people, photographs, pictures that were edited elsewhere."""
     from idn.triplets.make import make_triplets
 
+    refuse_passed_on({"data.size": "size", "data.template": "template"})
     notes: list[str] = []
     works = []
     if cfg.people:

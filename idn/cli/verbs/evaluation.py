@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from idn.cli.instantiate import build
 from idn.cli.options.composition import choices, search
 from idn.cli.options.preflight import missing_files
+from idn.cli.options.typed import refuse_passed_on
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_file
 
@@ -27,6 +28,7 @@ def evaluate(cfg: DictConfig) -> None:
     from idn.evaluation.report.report import write_report
     from idn.hardware import choose_device
 
+    refuse_passed_on({"data.size": "protocol.size", "data.template": "protocol.template"})
     device = choose_device(cfg.device)
     nodes = {name: _teacher_node(cfg, name) for name in _teacher_names(cfg)}
     pair_set, encoder = build(cfg.protocol), build(cfg.encoder)

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.instantiate import build
-from idn.cli.next_commands import typed
+from idn.cli.options.typed import refuse_passed_on, typed
 from idn.cli.verbs.students import tell_size
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_bool, require_int, require_number, require_one_of
@@ -207,6 +207,7 @@ def _check_effects(cfg: DictConfig, photo: bool, folder: bool) -> None:
         reasons["threshold"] = "without like=PHOTO"
     else:
         reasons["faces"] = "beside like, which finds the people"
+    refuse_passed_on({"data.size": "size"})
     for word in typed():
         name = word.lstrip("+~").partition("=")[0].partition(".")[0]
         if name in reasons:
