@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from idn.cli.new_folder import claimed
 from idn.cli.options.preflight import check_needs
@@ -66,3 +67,11 @@ def test_a_sweep_may_follow_a_run(tmp_path: Path) -> None:
     check_needs("train", [], several=False)
     with raises(UserError, "hydra.sweep.dir=outputs/train", "earlier"):
         check_needs("train", ["hydra.sweep.dir=outputs/train"], several=True)
+
+
+def test_a_verb_that_keeps_no_record_makes_no_folder_for_one() -> None:
+    files = sorted((Path(__file__).parents[2] / "conf").glob("*.yaml"))
+    settings = {path.name: OmegaConf.load(path).get("hydra") or {} for path in files}
+    bare = {name for name, hydra in settings.items() if "output_subdir" in hydra and hydra["output_subdir"] is None}
+    assert len(bare) > 10
+    assert [name for name in sorted(bare) if "dir" not in settings[name].get("run", {})] == []
