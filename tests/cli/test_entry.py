@@ -50,6 +50,7 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
         (["experiment=nobody"], "there is no experiment=nobody: choose of idn_both, idn_triplets, "),
         (["trainer.max_steps=many"], "trainer.max_steps=many is not a number: it is 700 where nothing is given"),
         (["optim.lr=little"], "optim.lr=little is not a number"),
+        (["loss.fading.identity=9"], "write +loss.fading.identity=VALUE, to add it to a table that is empty"),
         (["loss.weights.pixle=3"], "did you mean loss.weights.pixel?"),
         (["reweight=none,identity"], "use -m for a run per value"),
         (["experiment=paper_simswap"], "it is for idn pipeline"),

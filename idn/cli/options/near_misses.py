@@ -119,9 +119,11 @@ def _suggestion(verb: str, options: Sequence[str], name: str) -> str:
     if not key and (meant := _groups_meant(verb, options, name)):
         return f"did you mean {' or '.join(meant)}?"
     config = _choices_only(verb, options)
+    parent = selected(config, name.rpartition(".")[0]) if key else None
+    if isinstance(parent, DictConfig) and not parent:
+        return f"write +{name}=VALUE, to add it to a table that is empty"
     near = near_names(name, list(dict.fromkeys(_names(config))))
     hint = f"did you mean {near[0]}?" if near else f"see idn {verb} --help"
-    parent = selected(config, name.rpartition(".")[0]) if key else None
     passes = isinstance(parent, DictConfig) and "_target_" in parent
     return f"{hint} (+{name}=... would pass it on as it is)" if passes else hint
 
