@@ -27,6 +27,7 @@ ROWS = {
     "experiment=photos_rehearsal": [],
     "pairs of any pose": ["data.pose_difference=null"],
     "a fifth of the pairs are a photograph with itself": ["data.same_ratio=0.2", "data.same_photograph=true"],
+    "an optimizer that remembers longer": ["optim.betas=[0.9,0.99]"],
     "a source for every target": ["data.targets_per_identity=1"],
     "pictures as they are": ["data.augment=null"],
     "losses of the paper": ["loss=paper"],
