@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from idn.cli.config_tree import asks_teacher
 from idn.cli.instantiate import build, build_pairs, run_dir
 from idn.cli.next_commands import after_training, option
-from idn.cli.options.typed import typed
+from idn.cli.options.typed import refuse_useless, typed
 from idn.errors import OptionError, UserError
 
 if TYPE_CHECKING:
@@ -264,13 +264,9 @@ def _scorer(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Train
     from idn.training.resume import check_resume
     from idn.training.run_kinds import ScorerRun
 
-    if HydraConfig.get().runtime.choices["graded"] == "snapshots" and (
-        typed := [word for word in words if word.startswith(("teacher=", "teacher."))]
-    ):
-        raise UserError(
-            f"{typed[0]} has no effect with graded=snapshots, which opens the teachers of graded.folder: leave it out, "
-            "or take graded=degradations"
-        )
+    if HydraConfig.get().runtime.choices["graded"] == "snapshots":
+        instead = "leave it out, or take graded=degradations"
+        refuse_useless({"teacher": f"with graded=snapshots, which opens the teachers of graded.folder: {instead}"})
     source, (data, encoder) = build(cfg.graded), build_pairs(cfg)
     check_acquainted(data, encoder)
     check_resume(cfg.resume, trainer)

@@ -20,12 +20,28 @@ def typed() -> list[str]:
     return [*search(chosen.hydra), *(word for word in chosen.task if not word.startswith(SWEEPING))]
 
 
+def refuse_useless(reasons: Mapping[str, str]) -> None:
+    """Refuse options that change nothing of what is asked for.
+
+    reasons: name of an option, or of the group that it belongs to -> where it has no effect, and what to do. Raises
+    UserError for one that was typed.
+    """
+    for word in typed():
+        group = _name(word).partition(".")[0]
+        if group in reasons:
+            raise UserError(f"{word} has no effect {reasons[group]}")
+
+
 def refuse_passed_on(options: Mapping[str, str]) -> None:
     """Refuse options that only pass on what another one says, for the sake of networks that ask for them.
 
     options: such an option -> the one that says it. Raises UserError for one that was typed.
     """
     for word in typed():
-        name, _, value = word.lstrip("+").partition("=")
-        if name in options:
-            raise UserError(f"{word} is no option here: say {options[name]}={value}")
+        if (name := _name(word)) in options:
+            raise UserError(f"{word} is no option here: say {options[name]}={word.partition('=')[2]}")
+
+
+def _name(word: str) -> str:
+    """The option that a word is about, whether it sets, adds or takes it away."""
+    return word.lstrip("+~").partition("=")[0]

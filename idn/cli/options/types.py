@@ -40,14 +40,18 @@ def check_typed(overrides: Iterable[Override], default: DictConfig) -> None:
         name, value = override.key_or_group, override.value()
         usual = selected(default, name)
         several = isinstance(value, list | dict)
-        if isinstance(usual, ListConfig) and name.startswith("optim.") and len(_listed(value)) != len(usual):
-            raise UserError(f"{name}={shown(value)} is no list of {len(usual)} numbers, such as {shown(list(usual))}")
         if several and isinstance(usual, bool | int | float) and name not in NUMBER_OR_WORD:
             raise UserError(
                 f"{name}={shown(value)} is more than one value: it is {shown(usual)} where nothing is given"
             )
         if "${" in str(value) or override.is_delete():
             continue
+        if (
+            isinstance(usual, ListConfig)
+            and name.startswith("optim.")
+            and (not isinstance(value, list) or len(value) != len(usual))
+        ):
+            raise UserError(f"{name}={shown(value)} is no list of {len(usual)} numbers, such as {shown(list(usual))}")
         if isinstance(usual, bool) and not isinstance(value, bool):
             if isinstance(value, str | float) or not name.startswith(FOREIGN):
                 raise UserError(f"{name}={shown(value)} is neither true nor false")
@@ -60,11 +64,6 @@ def check_typed(overrides: Iterable[Override], default: DictConfig) -> None:
             raise UserError(f"{name}={value} is not a number: it is {usual} where nothing is given")
         if isinstance(usual, int) and isinstance(value, float) and not value.is_integer():
             raise UserError(f"{name}={value} is not a whole number: it is {usual} where nothing is given")
-
-
-def _listed(value: Any) -> list[Any]:
-    """A value that is a list; an empty one for any other."""
-    return value if isinstance(value, list) else []
 
 
 def check_ranges(config: DictConfig) -> None:

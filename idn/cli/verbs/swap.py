@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from idn.cli.instantiate import build
-from idn.cli.options.typed import refuse_passed_on, typed
+from idn.cli.options.typed import refuse_passed_on, refuse_useless
 from idn.cli.verbs.students import tell_size
 from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_bool, require_int, require_number, require_one_of
@@ -35,7 +35,7 @@ def swap(cfg: DictConfig) -> None:
     _check(cfg)
     target, out = _target(cfg), Path(str(cfg.out))
     photo = target.is_file() and is_photo(target)
-    _check_effects(cfg, photo, target.is_dir())
+    _check_effects(cfg, target, photo)
     device = choose_device(cfg.device)
     model = _model(cfg, device, photo)
     if cfg.drawn:
@@ -194,24 +194,19 @@ def _check(cfg: DictConfig) -> None:
         require_one_of("picture_format", cfg.picture_format, WRITTEN)
 
 
-def _check_effects(cfg: DictConfig, photo: bool, folder: bool) -> None:
+def _check_effects(cfg: DictConfig, target: Path, photo: bool) -> None:
     """Raise UserError for an option that was typed and changes nothing of what is asked for."""
-    if photo:
-        useless, why = ("encoding", "following"), f"on a photograph such as target={cfg.target}"
-    elif not folder:
-        useless, why = ("picture_format", "picture_quality"), f"on a video such as target={cfg.target}"
-    else:
-        useless, why = (), ""
-    reasons = dict.fromkeys(useless, why)
-    if cfg.like is None:
-        reasons["threshold"] = "without like=PHOTO"
-    else:
-        reasons["faces"] = "beside like, which finds the people"
     refuse_passed_on({"data.size": "size"})
-    for word in typed():
-        name = word.lstrip("+~").partition("=")[0].partition(".")[0]
-        if name in reasons:
-            raise UserError(f"{word} has no effect {reasons[name]}: leave it out")
+    reasons = {}
+    if photo:
+        reasons = dict.fromkeys(("encoding", "following", "resume"), f"on {target}, a photograph: leave it out")
+    elif not target.is_dir():
+        reasons = dict.fromkeys(("picture_format", "picture_quality"), f"on {target}, a video: leave it out")
+    if cfg.like is None:
+        reasons["threshold"] = "without like=PHOTO: add that, or leave it out"
+    else:
+        reasons["faces"] = "beside like, which finds the people: leave one of the two out"
+    refuse_useless(reasons)
 
 
 def _model(cfg: DictConfig, device: "torch.device", photo: bool) -> "Model":

@@ -62,6 +62,8 @@ def test_a_part_of_a_part_is_named_whole() -> None:
     [
         ("train", ["loss.weights.pixel=2.5", "loss.weights.mask=3", "trainer.gradient_clip_val=null"]),
         ("train", ["trainer.max_steps=1e3", "trainer.devices=auto", "trainer.precision=16", "student.rates=null"]),
+        ("train", ["optim.betas=[0.5,0.9]"]),
+        ("train", ["~optim.betas"]),
         ("bench", ["seconds=0.5"]),
         ("export", ["floor.int8=27.5"]),
     ],

@@ -92,6 +92,7 @@ def test_what_cannot_be_is_said_before_anything_is_drawn(words: list[str], said:
         ("encoding.crf=23", "crop.png"),
         ("+encoding.options.preset=slow", "crop.png"),
         ("following.smooth=false", "crop.png"),
+        ("resume=true", "crop.png"),
         ("picture_quality=90", "clip.mp4"),
         ("picture_format=png", "clip.mp4"),
         ("threshold=0.5", "crop.png"),

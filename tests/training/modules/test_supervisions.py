@@ -185,16 +185,16 @@ def test_all_networks_of_mobilefsgan_learn_from_triplets_and_a_resumed_run_is_th
 
     whole, first, second = module(), module(), module()
     before = {key: value.clone() for key, value in whole.state_dict().items()}
-    trainer = quiet_trainer(tmp_path, 2, enable_checkpointing=False)
+    trainer = quiet_trainer(tmp_path, 4, enable_checkpointing=False)
     start(trainer, whole, triplets, None)
     learning = [key for key, parameter in whole.named_parameters() if parameter.requires_grad]
     still = [key for key in learning if torch.equal(before[key], whole.state_dict()[key])]
     assert [key for key in still if not key.endswith(("judge.bias", "norms.0.bias"))] == []
     assert {"val/loss_identity_quarter", "val/loss_reconstruction", "val/swap_gain"} <= set(trainer.callback_metrics)
-    half = quiet_trainer(tmp_path, 1, enable_checkpointing=False)
+    half = quiet_trainer(tmp_path, 2, enable_checkpointing=False)
     start(half, first, triplets, None)
     half.save_checkpoint(tmp_path / "half.ckpt")
-    start(quiet_trainer(tmp_path, 2, enable_checkpointing=False), second, triplets, tmp_path / "half.ckpt")
+    start(quiet_trainer(tmp_path, 4, enable_checkpointing=False), second, triplets, tmp_path / "half.ckpt")
     for key, value in whole.network.state_dict().items():
         torch.testing.assert_close(second.network.state_dict()[key], value, msg=key)
 
