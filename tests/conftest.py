@@ -42,6 +42,7 @@ from idn.training.optimization.schedules import warmup_cosine
 from idn.types import EncoderDescription, IdentityFeatures, SwapBatch
 from teachers.base import FrozenTeacher
 from teachers.without_weights.procedural import ProceduralTeacher
+from tests.bars import open_bars
 
 gc.disable()  # while modules are imported and tests collected: see pytest_collection_finish
 
@@ -84,6 +85,13 @@ def handlers_as_before() -> Iterator[None]:
     for number in left:
         signal.signal(number, before[number])
     assert not left, f"handlers that were left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def bars_are_closed() -> Iterator[None]:
+    """Name the test that leaves a progress bar behind: it would draw itself once more into what a later one reads."""
+    yield
+    assert open_bars() == 0, "a progress bar was left open"
 
 
 class TinyEncoder(Frozen):

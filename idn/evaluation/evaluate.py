@@ -3,8 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -104,12 +104,13 @@ class Evaluation:
         parts = Parts(self.out)
         judge = Judge(gallery, self.pair_set.names)
         timeline = Timeline(self.pair_set.runs)
-        for number, rows in self._chunks("judging"):
-            if not parts.done(number):
-                parts.write(number, self._judged(rows, judge, timeline))
+        with closing(self._chunks("judging")) as chunks:
+            for number, rows in chunks:
+                if not parts.done(number):
+                    parts.write(number, self._judged(rows, judge, timeline))
         return protocol
 
-    def _chunks(self, what: str) -> Iterator[tuple[int, range]]:
+    def _chunks(self, what: str) -> Generator[tuple[int, range], None, None]:
         """The chunks with the numbers of their pairs, and a bar that shows how far it is."""
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -128,16 +129,20 @@ class Evaluation:
         """What the recogniser sees in sources and targets, kept in the folder with the targets' features."""
         kept = KeptGallery(self.out, self._gallery_key())
         if not kept.whole:
-            for number, rows in self._chunks("looking"):
-                if not kept.has(number):
-                    start = time.perf_counter()
-                    batch = self._load(rows).batch
-                    source, target = self.recogniser(batch.source), self.recogniser(batch.target)
-                    features = self._features(batch.target, target)
-                    look = Look(source.embedding, target.embedding, features)
-                    kept.keep(number, look, time.perf_counter() - start)
+            with closing(self._chunks("looking")) as chunks:
+                for number, rows in chunks:
+                    if not kept.has(number):
+                        kept.keep(number, *self._looked(rows))
             kept.join(self.chunks)
         return kept.read()
+
+    def _looked(self, rows: range) -> tuple[Look, float]:
+        """What is seen in a chunk, and how many seconds that took."""
+        start = time.perf_counter()
+        batch = self._load(rows).batch
+        source, target = self.recogniser(batch.source), self.recogniser(batch.target)
+        look = Look(source.embedding, target.embedding, self._features(batch.target, target))
+        return look, time.perf_counter() - start
 
     def _gallery_key(self) -> str:
         facts = [self.pair_set.digest(), self.pair_set.size, self.pair_set.template, checksum(self.recogniser)]

@@ -3,7 +3,8 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,10 +163,14 @@ def _run(folder: Path, settings: Settings, jobs: Jobs, workers: int, total: int,
     started, fresh = time.monotonic(), not (folder / MANIFEST).is_file()
     lines = JsonLines(folder / MANIFEST)
     try:
-        with refused_disk("dst", folder, "all triplets so far"), one_thread():
+        with (
+            refused_disk("dst", folder, "all triplets so far"),
+            one_thread(),
+            closing(_tracked(_all(jobs, workers), total - len(jobs), total)) as found,
+        ):
             if fresh:
                 lines.append(asdict(settings))
-            for record in _tracked(_all(jobs, workers), total - len(jobs), total):
+            for record in found:
                 if isinstance(record, OSError):
                     raise record
                 lines.append(record.as_line())
@@ -191,7 +196,7 @@ def _all(jobs: Jobs, workers: int) -> Iterator[Record | OSError]:
         raise UserError(f"{said}run again with fewer workers") from error
 
 
-def _tracked(found: Iterator[Record | OSError], done: int, total: int) -> Iterator[Record | OSError]:
+def _tracked(found: Iterator[Record | OSError], done: int, total: int) -> Generator[Record | OSError, None, None]:
     """Pass on what the jobs answer, behind a progress bar that counts those of earlier runs as done."""
     columns = (TextColumn("triplets"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

@@ -12,6 +12,7 @@ from idn.evaluation.compare import compare
 from idn.evaluation.parts import Parts
 from idn.evaluation.report.report import write_report
 from idn.evaluation.report.summary import read_judged
+from tests.bars import open_bars
 from tests.evaluation.test_evaluate import Mixed, Noise, evaluation
 from tests.raising import raises
 
@@ -136,8 +137,9 @@ def test_a_stop_while_looking_loses_no_more_than_a_chunk(tmp_path: Path, whole: 
                 raise KeyboardInterrupt
             return super().load(rows)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stop:
         small(tmp_path, pair_set=Stopping(count=FEW))
+    assert stop.tb and open_bars() == 0
     assert [path.name for path in (tmp_path / "looked").iterdir()] == ["000000.safetensors"]
     small(tmp_path, pair_set=Stopping(count=FEW))
     assert Stopping.asked == 3 + 1 + 1 + 2, "the first try, one chunk to look at, two to judge"

@@ -25,6 +25,7 @@ from idn.evaluation.report.examples import failures
 from idn.evaluation.report.report import write_report
 from idn.evaluation.report.summary import read_judged
 from idn.types import IdentityFeatures, SwapBatch
+from tests.bars import open_bars
 from tests.conftest import TinyEncoder
 
 SIZE, COUNT = 48, 30
@@ -176,8 +177,9 @@ def test_a_strip_shows_source_target_and_every_method(finished: Path) -> None:
 
 def test_a_stopped_evaluation_goes_on_and_ends_alike(finished: Path, tmp_path: Path) -> None:
     usual = [Mixed("whole", 1.0), Mixed("most", 0.7, spoil="t5"), Mixed("little", 0.2)]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stop:
         evaluation(tmp_path, [*usual, Stopped("copy", 0.0)]).run()
+    assert stop.tb and open_bars() == 0
     assert sum(Parts(tmp_path).done(number) for number in range(4)) == 2
     with pytest.raises(UserError, match="was stopped: 2 of 4 parts are missing"):
         write_report(tmp_path)

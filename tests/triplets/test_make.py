@@ -29,6 +29,7 @@ from idn.triplets.make import TripletReport, make_triplets
 from idn.triplets.photographs import FaceSource, Photographs
 from idn.triplets.pictures import link
 from idn.types import IdentityFeatures
+from tests.bars import open_bars
 from tests.raising import raises
 from tests.triplets.conftest import AverageLandmarks, MiddleDetector, drawn
 
@@ -138,8 +139,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(whole: Path, photos: Path, tmp_
 
     work = photographs(photos)
     work.__class__ = Stopped
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stop:
         made(tmp_path / "again", people(), work)
+    assert stop.tb and open_bars() == 0
     assert "4 of 10 jobs are done" in capsys.readouterr().err
     with (tmp_path / "again" / MANIFEST).open("a") as file:
         file.write('{"job": "torn')

@@ -3,7 +3,8 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -107,7 +108,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.1f} images/s" if task.speed else "")
 
 
-def _tracked(found: Iterator[Record | OSError], done: int, total: int) -> Iterator[Record | OSError]:
+def _tracked(found: Iterator[Record | OSError], done: int, total: int) -> Generator[Record | OSError, None, None]:
     """Pass on what became of the photographs, behind a progress bar that counts those of earlier runs as done."""
     columns = (
         TextColumn("aligning"),
@@ -206,7 +207,7 @@ def align_folder(
     make_writable("dst", target)
     made = align_all(Aligner(source, target, waiting, detector, options), workers, where)
     report = AlignReport(target, len(found.names), len(found.names) - len(waiting), others=left_out(found))
-    _write(writer, _tracked(made, report.resumed, report.photos), found.names, report)
+    _write(writer, made, found.names, report)
     if report.counts["ok"] >= MANY:
         time.sleep(_REST)
         open_index(target)
@@ -220,11 +221,16 @@ def _waiting(photos: list[str], records: list[Record], suffix: str) -> list[tupl
     return [(photo, names[photo]) for photo in photos if photo not in done]
 
 
-def _write(writer: ManifestWriter, found: Iterator[Record | OSError], photos: list[str], report: AlignReport) -> None:
+def _write(writer: ManifestWriter, made: Iterator[Record | OSError], photos: list[str], report: AlignReport) -> None:
     """Note what became of every photograph, and print it. Raises OptionError for a crop that cannot be written."""
     written, started = report.resumed, time.monotonic()
     try:
-        with refused_disk("dst", report.folder, "all crops so far"), writer, one_thread():
+        with (
+            refused_disk("dst", report.folder, "all crops so far"),
+            writer,
+            one_thread(),
+            closing(_tracked(made, report.resumed, report.photos)) as found,
+        ):
             for record in found:
                 if isinstance(record, OSError):
                     raise record

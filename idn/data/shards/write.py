@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from idn.data.kept_index import open_index
 from idn.errors import OptionError
@@ -62,11 +62,14 @@ def write_shards(src: str, dst: str, megabytes: int = 64) -> Written:
     index = open_index(root)
     places = torch.zeros(len(index.names), 3, dtype=torch.long)
     sizes: list[int] = []
-    with refused_disk("dst", Path(str(dst)), "no shards"), tempfile.TemporaryDirectory() as folder:
+    with (
+        refused_disk("dst", Path(str(dst)), "no shards"),
+        tempfile.TemporaryDirectory() as folder,
+        Progress(console=Console(stderr=True), transient=True) as progress,
+    ):
         draft = Path(folder, "shard.tar")
-        names = track(index.names, "packing", len(index.names), console=Console(stderr=True), transient=True)
         packing = _Packing(root, megabytes * MEGABYTE, draft)
-        for number, name in enumerate(names):
+        for number, name in enumerate(progress.track(index.names, description="packing")):
             if packing.full(name):
                 sizes.append(_close(packing, dst, len(sizes)))
             places[number] = torch.tensor([len(sizes), *packing.add(name)])

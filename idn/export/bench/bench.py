@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 from idn.errors import OptionError, UserError
@@ -119,13 +119,14 @@ def _take_turns(subjects: Sequence[Request], rounds: int) -> tuple[dict[int, Out
     turns: list[list[Outcome]] = [[] for _ in subjects]
     failed: dict[int, str] = {}
     order = [index for _ in range(rounds) for index in range(len(subjects))]
-    for index in track(order, "measuring", console=Console(stderr=True)):
-        if index in failed:
-            continue
-        try:
-            turns[index].append(measured(subjects[index]))
-        except UserError as error:
-            failed[index] = str(error)
+    with Progress(console=Console(stderr=True)) as progress:
+        for index in progress.track(order, description="measuring"):
+            if index in failed:
+                continue
+            try:
+                turns[index].append(measured(subjects[index]))
+            except UserError as error:
+                failed[index] = str(error)
     whole = {index: outcomes for index, outcomes in enumerate(turns) if index not in failed}
     return {k: min(v, key=lambda outcome: outcome.median_ms) for k, v in whole.items()}, list(failed.values())
 

@@ -23,6 +23,7 @@ from idn.geometry.affine import transform_points
 from idn.geometry.templates import TEMPLATES, template_points
 from idn.geometry.warping import paste
 from idn.images import from_uint8
+from tests.bars import open_bars
 from tests.raising import raises
 
 SHARED = Path(__file__).parents[3] / "../shared"
@@ -343,8 +344,9 @@ CASES = SHARED / "cases"
 def test_an_interrupted_run_says_how_far_it_came(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stop:
         align_folder(str(photos), str(tmp_path / "out"), giving(Stub(stop_after=3)), size=64)
+    assert stop.tb and open_bars() == 0
     said = capsys.readouterr().err
     assert "stopped: 3 of 7 photographs are done, the same command goes on with the others" in said
 

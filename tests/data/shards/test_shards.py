@@ -21,6 +21,7 @@ from idn.data.shards.reader import ShardedCrops
 from idn.data.shards.write import write_shards
 from idn.errors import DamagedFile, OptionError
 from idn.types import SwapBatch, join_batches
+from tests.bars import open_bars
 from tests.raising import raises
 
 SIZE, PEOPLE = 32, 24
@@ -177,6 +178,17 @@ def test_loader_processes_share_one_copy(stored: str, tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0, 0, 0]
     path = next((tmp_path / "cache/idn/shards").rglob("shard-00000.tar"))
     assert path.stat().st_size == crops.sizes[0]
+
+
+def test_a_stop_closes_the_bar_and_leaves_no_index(crops: Path, tmp_path: Path, monkeypatch) -> None:
+    def stopped(packing: object, name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(write._Packing, "add", stopped)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        write_shards(str(crops), str(tmp_path / "shards"))
+    assert stop.tb and open_bars() == 0
+    assert not list(tmp_path.glob("shards/*.safetensors"))
 
 
 def test_damage_and_misuse_are_said(crops: Path, shards: Path, tmp_path: Path) -> None:

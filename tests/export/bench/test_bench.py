@@ -19,6 +19,7 @@ from idn.export.bench.bench import bench, measured
 from idn.export.bench.worker import Outcome, Request
 from idn.export.formats.pt2 import TorchExportFormat
 from idn.students.student_file import describe_student
+from tests.bars import open_bars
 from tests.export.conftest import student
 from tests.raising import raises
 
@@ -128,6 +129,16 @@ def test_what_cannot_be_measured_does_not_cost_the_rest(
             "swap.onnx",
             "swap.int8.onnx",
         }
+
+
+def test_a_stop_closes_the_bar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(request: Request) -> Outcome:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benching, "measured", answer)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        bench(folder, csv_path=None, machine="", **OPTIONS)
+    assert stop.tb and open_bars() == 0
 
 
 def test_a_choice_of_precision_leaves_the_other_files_out(folder: Path, asked: list[Request]) -> None:
