@@ -10,6 +10,13 @@ LARGEST_CROP = 8192
 """Pixels a side that no crop of a face has more of: a file that says so is damaged."""
 
 
+class Kept:
+    """Room for what frozen networks say of a batch that is shown again. Copies of the batch share it."""
+
+    def __init__(self) -> None:
+        self.said: Any = None
+
+
 class SwapBatch(NamedTuple):
     """N source-target pairs and what is known about them. S is the crop size; every image has the same framing."""
 
@@ -44,6 +51,8 @@ class SwapBatch(NamedTuple):
     the target in the others. None: nobody says."""
     targets_per_identity: int = 1
     """k: rows m * k to m * k + k - 1 show one picture as their source, so that whatever asks who that is asks once."""
+    kept: Kept | None = None
+    """What was said of these pairs when they were shown before; None for a batch that is shown once."""
 
     @property
     def sources(self) -> Tensor:
@@ -68,9 +77,9 @@ class SwapBatch(NamedTuple):
     def take(self, rows: int | slice | Tensor) -> "SwapBatch":
         """Some of the pairs: a slice or a tensor of their numbers, or one of them without its batch dimension.
 
-        Each of them counts as a pair with a source of its own.
+        Each of them counts as a pair with a source of its own, of which nothing is kept.
         """
-        return self._each(lambda field: field[rows])._replace(targets_per_identity=1)
+        return self._each(lambda field: field[rows])._replace(targets_per_identity=1, kept=None)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "SwapBatch":
         return SwapBatch(*(change(field) if isinstance(field, Tensor) else field for field in self))

@@ -197,7 +197,7 @@ def _student(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trai
         recogniser=_recogniser(cfg, data),
         start=cfg.start,
     )
-    return StudentRun(module, data)
+    return StudentRun(module, data.repeated(cfg.repeats))
 
 
 def _teacher(cfg: DictConfig, words: Sequence[str], out: Path, trainer: "pl.Trainer") -> "TeacherRun":

@@ -1,13 +1,14 @@
 """LightningDataModules: an endless training stream that can be entered anywhere, and a fixed validation set."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from idn.data.procedural import FaceRenderer, ProceduralSwaps
+from idn.data.repeats import WINDOW, ShownAgain, window
 from idn.errors import OptionError
 from idn.files.option_checks import require_int
 from idn.types import SwapBatch, join_batches
@@ -41,6 +42,8 @@ class StreamData(pl.LightningDataModule):
     of workers that cannot be.
     """
 
+    repeats: int = 1
+    """Steps in which a training batch is shown, see `SwapData.repeated`."""
     manifest: str | None = None
     """SHA-256 of names, landmarks and known contents of the pictures on disk that it shows, if it shows any."""
 
@@ -57,25 +60,36 @@ class StreamData(pl.LightningDataModule):
         require_int("workers", workers, 0)
         self.train, self.val, self.val_items = train, val, val_items
         self.batch_size, self.collate, self.workers = batch_size, collate, workers
-        self.entered = {"step": 0, "item": 0}
+        self.entered = {"step": 0, "item": 0, "shown": 0}
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Iterable[Any]:
         """Enter the stream where the trainer's step counter says; every process takes its own share."""
-        world, rank = self.trainer.world_size, self.trainer.global_rank
-        return self._loader(self.train, Endless(self._next_item() + rank, world))
+        world, rank, (item, shown) = self.trainer.world_size, self.trainer.global_rank, self._place()
+        loader, batches = self._loader(self.train, Endless(item + rank, world)), self.trainer.accumulate_grad_batches
+        if self.repeats == 1:
+            return loader
+        return ShownAgain(loader, self.repeats, WINDOW * batches, shown * batches)
 
-    def _next_item(self) -> int:
-        """The item of the training stream with which the next step begins, over all processes."""
+    def _place(self) -> tuple[int, int]:
+        """Where the next step begins: an item of the training stream, over all processes, and how many steps have been
+        taken since that item was first shown. The second is 0 unless batches are shown again.
+        """
         per_step = self.trainer.accumulate_grad_batches * (self.batch_size or 1) * self.trainer.world_size
-        return self.entered["item"] + (self.trainer.global_step - self.entered["step"]) * per_step
+        steps = self.entered["shown"] + self.trainer.global_step - self.entered["step"]
+        windows, shown = divmod(steps, window(self.repeats) * self.repeats)
+        return self.entered["item"] + windows * window(self.repeats) * per_step, shown
 
     def state_dict(self) -> dict[str, int]:
         """Where the stream is, for the run that continues this one."""
-        return {"step": self.trainer.global_step, "item": self._next_item()}
+        item, shown = self._place()
+        return {"step": self.trainer.global_step, "item": item, "shown": shown}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on where the earlier run was. Raises ValueError for a place that is not in the stream."""
-        entered = {name: state_dict[name] for name in ("step", "item")}
+        """Go on where the earlier run was, one that showed nothing again if it says nothing of that.
+
+        Raises ValueError for a place that is not in the stream.
+        """
+        entered = {name: state_dict[name] for name in ("step", "item")} | {"shown": state_dict.get("shown", 0)}
         if not all(isinstance(count, int) and count >= 0 for count in entered.values()):
             raise ValueError(f"no place in the stream of data: {entered}")
         self.entered = entered
@@ -124,6 +138,16 @@ class SwapData(StreamData):
         """The same loaders over other data sets: a copy, and this one stays as it is."""
         other = copy.copy(self)
         other.train, other.val = train, val
+        return other
+
+    def repeated(self, times: int) -> Self:
+        """The same loaders that show every training batch in `times` steps, see `ShownAgain`; a copy.
+
+        Raises OptionError for less than 1.
+        """
+        require_int("repeats", times, 1)
+        other = copy.copy(self)
+        other.repeats = times
         return other
 
 

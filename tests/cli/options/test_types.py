@@ -61,6 +61,9 @@ def refused(idn_cli, *words: str) -> str:
         ("data.same_ratio=-1", "data.same_ratio=-1 must be a number from 0 to 1"),
         ("data.val_batches=0", "data.val_batches=0 must be a whole number, at least 1"),
         ("data.workers=-1", "data.workers=-1 must be a whole number, at least 0"),
+        ("repeats=0", "repeats=0 must be a whole number, at least 1"),
+        ("repeats=1.5", "repeats=1.5 is not a whole number"),
+        ("repeats=null", "repeats=null must be a whole number, at least 1"),
         ("data.seed=1.5", "data.seed=1.5 is not a whole number"),
         (
             "data.template=mtcnn",
