@@ -2,7 +2,8 @@
 
     python benchmarks/whole_step.py [--steps 20] [option=value ...]      options as for `idn train`
 
-Prints a Markdown table of the median milliseconds per step and their share.
+Prints a Markdown table of the median milliseconds per step and their share. A batch that is shown in several steps is
+drawn, and frozen networks are asked about it, once: of these rows a step has a part.
 """
 
 import argparse
@@ -23,6 +24,15 @@ from idn.training.modules.swap_training import SwapTraining
 from idn.types import Prediction, Supervision, SwapBatch
 
 TIMES: dict[str, list[float]] = defaultdict(list)
+ONCE = (
+    "data: draw or load",
+    "encoder: sources",
+    "teacher",
+    "encoder: teacher's picture",
+    "perceptual: teacher's picture",
+    "trust",
+)
+"""Rows that every batch has once, in however many steps it is shown."""
 
 
 @contextmanager
@@ -65,7 +75,7 @@ def step(module: SwapTraining, optimizer: torch.optim.Optimizer, data: SwapData,
         weights = module.network.inject(faces.embedding, faces.features)
     with timed("student: IDN, forward"):
         out = module.network.swap(batch.target, weights)
-    image, mask, generated = leaves = [made.detach().requires_grad_() for made in out]
+    image, mask, generated = leaves = [made.detach().requires_grad_() for made in out[:3]]
     with timed("looks at the swap and the pasted face, forward"):
         made, needs = Prediction(image, mask=mask, generated=generated), module.objective.needs
         prediction = look(made, batch.face, answer, needs, module.encoder, module.perceptual)
@@ -74,7 +84,7 @@ def step(module: SwapTraining, optimizer: torch.optim.Optimizer, data: SwapData,
     with timed("backward: losses, perceptual, encoder"):
         total.backward()
     with timed("backward: student"):
-        reached = [(part, leaf.grad) for part, leaf in zip(out, leaves, strict=True) if leaf.grad is not None]
+        reached = [(part, leaf.grad) for part, leaf in zip(out[:3], leaves, strict=True) if leaf.grad is not None]
         torch.autograd.backward(*map(list, zip(*reached, strict=True)))
     with timed("optimizer, clipping"):
         torch.nn.utils.clip_grad_norm_(module.network.parameters(), 1.0)
@@ -97,9 +107,11 @@ def main() -> None:
     for index in range(arguments.steps + 3):
         step(module, optimizer, data, index, device)
     medians = {name: statistics.median(values[3:]) for name, values in TIMES.items()}
+    medians |= {name: medians[name] / data.repeats for name in ONCE}
     total = sum(medians.values())
     pairs = len(drawn(data, 0).target)
-    print(f"{describe()}; batch {pairs}, {data.size} px; {' '.join(options) or 'defaults'}\n")
+    shown = f"every batch in {data.repeats} steps"
+    print(f"{describe()}; batch {pairs}, {shown}, {data.size} px; {' '.join(options) or 'defaults'}\n")
     print("| part of a step | ms | share |\n|---|---:|---:|")
     for name, value in medians.items():
         print(f"| {name} | {value:.1f} | {value / total:.0%} |")
