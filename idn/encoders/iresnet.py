@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from idn.encoders.graph_walk import ForeignGraphError, GraphWalk
 from idn.encoders.input_crop import check_template, face_crop
 from idn.errors import ForeignFile, OptionError
-from idn.files.onnx_graph import OnnxGraph, OnnxNode, read_onnx
+from idn.files.onnx_graph import OnnxGraph, read_onnx
 from idn.files.tensors import load_strict, read_tensors
 from idn.frozen import Frozen, build_uninitialised
 from idn.images import to_pm1
@@ -157,10 +158,10 @@ def tensors_of_graph(graph: OnnxGraph, path: str | Path) -> dict[str, Tensor]:
     A BatchNorm that the export folded into a convolution or into the last layer becomes one that only adds what is left
     of it. path: named in errors. Raises UserError where the graph does something that an iResNet does not.
     """
-    walk = _Walk(graph)
+    walk = _Walk(graph, ("Identity", "Dropout", "Flatten", "Reshape", "Cast"))
     try:
         return walk.network()
-    except _ForeignGraphError as error:
+    except ForeignGraphError as error:
         raise ForeignFile(path, f"is no iResNet ({error}): choose an ArcFace network of insightface") from error
 
 
@@ -177,29 +178,11 @@ def _check_depth(tensors: dict[str, Tensor], depth: int, path: str | Path) -> No
     raise ForeignFile(path, f"holds iResNet-{meant}, not iResNet-{depth}: set depth={meant} or choose another file")
 
 
-class _ForeignGraphError(Exception):
-    """The graph is not that of an iResNet."""
-
-
-class _Walk:
-    """Follows the data through an exported iResNet and collects its weights. Names do not matter, only connections."""
-
-    _TRANSPARENT = ("Identity", "Dropout", "Flatten", "Reshape", "Cast")
-
-    def __init__(self, graph: OnnxGraph) -> None:
-        self.graph = graph
-        self.origin: dict[str, str] = {}
-        self.users: dict[str, list[OnnxNode]] = {}
-        self.tensors: dict[str, Tensor] = {}
-        for node in graph.nodes:
-            if node.kind in self._TRANSPARENT:
-                self.origin[node.outputs[0]] = self.source(node.inputs[0])
-                continue
-            for name in node.inputs:
-                self.users.setdefault(self.source(name), []).append(node)
+class _Walk(GraphWalk):
+    """Follows the data through an exported iResNet and collects its weights."""
 
     def network(self) -> dict[str, Tensor]:
-        """All weights. Raises _ForeignGraphError at the first node that does not belong."""
+        """All weights. Raises ForeignGraphError at the first node that does not belong."""
         x = self.conv(self.graph.inputs[0].name, "conv1", "bn1")
         x = self.prelu(x, "prelu")
         stage = index = 0
@@ -213,7 +196,7 @@ class _Walk:
         else:
             self.leave_bias("features", torch.zeros_like(self.tensors["fc.bias"]))
         if x != self.source(self.graph.outputs[0].name):
-            raise _ForeignGraphError("it goes on after the embedding")
+            raise ForeignGraphError("it goes on after the embedding")
         return self.tensors
 
     def block(self, x: str, name: str, starts: bool) -> str:
@@ -223,7 +206,7 @@ class _Walk:
             x = self.conv(x, f"{name}.downsample.0", f"{name}.downsample.1", 2)
         total = self.only(y, "Add")
         if {self.source(term) for term in total.inputs} != {x, y}:
-            raise _ForeignGraphError(f"{name} adds something else than its input")
+            raise ForeignGraphError(f"{name} adds something else than its input")
         return total.outputs[0]
 
     def conv(self, x: str, name: str, norm: str, stride: int = 1) -> str:
@@ -233,7 +216,7 @@ class _Walk:
         geometry = ([stride] * 2, [padding] * 4, [1, 1], 1)
         defaults = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1], "group": 1}
         if tuple(node.attributes.get(key, value) for key, value in defaults.items()) != geometry:
-            raise _ForeignGraphError(f"{name} has another stride or padding")
+            raise ForeignGraphError(f"{name} has another stride or padding")
         y = node.outputs[0]
         if len(node.inputs) > 2:
             self.leave_bias(norm, self.weight(node, 2))
@@ -264,21 +247,3 @@ class _Walk:
         values = (torch.ones_like(bias), bias, torch.zeros_like(bias), torch.full_like(bias, 1 - _EPS))
         for key, value in zip(("weight", "bias", "running_mean", "running_var"), values, strict=True):
             self.tensors[f"{norm}.{key}"] = value
-
-    def only(self, x: str, kind: str) -> OnnxNode:
-        found = self.users.get(x, [])
-        node = next((node for node in found if node.kind == kind), None)
-        if node is None:
-            raise _ForeignGraphError(
-                f"{kind} is expected after {x}, not {'/'.join(n.kind for n in found) or 'the end'}"
-            )
-        return node
-
-    def weight(self, node: OnnxNode, position: int) -> Tensor:
-        name = self.source(node.inputs[position]) if position < len(node.inputs) else None
-        if name not in self.graph.weights:
-            raise _ForeignGraphError(f"a {node.kind} has no fixed weights")
-        return self.graph.weights[name].float().clone()
-
-    def source(self, name: str) -> str:
-        return self.origin.get(name, name)

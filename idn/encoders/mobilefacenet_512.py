@@ -32,10 +32,11 @@ class ConvBlock(nn.Module):
         padding: int = 0,
         groups: int = 1,
         linear: bool = False,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)
-        self.bn: nn.Module = nn.BatchNorm2d(c_out)
+        self.bn: nn.Module = nn.BatchNorm2d(c_out, eps)
         self.prelu = None if linear else nn.PReLU(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
