@@ -1,6 +1,6 @@
-"""Showing batches more than once: drawing them, and asking frozen networks about them, costs as much as a step.
+"""Showing batches more than once: drawing them, and asking frozen networks about them, costs a third of a step.
 
-Data echoing, Choi et al. (arXiv:1907.05550).
+Data echoing, Choi et al. (arXiv:1907.05550). What is kept of a batch in between: `idn.training.modules.frozen_answers`.
 """
 
 from collections.abc import Iterable, Iterator

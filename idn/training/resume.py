@@ -1,4 +1,4 @@
-"""Starting a run, from the beginning or from a checkpoint of an earlier one."""
+"""Starting a run, from the beginning or from a checkpoint. `data.loaders.StreamData` knows where in the data it is."""
 
 import pickle
 import sys

@@ -19,8 +19,9 @@ from idn.metrics.swaps import SWAP_METRICS, ask_recogniser
 from idn.training.checkpoint_io import check_encoder, check_template, leave_out, note_encoder, note_template, refill
 from idn.training.modules.adversarial import Adversary, Player, Real, Verdicts, differentiate, update
 from idn.training.modules.finite_guard import FiniteGuard
+from idn.training.modules.frozen_answers import FrozenAnswers
 from idn.training.modules.needs import demand_met, leave_out_lacking, look, predict
-from idn.training.modules.observed import Observed, Said, seen_swaps
+from idn.training.modules.observed import Observed, seen_swaps
 from idn.training.modules.supervision import Supervisor, terms_of_both
 from idn.training.optimization.ema import MovingAverage
 from idn.training.optimization.optimizers import Build, gradient_scaler, rated, stepwise, unfused
@@ -140,7 +141,7 @@ class SwapTraining(FiniteGuard):
         )
         return Observed(source, supervised, prediction, supervision, verdicts.real)
 
-    def _said(self, batch: SwapBatch) -> Said:
+    def _said(self, batch: SwapBatch) -> FrozenAnswers:
         """What the frozen networks say of a batch; of one that is shown again, what they said the first time."""
         if batch.kept is None:
             return self._ask(batch)
@@ -149,13 +150,13 @@ class SwapTraining(FiniteGuard):
         return batch.kept.said
 
     @torch.no_grad()
-    def _ask(self, batch: SwapBatch) -> Said:
+    def _ask(self, batch: SwapBatch) -> FrozenAnswers:
         needs, faces = self.objective.needs, self._identify(batch)
         source = faces.repeated(batch.targets_per_identity)
         supervised = self.supervisor.supervise(batch, source, self.encoder, self._reads_answer())
         maps = self.perceptual(supervised.answer, supervised.seen) if "perceptual" in needs else ()
         of_target = self._maps_of(batch.target) if "target_perceptual" in needs else ()
-        return Said(faces, source, supervised._replace(seen=None), maps, of_target)
+        return FrozenAnswers(faces, source, supervised._replace(seen=None), maps, of_target)
 
     def _identify(self, batch: SwapBatch) -> IdentityFeatures:
         """Who the sources are, each once, the embedding in single precision; nothing compares their early maps."""
