@@ -126,5 +126,9 @@ def extra_advice(extra: str) -> str:
     return f"`pip install '.[{extra}]'` in the checkout"
 
 
+class TornStep(KeyboardInterrupt):
+    """Ctrl-C for the second time, in the middle of a step: what that leaves behind is no state to go on from."""
+
+
 class Hopeless(Exception):
     """A run of a sweep that was ended early because others were better at the same step. Nothing is wrong with it."""

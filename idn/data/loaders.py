@@ -9,12 +9,17 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from idn.data.procedural import FaceRenderer, ProceduralSwaps
 from idn.data.repeats import WINDOW, ShownAgain, window
-from idn.errors import OptionError
+from idn.errors import OptionError, UserError
 from idn.files.option_checks import require_int
 from idn.types import SwapBatch, join_batches
 
 VALIDATION_SEED = 1_000_003
 """Added to the seed for held-out people, so that no training item repeats them."""
+
+
+START = {"step": 0, "item": 0, "shown": 0, "repeats": 1, "per_step": 0}
+"""Where a training stream begins: the step and the item with which a window begins, the steps in which it was shown,
+and how often it shows its batches and how many items a step takes, where such a window has been begun."""
 
 
 class Endless(Sampler[int]):
@@ -60,7 +65,7 @@ class StreamData(pl.LightningDataModule):
         require_int("workers", workers, 0)
         self.train, self.val, self.val_items = train, val, val_items
         self.batch_size, self.collate, self.workers = batch_size, collate, workers
-        self.entered = {"step": 0, "item": 0, "shown": 0}
+        self.entered = dict(START)
 
     def train_dataloader(self) -> Iterable[Any]:
         """Enter the stream where the trainer's step counter says; every process takes its own share."""
@@ -74,22 +79,36 @@ class StreamData(pl.LightningDataModule):
         """Where the next step begins: an item of the training stream, over all processes, and how many steps have been
         taken since that item was first shown. The second is 0 unless batches are shown again.
         """
-        per_step = self.trainer.accumulate_grad_batches * (self.batch_size or 1) * self.trainer.world_size
-        steps = self.entered["shown"] + self.trainer.global_step - self.entered["step"]
-        windows, shown = divmod(steps, window(self.repeats) * self.repeats)
-        return self.entered["item"] + windows * window(self.repeats) * per_step, shown
+        repeats, per_step = self.repeats, self._per_step()
+        item, shown, before = self.entered["item"], self.entered["shown"], self.entered["repeats"]
+        if (before, self.entered["per_step"]) != (
+            repeats,
+            per_step,
+        ):  # a window of others: go on after what it has drawn
+            item, shown = item + min(shown, window(before)) * self.entered["per_step"], 0
+        steps = shown + self.trainer.global_step - self.entered["step"]
+        if steps < 0:
+            raise UserError("the checkpoint's place in the data lies after its step, it is damaged: resume another one")
+        windows, shown = divmod(steps, window(repeats) * repeats)
+        return item + windows * window(repeats) * per_step, shown
+
+    def _per_step(self) -> int:
+        """Items that all processes take for a step."""
+        return self.trainer.accumulate_grad_batches * (self.batch_size or 1) * self.trainer.world_size
 
     def state_dict(self) -> dict[str, int]:
         """Where the stream is, for the run that continues this one."""
         item, shown = self._place()
-        return {"step": self.trainer.global_step, "item": item, "shown": shown}
+        counted = {"repeats": self.repeats, "per_step": self._per_step()}
+        return {"step": self.trainer.global_step, "item": item, "shown": shown} | counted
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Go on where the earlier run was, one that showed nothing again if it says nothing of that.
 
         Raises ValueError for a place that is not in the stream.
         """
-        entered = {name: state_dict[name] for name in ("step", "item")} | {"shown": state_dict.get("shown", 0)}
+        entered = {name: state_dict[name] for name in ("step", "item")}
+        entered |= {name: state_dict.get(name, usual) for name, usual in START.items() if name not in entered}
         if not all(isinstance(count, int) and count >= 0 for count in entered.values()):
             raise ValueError(f"no place in the stream of data: {entered}")
         self.entered = entered

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from idn.data.loaders import SwapData
 from idn.data.repeats import WINDOW, ShownAgain
-from idn.errors import OptionError
+from idn.errors import OptionError, UserError
 from idn.types import Kept, SwapBatch, join_batches
 from tests.conftest import SIZE, Colours, quiet_trainer
 from tests.raising import raises
@@ -83,9 +83,19 @@ def test_processes_share_every_batch_that_is_shown() -> None:
     assert after == alone[2 * (WINDOW + 1) :], "another number of processes goes on with the same pairs in every step"
 
 
+@pytest.mark.parametrize("other", [{"times": 1}, {"times": 2}, {"times": 3, "accumulate_grad_batches": 2}])
+@pytest.mark.parametrize("steps", [1, 3, 5, 11, 12, 14])
+def test_another_way_of_showing_begins_after_the_last_batch_that_was_drawn(steps: int, other: dict[str, int]) -> None:
+    before, state, _ = shown(steps, times=3)
+    after, _, _ = shown(2, steps, state, **other)
+    assert after[0] == [max(max(items) for items in before) + 1]
+
+
 def test_a_state_of_before_shows_nothing_again_and_bad_ones_are_refused() -> None:
     seen, _, _ = shown(2, 7, {"step": 7, "item": 20})
     assert seen == [[20], [21]]
+    with raises(UserError, "damaged"):
+        shown(1, 7, {"step": 9, "item": 0})
     with pytest.raises(ValueError, match="no place"):
         shown(1, 0, {"step": 0, "item": 0, "shown": -1})
     with raises(OptionError, argument="repeats", value=0):
@@ -94,7 +104,8 @@ def test_a_state_of_before_shows_nothing_again_and_bad_ones_are_refused() -> Non
 
 def test_once_is_a_plain_loader_that_keeps_nothing() -> None:
     seen, state, _ = shown(5, times=1)
-    assert seen == [[0], [1], [2], [3], [4]] and state == {"step": 5, "item": 5, "shown": 0}
+    assert seen == [[0], [1], [2], [3], [4]]
+    assert state == {"step": 5, "item": 5, "shown": 0, "repeats": 1, "per_step": 1}
     data = SwapData(Counted(), Colours(1), 1, SIZE, "ffhq")
     assert data.repeated(3).repeats == 3 and data.repeats == 1
     batch = Colours(0)[0]

@@ -105,7 +105,7 @@ def test_a_run_goes_on_after_the_last_item_with_any_number_of_processes(batch: i
 
 
 def test_a_checkpoint_says_where_in_the_stream_it_is() -> None:
-    assert shares(2, 4, 3)[1] == {"step": 4, "item": 24, "shown": 0}
+    assert shares(2, 4, 3)[1] == {"step": 4, "item": 24, "shown": 0, "repeats": 1, "per_step": 6}
 
 
 def trainer(**options: Any) -> pl.Trainer:

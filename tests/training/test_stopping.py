@@ -58,6 +58,27 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def press() -> None:
+    """Ctrl-C."""
+    signal.raise_signal(signal.SIGINT)
+
+
+class Pressed(pl.Callback):
+    """Ctrl-C in the middle of a forward pass, `times` times, when a step has been reached."""
+
+    def __init__(self, step: int, times: int = 1) -> None:
+        self.step, self.left = step, times
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        def hook(*_: Any) -> None:
+            if trainer.global_step == self.step and trainer.training:
+                while self.left:
+                    self.left -= 1
+                    press()
+
+        module.network.idn.register_forward_hook(hook)
+
+
 def break_off() -> None:
     """As a loader process does that was asked to terminate with us."""
     os.kill(os.getpid(), signal.SIGTERM)
@@ -108,6 +129,31 @@ def test_a_run_that_is_stopped_saves_says_how_to_go_on_and_goes_on_exactly(
         told = [(tmp_path / "a/metrics.csv").read_text(), uninterrupted["curve"]]
         assert told[0] == told[1] and len(told[0].splitlines()) == 1 + 6 + 2, "each step once, each validation once"
     assert not good.exists(), "the run is beyond that"
+
+
+def test_ctrl_c_within_a_step_lets_it_come_to_its_end(
+    tmp_path: Path, make_module: Make, make_data: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path / "a", make_module(), make_data(), Pressed(3))
+    good = tmp_path / "a" / LAST_GOOD
+    assert (
+        stop.value.code == 130 and f"stopped at step 4: the same command with resume={good}" in capsys.readouterr().err
+    )
+    resumed = run(tmp_path / "a", make_module(), make_data(), resume=good).state_dict()
+    for key, value in run(tmp_path / "b", make_module(), make_data()).state_dict().items():
+        assert torch.equal(resumed[key], value), key
+    assert (tmp_path / "a/metrics.csv").read_text() == (tmp_path / "b/metrics.csv").read_text()
+
+
+def test_a_second_ctrl_c_stops_at_once_and_keeps_the_state_before(
+    tmp_path: Path, make_module: Make, make_data: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, make_module(), make_data(), Pressed(3, times=2), every=2)
+    assert stop.value.code == 130 and not (tmp_path / LAST_GOOD).exists()
+    assert f"stopped at step 3: the same command with resume={tmp_path / LAST} goes on" in capsys.readouterr().err
+    assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] in (2, 3)
 
 
 def test_one_that_is_stopped_before_its_first_step_says_so(

@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from idn.errors import Hopeless
+from idn.errors import Hopeless, TornStep
 from idn.files.option_checks import require_int
 from idn.files.run_folder import LAST, LAST_GOOD
 from idn.training.checkpoint_io import save_alone
@@ -94,8 +94,8 @@ class SaveOnError(pl.Callback):
         self.began = trainer.global_step
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Save, unless nothing was learned, the weights themselves are broken, or nobody wants them any more."""
-        if isinstance(exception, Hopeless):
+        """Save, unless nothing was learned, the weights or the step are broken, or nobody wants them any more."""
+        if isinstance(exception, Hopeless | TornStep):
             return
         if self.began is None or trainer.global_step == self.began or trainer.state.fn != "fit":
             return
