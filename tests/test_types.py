@@ -3,7 +3,7 @@
 import torch
 from lightning_fabric.utilities import move_data_to_device
 
-from idn.types import IdentityFeatures, SwapBatch, join_batches
+from idn.types import IdentityFeatures, Kept, SwapBatch, join_batches
 from tests.raising import raises
 
 
@@ -15,11 +15,12 @@ def pairs() -> SwapBatch:
 
 
 def test_pairs_move_as_a_whole_and_what_is_absent_stays_so() -> None:
-    batch = pairs()
+    batch = pairs()._replace(kept=Kept())
     for moved in (batch.to("meta"), batch.to(torch.device("meta")), move_data_to_device(batch, torch.device("meta"))):
         assert isinstance(moved, SwapBatch)
         assert moved.targets_per_identity == 2
-        for name, before in list(batch._asdict().items())[:-1]:
+        assert moved.kept is batch.kept
+        for name, before in list(batch._asdict().items())[:-2]:
             after = getattr(moved, name)
             assert (after is None) == (before is None), name
             assert before is None or (after.is_meta and after.shape == before.shape and after.dtype == before.dtype)

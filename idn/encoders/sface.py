@@ -152,7 +152,8 @@ class _Walk(GraphWalk):
         """The one input that is read; files list weights among them whose values they keep elsewhere."""
         read = [value for value in self.graph.inputs if value.name in self.users]
         if [value.shape[1:] for value in read] != [(3, _SIZE, _SIZE)]:
-            raise ForeignGraphError(f"its inputs are {', '.join(str(value.shape) for value in read) or 'none'}")
+            shapes = [str(value.shape) for value in read[:3]] + [f"{len(read) - 3} more"] * (len(read) > 3)
+            raise ForeignGraphError(f"its inputs are {', '.join(shapes) or 'none'}")
         return read[0].name
 
     def step(self, x: str, kind: str, weights: Sequence[int], **wanted: object) -> OnnxNode:

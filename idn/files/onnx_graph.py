@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from idn.errors import DamagedFile, FileError, MissingExtra, MissingFile
+from idn.files.remote import local
 
 
 class OnnxValue(NamedTuple):
@@ -36,7 +37,7 @@ class OnnxGraph(NamedTuple):
 
 
 def read_onnx(path: str | Path) -> OnnxGraph:
-    """Read an ONNX file. Nothing in it is executed; weights outside the file are not read.
+    """Read an ONNX file, or the one behind a URL. Nothing in it is executed; weights outside the file are not read.
 
     Half-precision weights stay so. Raises UserError if the file is missing, cut short or no ONNX, keeps its weights in
     other files, or the `onnx` extra is not installed.
@@ -46,7 +47,7 @@ def read_onnx(path: str | Path) -> OnnxGraph:
         from onnx import numpy_helper
     except ModuleNotFoundError as error:
         raise MissingExtra("ONNX files need", "onnx") from error
-    path = Path(path)
+    path = local(path)
     if not path.is_file():
         raise MissingFile(path, "is not a file: check the path")
     try:

@@ -190,7 +190,7 @@ def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> Non
 
     A prefix before every key is no difference, see `strip_prefix`. Raises UnfitTensors, and changes nothing, if a key
     is missing, unknown or of another shape. BatchNorm's counter "num_batches_tracked" alone may be missing: older
-    PyTorch and Paddle do not write it.
+    PyTorch and Paddle do not write it. Raises UserError for numbers that are not finite and for variances below 0.
     """
     expected = module.state_dict()
     tensors = strip_prefix(tensors, expected)
@@ -205,7 +205,16 @@ def load_strict(module: nn.Module, tensors: dict[str, Tensor], what: str) -> Non
         hint = "the file seems to hold another network" if foreign else "choose the file that belongs to this network"
         sentence = f"{what} does not fit {type(module).__name__}: {unfit}: {hint}"
         raise UnfitTensors(sentence, unfit.missing, unfit.extra, list(unfit.misshaped))
+    if broken := [key for key, tensor in tensors.items() if _broken(key, tensor)]:
+        raise UserError(f"{what} is damaged: no network has such numbers ({_some(broken)}): get it again")
     module.load_state_dict({**{key: expected[key] for key in optional}, **tensors})
+
+
+def _broken(key: str, tensor: Tensor) -> bool:
+    """Whether there are numbers that are not finite, or variances below 0."""
+    if not tensor.is_floating_point():
+        return False
+    return not bool(tensor.isfinite().all()) or (key.endswith("running_var") and bool((tensor < 0).any()))
 
 
 def _some(names: Iterable[str]) -> str:

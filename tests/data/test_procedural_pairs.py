@@ -35,7 +35,8 @@ def test_swaps_fill_every_field(faces: FaceRenderer) -> None:
     batch = ProceduralSwaps(faces, SIZE, 5, seed=0)[0]
     kept = {"cached_answer", "cached_cosine", "cached_quality"}  # only a teacher's cache knows these
     edited = {"truth_known", "source_is_photograph"}  # all swaps are known, and no picture is an edited one
-    assert {name for name, field in batch._asdict().items() if field is None} == kept | edited
+    shown = {"kept"}  # only a batch that is shown again
+    assert {name for name, field in batch._asdict().items() if field is None} == kept | edited | shown
     assert all(len(field) == 5 for field in batch if isinstance(field, Tensor))
     assert batch.source.shape == batch.target.shape == batch.truth.shape == (5, 3, SIZE, SIZE)
     assert batch.face.shape == (5, 1, SIZE, SIZE) and batch.same.dtype == torch.bool

@@ -270,6 +270,13 @@ def test_files_that_cannot_be_read_are_one_sentence(plain, tmp_path):
             SFaceEncoder(path, "ffhq")
 
 
+def test_a_url_is_fetched(plain, memory):
+    memory.pipe("/net.onnx", plain.SerializeToString())
+    assert SFaceEncoder("memory://net.onnx", "ffhq").embedding_dim == 128
+    with raises(MissingFile, "memory://gone.onnx"):
+        SFaceEncoder("memory://gone.onnx", "ffhq")
+
+
 @pytest.mark.parametrize(("argument", "options"), [("weights", (None, "ffhq")), ("crop_template", ("x.onnx", "dlib"))])
 def test_it_needs_its_file_and_a_known_template(argument, options):
     with raises(OptionError, argument=argument):

@@ -105,7 +105,7 @@ def test_teachers_and_caches_know_an_encoder_by_its_name(network, tmp_path):
     Reader(encoder.name).attach(None, encoder)
     assert same_encoder(declared, encoder, 32)
     assert not same_encoder(declared | {"name": "MobileFaceNet mine"}, encoder, 32)
-    with raises(EncoderMismatch, wanted="MobileFaceNet mine", given="MobileFaceNet ddeed064"):
+    with raises(EncoderMismatch, wanted="MobileFaceNet mine", given=encoder.name):
         Reader("MobileFaceNet mine").attach(None, encoder)
 
 

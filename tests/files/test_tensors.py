@@ -307,6 +307,18 @@ def test_strict_loading_names_faults_and_changes_nothing():
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("key", "number"), [("0.weight", float("nan")), ("0.bias", float("inf")), ("1.running_var", -1)]
+)
+def test_strict_loading_refuses_numbers_that_no_network_has(key, number):
+    net = network()
+    state = {k: v.clone() for k, v in net.state_dict().items()}
+    state[key].flatten()[0] = number
+    with raises(UserError, "w.pt", f"({key})", "get it again"):
+        load_strict(net, state, "w.pt")
+    assert all(bool(v.isfinite().all()) for v in net.state_dict().values())
+
+
 def test_strict_loading_recognises_another_network():
     with raises(UnfitTensors, "another network", extra=["conv.weight"]):
         load_strict(network(), {"conv.weight": torch.zeros(1)}, "w.pt")

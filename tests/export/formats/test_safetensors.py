@@ -39,7 +39,7 @@ def test_the_file_alone_makes_every_network_again(tmp_path: Path, width: float, 
     path = tmp_path / "any.safetensors"
     for network in (swap(width, blocks), *student(width).deployment().dynamic(64, FORMAT.runtime_kernels, blocks)):
         FORMAT.write(network, path, "fp32", [])
-        assert parity(network, path) < 1e-5
+        assert parity(network, path) < 2e-5  # of the mask; processors add in other orders
 
 
 @pytest.mark.parametrize(("precision", "error"), [("fp16", 2e-4), ("bf16", 2e-3)])
