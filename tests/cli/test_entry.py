@@ -48,7 +48,7 @@ def test_a_mistyped_verb_gets_a_hint(idn_cli) -> None:
         (["data.root=photos"], "there is no option data.root: it belongs to data=faces"),
         (["teacher=procedual"], "there is no teacher=procedual: did you mean procedural? or choose of blend, cached,"),
         (["experiment=nobody"], "there is no experiment=nobody: choose of idn_both, idn_triplets, "),
-        (["trainer.max_steps=many"], "trainer.max_steps=many is not a number: it is 1100 where nothing is given"),
+        (["trainer.max_steps=many"], "trainer.max_steps=many is not a number: it is 1000 where nothing is given"),
         (["optim.lr=little"], "optim.lr=little is not a number"),
         (["loss.fading.identity=9"], "write +loss.fading.identity=VALUE, to add it to a table that is empty"),
         (["loss.weights.pixle=3"], "did you mean loss.weights.pixel?"),

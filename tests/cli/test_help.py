@@ -92,7 +92,7 @@ def test_every_choice_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize("words", [["train", "-h"], ["help", "train"], ["train", "seed=1", "--help"]])
 def test_help_can_be_asked_for_in_several_ways(words: list[str], idn_cli) -> None:
     status, out, _ = idn_cli(*words)
-    assert status == 0 and out.startswith("idn train: ") and "trainer.max_steps=1100 " in out
+    assert status == 0 and out.startswith("idn train: ") and "trainer.max_steps=1000 " in out
 
 
 def test_a_wrong_option_beside_help_gets_the_usual_sentence(idn_cli) -> None:

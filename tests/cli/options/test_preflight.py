@@ -30,7 +30,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train", "trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be at least 1"),
         ("train", "trainer.max_steps=null", "trainer.max_steps=null must be a number, at least 1"),
         ("train-encoder", "trainer.max_steps=0", "trainer.max_steps=0 must be at least 1"),
-        ("train", "trainer.max_steps=1.5", "trainer.max_steps=1.5 is not a whole number: it is 1100"),
+        ("train", "trainer.max_steps=1.5", "trainer.max_steps=1.5 is not a whole number: it is 1000"),
         ("train", "data.batch=2.5", "data.batch=2.5 is not a whole number"),
         ("train", "trainer.devices=1.5", "trainer.devices=1.5 is not a whole number"),
         ("train", "distillation.ema_decay=[]", "distillation.ema_decay=[] is more than one value: it is 0.99"),
