@@ -19,9 +19,10 @@ def any_static(width: float = 0.25) -> StaticIDN:
 
 
 @pytest.mark.parametrize("blocks", [False, True])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_rewritten_network_gives_the_same_numbers(blocks: bool, dtype: torch.dtype, tolerance: float) -> None:
     static = any_static().to(dtype)
+    torch.manual_seed(4)
     target = torch.rand(2, 3, 96, 64, dtype=dtype)
     image, mask = static(target)
     assert image.std() > 0.02
